@@ -1,0 +1,19 @@
+/*
+ * UTF-8: validation and decoding of outside text.
+ */
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Decode the sequence at s (len >= 1 bytes). Returns its length 1 .. 4 and the code point in
+ * *ret, or 0 if it is not valid (overlong, surrogate, above 0x10ffff, truncated, stray byte).
+ */
+int utf8_decode(const char *s, size_t len, uint32_t *ret);
+
+/* Offset of the first byte that does not start a valid sequence; len if all is valid. */
+size_t utf8_check(const char *s, size_t len);
+
+#endif
