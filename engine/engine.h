@@ -1,0 +1,185 @@
+/*
+ * The engine: prompt tokens in, generated tokens out, for mixture-of-experts diffusion language
+ * models. The one header of engine/ that other folders see; no tensor shows in it.
+ *
+ *   engine_open -> engine_tokenize / engine_chat -> sequence_start -> engine_step ... -> result
+ *
+ * Not thread-safe: one engine and its sequences belong to one thread at a time.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/status.h"
+
+struct engine;
+struct sequence;
+
+struct engine_options {
+    const char *model_dir;   /* Hugging Face layout: config.json, tokenizer.json, safetensors */
+    const char *load_format; /* "safetensors"; or "dummy": random weights of the configured shape,
+                              * N(0, 1/fan_in), norms U(0.5, 1.5), keyed by tensor name */
+    uint64_t dummy_seed;
+    const char *backend; /* a name of kernel_backends, or NULL: the fastest that opens */
+    int n_threads;       /* 0: as many as the process may run on */
+    int max_canvas;      /* prompt + generated positions of one sequence, >= 1 */
+    int max_batch;       /* sequences in flight at once, >= 1 */
+    /* "key=value" (value: JSON) laid over config.json; dummy weights only (a shape experiment) */
+    const char *const *overrides;
+    size_t n_overrides;
+};
+
+/* Facts about an open model. Strings live as long as the engine. */
+struct model_info {
+    const char *architecture; /* "LLaDAMoEModelLM" ..., as config.json has it */
+    const char *name;         /* last component of the folder */
+    const char *load_format;
+    const char *backend;         /* "ref", "cpu" */
+    const char *backend_details; /* "avx512f, 2 threads" */
+    int n_layer, n_moe_layer, d_model, n_head, n_kv_head, d_head, d_ff;
+    int n_exp, top_k, n_vocab, max_positions;
+    int32_t mask_id, eos_id;
+    int64_t n_params, weight_bytes; /* of all weights */
+    int64_t expert_bytes;           /* of one routed expert: gate, up and down */
+    char config_sha256[65];         /* of config.json after overrides, canonical JSON */
+    char tokenizer_sha256[65];      /* of tokenizer.json */
+    char weights_sha256[65];        /* of all shards in name order; for dummy: of shape and seed */
+    char template_sha256[65];       /* of the chat template this renderer implements */
+};
+
+/*
+ * Load a model. *ret is freed by engine_close(). The message of a failure names the file, the
+ * key and the value. ST_NOT_FOUND: no such folder or file; ST_INVALID: a malformed file;
+ * ST_UNSUPPORTED: an architecture or a key that would change the maths and is not known here;
+ * ST_NOMEM: weights, caches and workspace do not fit, with the bytes needed and available.
+ */
+MUST_CHECK enum status engine_open(const struct engine_options *opts, struct engine **ret,
+                                   struct error *err);
+void engine_close(struct engine *e);
+
+/* Just config.json and the tokenizer's special ids, without weights (for `ls models`, dry runs);
+ * ret's strings live in arena. Fields that need weights or a backend are zero or NULL. */
+MUST_CHECK enum status engine_peek(const struct engine_options *opts, struct arena *arena,
+                                   struct model_info *ret, struct error *err);
+
+const struct model_info *engine_info(const struct engine *e);
+
+/* A chat turn; roles "system", "user", "assistant". Text is UTF-8, borrowed. */
+struct engine_message {
+    const char *role;
+    const char *text;
+    size_t text_len;
+};
+
+/* Append the rendered conversation plus the generation prompt to ret (Ling template). */
+MUST_CHECK enum status engine_chat(const struct engine *e, const struct engine_message *msgs,
+                                   size_t n_msgs, struct buf *ret, struct error *err);
+
+/*
+ * Text to ids; special-token strings inside it become their ids, as Hugging Face tokenizers do.
+ * No BOS is added. *ret (n ids) lives in arena. Text that is not UTF-8 is ST_INVALID with the
+ * byte offset.
+ */
+MUST_CHECK enum status engine_tokenize(const struct engine *e, const char *text, size_t len,
+                                       struct arena *arena, int32_t **ret, size_t *ret_n,
+                                       struct error *err);
+
+/* Ids to text, appended to ret: special and unknown ids are dropped when skip_special, bytes
+ * that are not UTF-8 become U+FFFD. */
+MUST_CHECK enum status engine_detokenize(const struct engine *e, const int32_t *ids, size_t n,
+                                         bool skip_special, struct buf *ret, struct error *err);
+
+/* ---- decoding --------------------------------------------------------------------------- */
+
+struct decode_options {
+    const char *decoder;  /* a name of engine_decoders() */
+    const char *cache;    /* "none", "dual" */
+    const char *selector; /* "vanilla", "topk:k=4": NAME[:field=value,...] */
+    int gen_length;       /* positions to denoise; a multiple of block_length */
+    int block_length;
+    int steps;              /* low-confidence: total steps; a multiple of gen_length/block_length */
+    double threshold;       /* threshold: commit above this confidence */
+    double temperature;     /* 0: greedy */
+    uint64_t seed;          /* of this sequence */
+    bool is_eos_early_stop; /* stop after a block that holds EOS */
+};
+
+/* Defaults of this model: generation_config.json beside it, else the built-in ones. Strings
+ * live as long as the engine. */
+void engine_decode_defaults(const struct engine *e, struct decode_options *ret);
+
+/* ST_INVALID / ST_UNSUPPORTED with the option named, for a prompt of n_prompt tokens (0: only
+ * the options themselves). */
+MUST_CHECK enum status engine_check_decode(const struct engine *e,
+                                           const struct decode_options *opts, size_t n_prompt,
+                                           struct error *err);
+
+/* Name, one-line help and source of each decoder / selector of this build, NULL-name ended. */
+struct engine_choice {
+    const char *name, *help, *source;
+};
+const struct engine_choice *engine_decoders(void);
+const struct engine_choice *engine_selectors(void);
+const struct engine_choice *engine_caches(void);
+
+/*
+ * Start denoising. The prompt is copied; the strings of opts are read only during the call.
+ * At most max_batch sequences may exist at once (ST_INVALID beyond).
+ */
+MUST_CHECK enum status sequence_start(struct engine *e, const struct decode_options *opts,
+                                      const int32_t *prompt, size_t n_prompt, struct sequence **ret,
+                                      struct error *err);
+
+/* Advance each of n sequences that is not done by one denoising step. */
+MUST_CHECK enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n,
+                                   struct error *err);
+
+bool sequence_is_done(const struct sequence *s);
+void sequence_free(struct sequence *s);
+
+enum stop_reason { STOP_EOS, STOP_LENGTH };
+
+/* One forward pass of a sequence. */
+struct forward_record {
+    int block, step;     /* both from 0; step counts within the block */
+    int n_tok;           /* tokens that went through the model */
+    int n_masked_before; /* masked positions of the block before it */
+    int n_committed;
+    bool is_cache_refresh; /* a whole-canvas forward that (re)filled the cache */
+    int64_t wall_ns;       /* start of the forward to the end of its commit; a batch's time is
+                            * charged to each of its sequences in full */
+};
+
+/* One MoE layer of one forward pass of a sequence. */
+struct layer_record {
+    int n_unique, n_rerouted, n_lost_top1;
+    double kept_mass;
+    int64_t expert_bytes; /* bytes of expert weights read: n_unique times one expert */
+};
+
+/*
+ * What a sequence did; valid until sequence_free(). Indexing of layers: forward * n_moe_layer +
+ * layer; of tokens_per_expert: that times n_exp + expert.
+ */
+struct generation {
+    const int32_t *tokens;      /* (n_positions) generated ids as committed, EOS fill included */
+    const int32_t *commit_step; /* (n_positions) index into forwards of the commit; -1: never */
+    size_t n_positions;         /* positions denoised */
+    size_t n_before_eos;        /* tokens before the first EOS (or all) */
+    size_t n_prompt;
+    enum stop_reason stop;
+    const struct forward_record *forwards;
+    size_t n_forwards, n_forwards_cache; /* the latter: those with is_cache_refresh */
+    const struct layer_record *layers;
+    const uint16_t *tokens_per_expert;
+    int n_moe_layer, n_exp;
+    int64_t first_block_ns, total_ns; /* since sequence_start */
+};
+const struct generation *sequence_result(const struct sequence *s);
+
+#endif

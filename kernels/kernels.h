@@ -1,0 +1,214 @@
+/*
+ * Kernels: every operation of a forward pass, as one table that each backend fills.
+ *
+ * `ref` defines the results (plain loops, f64 sums, -ffp-contract=off); the others are held
+ * against it by tests/checkkern. A missing op is NULL: the engine refuses the run, nothing
+ * falls back. Sizes are checked once, by the caller (engine/), not by each backend.
+ *
+ * Conventions. Activations are f32, row-major, last dimension fastest, in backend memory (on
+ * ref and cpu that is host memory). Weights are handed over once as host matrices and kept in
+ * whatever form the backend likes. Letters: n_tok tokens of one forward (several sequences
+ * lie one after the other), n_exp routed experts, n_head query heads, n_kv_head key/value
+ * heads, d_head, d_model, d_ff (width of an expert), n_vocab.
+ *
+ * Batch invariance: the result of a row never depends on which other rows are in the call
+ * (one accumulation order per op, whatever n_tok is, and whatever the number of threads).
+ *
+ * Errors: ops return ST_OK, ST_NOMEM or ST_DEVICE. On a GPU an op only enqueues; sync()
+ * reports later faults.
+ */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { KERNEL_MAX_EXPERTS = 1024, KERNEL_MAX_TOP_K = 64 };
+
+enum dtype { DT_F32, DT_BF16, DT_F16 };
+
+/* Bytes of one element. */
+size_t dtype_size(enum dtype t);
+const char *dtype_name(enum dtype t); /* "f32", "bf16", "f16" */
+
+/* A matrix (rows, cols) in host memory, row-major, little-endian, any alignment that suits
+ * dtype. A vector has rows 1. Borrowed: must stay mapped until the backend is closed. */
+struct host_matrix {
+    const void *data;
+    enum dtype dtype;
+    int64_t rows, cols;
+};
+
+/* A matrix as the backend keeps it; made by weight_load(), freed with the backend. Opaque. */
+struct weight;
+
+/* The experts of one layer as the backend keeps them; made by experts_load(). Opaque. */
+struct experts;
+
+struct kernels {
+    const struct kernel_ops *ops; /* each backend embeds this struct first */
+};
+
+struct kernel_params {
+    int n_threads; /* 0: as many as the process may run on */
+};
+
+enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
+
+/*
+ * How tokens are routed to experts, given scores (n_tok, n_exp). A selector (engine/selector.h)
+ * turns a policy's name and the model's own routing into this.
+ */
+struct route_params {
+    int n_exp;
+    int top_k;      /* experts a token is routed to, 1 .. min(n_exp, KERNEL_MAX_TOP_K) */
+    int top_k_base; /* the model's own top-k: what rerouted and lost top-1 are counted against */
+    bool renorm;    /* divide the chosen scores by their sum (LLaDA2.x yes, LLaDA-MoE no) */
+    float scale;    /* multiplies each weight after that (LLaDA-MoE 1, LLaDA2.x 2.5) */
+};
+
+/* What routing did in one layer of one forward, for the tokens of one segment. */
+struct route_stats {
+    int n_unique;     /* distinct experts executed */
+    int n_rerouted;   /* (token, slot) pairs on an expert outside the token's natural top-k */
+    int n_lost_top1;  /* tokens whose natural first expert is not executed for them */
+    double kept_mass; /* mean over tokens of (score mass of its experts / of its natural top-k) */
+};
+
+/* Tokens [row, row + n_tok) of a forward that belong to one sequence. Coresets and statistics
+ * are per segment. */
+struct segment {
+    int row, n_tok;
+};
+
+/*
+ * One sequence's share of an attention call: its queries are rows [row, row + n_tok) of q and
+ * its keys and values the first n_kv positions of one layer's cache.
+ */
+struct attn_segment {
+    int row, n_tok;
+    const float *keys, *values; /* (n_kv, n_kv_head, d_head), backend memory */
+    int n_kv;
+    int mask_block; /* 0: every query sees every key. B > 0: key j is seen by query position p
+                     * iff j / B <= p / B (block-causal, LLaDA2.x) */
+};
+
+/* How one token is proposed at a position, from its logits. */
+struct pick_params {
+    int32_t mask_id;    /* never proposed */
+    int32_t banned_id;  /* never proposed either (-1: none); keeps its share of the softmax */
+    double temperature; /* 0: argmax. > 0: Gumbel noise in f64, arXiv:2502.09992 generate.py */
+    uint64_t seed;      /* of the sequence */
+    uint64_t draw;      /* counts draws of the sequence: one number a forward */
+    const int32_t *positions; /* (n_rows) canvas positions; with seed, draw and the token id they
+                               * key the noise, so it does not depend on the batch */
+};
+
+/* A proposal: the best token other than mask and banned (ties: lowest id) and what it is worth.
+ * Host memory. */
+struct pick {
+    int32_t id;
+    float prob;        /* softmax probability of id, over all logits, without noise or ban */
+    bool is_mask_best; /* the mask token's logit was the largest: dInfer's rule skips the row */
+};
+
+struct kernel_ops {
+    const char *name; /* "ref", "cpu", "cuda": stored with every result */
+    const char *help; /* one line for `ls backends` and doctor */
+
+    /* Open the backend; *ret is freed by close (which accepts NULL) together with all its
+     * weights. ST_UNSUPPORTED if this machine cannot run it. */
+    enum status (*open)(const struct kernel_params *params, struct kernels **ret,
+                        struct error *err);
+    void (*close)(struct kernels *k);
+    /* What it runs on, e.g. "avx512f, 2 threads"; borrowed, valid until close. */
+    const char *(*describe)(const struct kernels *k);
+
+    /* Backend memory, zeroed, aligned to 64 bytes; free accepts NULL. */
+    enum status (*alloc)(struct kernels *k, size_t bytes, void **ret, struct error *err);
+    void (*free)(struct kernels *k, void *p);
+    enum status (*upload)(struct kernels *k, void *dst, const void *src, size_t bytes,
+                          struct error *err);
+    enum status (*download)(struct kernels *k, void *dst, const void *src, size_t bytes,
+                            struct error *err);
+    enum status (*sync)(struct kernels *k, struct error *err);
+
+    /* Keep a matrix or vector. The host data may be borrowed until close. */
+    enum status (*weight_load)(struct kernels *k, const struct host_matrix *m, struct weight **ret,
+                               struct error *err);
+    /* Keep a layer's experts: gate and up (d_ff, d_model), down (d_model, d_ff), n_exp of each.
+     * The arrays are read only during the call; the data they point to is borrowed. */
+    enum status (*experts_load)(struct kernels *k, int n_exp, const struct host_matrix *gate,
+                                const struct host_matrix *up, const struct host_matrix *down,
+                                struct experts **ret, struct error *err);
+
+    /* ret_x[t] = table[ids[t]]. ids (n_tok) i32 in host memory, each within the table. */
+    enum status (*embed)(struct kernels *k, const struct weight *table, const int32_t *ids,
+                         int n_tok, float *ret_x, struct error *err);
+
+    /* ret_y[r] = x[r] / sqrt(mean(x[r]^2) + eps) * w, each row of length d = columns of w.
+     * ret_y may be x. The q/k norm of one head is the same op with n_rows = n_tok * n_head. */
+    enum status (*rms_norm)(struct kernels *k, const float *x, const struct weight *w, float eps,
+                            int n_rows, float *ret_y, struct error *err);
+
+    /* ret_y (n_tok, rows of w) = x (n_tok, cols of w) times w transposed. */
+    enum status (*matmul)(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                          float *ret_y, struct error *err);
+
+    /* Rotate x (n_tok, n_head, d_head) in place: pairs (j, j + d_rot/2) for j < d_rot/2 by angle
+     * positions[t] * theta^(-2j/d_rot); dims >= d_rot pass. positions (n_tok) host memory.
+     * cos and sin are taken in f64 of the f64 angle and rounded to f32. */
+    enum status (*rope)(struct kernels *k, float *x, const int32_t *positions, int n_tok,
+                        int n_head, int d_head, int d_rot, double theta, struct error *err);
+
+    /* Copy rows (n_tok, width) to rows slots[t] of a cache (capacity, width). slots in host
+     * memory. */
+    enum status (*kv_store)(struct kernels *k, const float *rows, const int32_t *slots, int n_tok,
+                            int width, float *cache, struct error *err);
+
+    /* ret_y (n_tok, n_head, d_head) = softmax(q k^T / sqrt(d_head)) v per head; query head h uses
+     * key/value head h / (n_head / n_kv_head). positions (n_tok) host memory, for mask_block. */
+    enum status (*attention)(struct kernels *k, const float *q, const int32_t *positions,
+                             const struct attn_segment *segs, int n_segs, int n_head, int n_kv_head,
+                             int d_head, float *ret_y, struct error *err);
+
+    /* x += y, n elements. */
+    enum status (*add)(struct kernels *k, float *x, const float *y, size_t n, struct error *err);
+
+    /* Router scores ret_s (n_tok, n_exp): softmax over experts, or sigmoid, of x w^T, in f32 or
+     * better throughout. */
+    enum status (*router)(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                          enum router_score score, float *ret_s, struct error *err);
+
+    /* Choose experts. For each token the top_k largest scores (ties: lower expert id), ids
+     * ascending within a token: ret_ids (n_tok, top_k) i32, ret_w (n_tok, top_k) f32 beside them.
+     * stats (n_segs), host memory; tokens_per_expert (n_segs, n_exp) i32, host memory. */
+    enum status (*route)(struct kernels *k, const float *scores, const struct route_params *p,
+                         const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
+                         float *ret_w, struct route_stats *ret_stats,
+                         int32_t *ret_tokens_per_expert, struct error *err);
+
+    /* ret_y (n_tok, d_model) = sum over slots of w * down(silu(gate x) * up x), only chosen
+     * experts are read; a slot with id -1 is skipped. Sums run in ascending expert id. */
+    enum status (*moe)(struct kernels *k, const float *x, const struct experts *e,
+                       const int32_t *ids, const float *w, int n_tok, int top_k, float *ret_y,
+                       struct error *err);
+
+    /* One proposal a row from logits (n_rows, n_vocab). ret (n_rows), host memory: waits. */
+    enum status (*pick)(struct kernels *k, const float *logits, int n_rows, int n_vocab,
+                        const struct pick_params *p, struct pick *ret, struct error *err);
+};
+
+/* Backends of this build, the reference first, NULL last. */
+extern const struct kernel_ops *const kernel_backends[];
+
+/* By name, or NULL. */
+const struct kernel_ops *kernel_backend_find(const char *name);
+
+/* The fastest that opens on this machine: the last of the table that does. */
+const struct kernel_ops *kernel_backend_best(void);
+
+#endif

@@ -1,0 +1,232 @@
+/*
+ * Results: the SQLite store of runs, and what is computed from it. The one header of results/
+ * that other folders see. Rows go in and come out as plain structs; strings handed in are
+ * borrowed during the call, strings handed out live until the call says.
+ *
+ * Layout and meaning of every table: results/schema.sql.
+ */
+#ifndef RESULTS_RESULTS_H
+#define RESULTS_RESULTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/status.h"
+
+struct store;
+
+enum store_mode { STORE_READ, STORE_WRITE /* created when missing */ };
+
+/*
+ * Open a results file (WAL, foreign keys). ST_NOT_FOUND: STORE_READ and no such file;
+ * ST_INVALID: not an SQLite file, or not one of ours; ST_UNSUPPORTED: a schema newer than this
+ * program; ST_IO: read-only place, locked for more than 10 s, disk full: the message says which.
+ */
+MUST_CHECK enum status store_open(const char *path, enum store_mode mode, struct store **ret,
+                                  struct error *err);
+void store_close(struct store *s); /* accepts NULL */
+
+/* ---- writing ---------------------------------------------------------------------------- */
+
+/* One invocation of `run`: what it was and where it ran. Times are UTC, ISO 8601. */
+struct run_row {
+    const char *run_id;     /* unique, sortable by time: 20261122-065119-3f9a */
+    const char *parent_run; /* or NULL */
+    const char *started;
+    const char *command;     /* the command line, shell-quoted */
+    const char *config_json; /* every option with its value and where it came from */
+    const char *config_sha256;
+    const char *version, *git_commit; /* of the program; commit NULL when unknown */
+    bool git_dirty;
+    const char *build_flags, *compiler;
+    const char *env_json; /* results/env.h: host, kernel, CPU, memory, GPU, driver */
+    const char *sandbox_level, *judge_mode, *python_version;
+};
+MUST_CHECK enum status store_begin_run(struct store *s, const struct run_row *row,
+                                       struct error *err);
+
+/* status: "done", "interrupted", "failed". validity "VALID" or "INVALID: reason". */
+MUST_CHECK enum status store_finish_run(struct store *s, const char *run_id, const char *status,
+                                        const char *validity, struct error *err);
+
+struct dataset_row {
+    const char *name, *sha256, *licence, *source;
+    int64_t n_items;
+};
+MUST_CHECK enum status store_put_dataset(struct store *s, const struct dataset_row *row,
+                                         struct error *err);
+
+/*
+ * A cell: everything that decides the tokens of a sample but the item and the seed. Its key is
+ * the hash of those columns (cell_key()); the same key is the same experiment, whichever run
+ * computed it. The commit stands beside it, in the run.
+ */
+struct cell_row {
+    const char *task, *dataset_sha256, *prompt_form;
+    const char *model, *architecture, *load_format;
+    const char *weights_sha256, *config_sha256, *tokenizer_sha256, *template_sha256;
+    const char *selector; /* canonical text with all settings */
+    const char *budget;   /* its budget alone, "" when it has none */
+    const char *decoder;  /* canonical text with its settings */
+    const char *cache, *backend, *numeric_mode;
+    int gen_length, block_length, engine_results_version;
+    double temperature;
+    int64_t n_layer, n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes;
+};
+/* 64 hex digits of SHA-256 over the deciding columns, each length-prefixed. Backend and numeric
+ * mode are among them: results of two backends are not the same experiment. */
+void cell_key(const struct cell_row *row, char ret_key[65]);
+MUST_CHECK enum status store_put_cell(struct store *s, const struct cell_row *row, char ret_key[65],
+                                      struct error *err);
+
+struct item_row {
+    const char *dataset_sha256, *task_id, *item_sha256, *reference_sha256;
+    const char *subject; /* or NULL */
+    int level;           /* or 0 */
+};
+
+/* Per forward and per layer telemetry; field meanings: engine/engine.h of the same names. */
+struct telemetry_forward {
+    int32_t block, step, n_tok, n_masked_before, n_committed;
+    bool is_cache_refresh;
+    int64_t wall_ns;
+};
+struct telemetry_layer {
+    int32_t n_unique, n_rerouted, n_lost_top1;
+    float kept_mass;
+    int64_t expert_bytes;
+};
+/* (n_forwards) and (n_forwards, n_layer) and (n_forwards, n_layer, n_exp). commit_step
+ * (n_positions): forward index that committed each generated position, -1 never. */
+struct telemetry {
+    int32_t n_forwards, n_layer, n_exp, n_positions;
+    const struct telemetry_forward *forwards;
+    const struct telemetry_layer *layers;
+    const uint16_t *tokens_per_expert;
+    const int32_t *commit_step;
+};
+/* Versioned, little-endian, run-length packed; format byte by byte at the head of
+ * results/telemetry.c. Decoding checks every length: a damaged blob is ST_INVALID. */
+MUST_CHECK enum status telemetry_encode(const struct telemetry *t, struct buf *ret,
+                                        struct error *err);
+MUST_CHECK enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
+                                        struct telemetry *ret, struct error *err);
+
+struct verdict_row {
+    const char *checker_version, *verdict; /* "pass", "fail", "timeout_cpu", ... */
+    const char *first_verdict;             /* of attempt 1 when there were two, else NULL */
+    bool is_passed, is_near_limit;
+    int attempts, signal;
+    const char *judge_mode, *sandbox_level;          /* NULL for answers graded without a judge */
+    const char *details, *stdout_tail, *stderr_tail; /* may be NULL */
+    const char *also_json;                           /* rival rules' results, or NULL */
+    int64_t cpu_ns, wall_ns, max_rss_bytes;
+};
+
+struct sample_row {
+    const char *run_id, *cell_key;
+    struct item_row item;
+    int sample_idx;
+    int64_t seed;
+    const char *prompt, *prompt_sha256; /* text as fed to the tokenizer */
+    const char *raw_output;             /* text up to the first EOS */
+    size_t raw_output_len;
+    const char *extracted; /* or NULL */
+    const char *extraction_method;
+    const char *stop_reason; /* "eos", "length" */
+    const int32_t *tokens;   /* generated ids, EOS fill included; stored as i32 little-endian */
+    int64_t n_tokens_blob;
+    const char *tokens_sha256;
+    int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_tokens_after_stop;
+    int64_t n_forwards, n_forwards_cache;
+    int64_t queue_ns, first_block_ns, total_ns;
+    struct telemetry telemetry;
+    struct verdict_row verdict;
+};
+/* Item, sample, verdict and telemetry in one committed transaction. A second sample for the same
+ * (cell, item, sample_idx, run) is ST_INVALID. */
+MUST_CHECK enum status store_put_sample(struct store *s, const struct sample_row *row,
+                                        struct error *err);
+
+/* Is this sample (any run) there, with a verdict other than internal? */
+MUST_CHECK enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
+                                        int sample_idx, bool *ret, struct error *err);
+
+struct metric_row {
+    const char *run_id, *task, *metric, *ci_method;
+    double value, ci_low, ci_high; /* NaN low/high: no interval; stored as NULL */
+    int64_t n;
+};
+MUST_CHECK enum status store_put_metric(struct store *s, const struct metric_row *row,
+                                        struct error *err);
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+/* A run in a list, newest first. Strings live in the arena given to the call. */
+struct run_summary {
+    const char *run_id, *started, *finished, *status, *validity, *command;
+    const char *tasks, *model, *selector; /* distinct values of its cells, comma-joined */
+    int64_t n_samples, n_passed, n_internal;
+};
+MUST_CHECK enum status store_list_runs(struct store *s, struct arena *arena,
+                                       struct run_summary **ret, size_t *ret_n, struct error *err);
+
+/* Resolve a run id or a unique prefix of one, or "last". ST_NOT_FOUND, ST_INVALID (ambiguous). */
+MUST_CHECK enum status store_find_run(struct store *s, const char *prefix, struct arena *arena,
+                                      const char **ret_run_id, struct error *err);
+
+/* Per task and cell of a run: the numbers that the table of `run` shows. */
+struct task_summary {
+    const char *task, *cell_key, *selector, *decoder, *metric_name;
+    int64_t n_samples, n_passed, n_internal, n_no_answer, n_timeouts;
+    int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache;
+    int64_t gen_ns;           /* sum of total_ns */
+    double mean_unique;       /* unique experts per layer, mean over layers and forwards */
+    double mean_expert_bytes; /* per forward, all layers */
+    int64_t n_exp;
+};
+MUST_CHECK enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
+                                       struct task_summary **ret, size_t *ret_n, struct error *err);
+
+/* A stored sample with everything `show` prints; pointers live in the arena. */
+struct stored_sample {
+    const char *run_id, *task, *task_id, *prompt, *raw_output, *extracted, *extraction_method;
+    const char *stop_reason, *selector, *decoder, *cache, *model, *backend, *load_format;
+    const char *tokens_sha256;
+    int sample_idx;
+    int64_t seed, n_prompt, n_gen_positions, n_tokens_before_eos, n_tokens_after_stop;
+    int64_t n_forwards, n_forwards_cache, queue_ns, first_block_ns, total_ns, n_exp;
+    const int32_t *tokens;
+    struct telemetry telemetry;
+    struct verdict_row verdict;
+};
+/* The samples of a run in the order they were stored, those of `task` / `task_id` only when not
+ * NULL. cb returns ST_OK to go on; its arena is cleared between calls. */
+typedef enum status (*store_sample_fn)(void *arg, const struct stored_sample *s, struct error *err);
+MUST_CHECK enum status store_each_sample(struct store *s, const char *run_id, const char *task,
+                                         const char *task_id, store_sample_fn cb, void *arg,
+                                         struct error *err);
+
+/* The run's config_json and env_json, in the arena. */
+MUST_CHECK enum status store_get_run(struct store *s, const char *run_id, struct arena *arena,
+                                     struct run_row *ret, struct run_summary *ret_summary,
+                                     struct error *err);
+
+/* ---- statistics and environment --------------------------------------------------------- */
+
+/* Wilson score interval of k successes in n trials at two-sided confidence 1 - alpha (Wilson
+ * 1927). n = 0 gives 0, 1. */
+void stats_wilson(int64_t k, int64_t n, double alpha, double *ret_low, double *ret_high);
+
+/* Unbiased pass@k of n samples with c right (Chen et al. 2021, eq. 1), product form; NaN for
+ * n < k. */
+double stats_pass_at_k(int64_t n, int64_t c, int64_t k);
+
+/* Host facts as one JSON object: host, os, kernel, cpu model and flags that matter, cores,
+ * memory, governor, GPU name and driver when there are any. Unknown facts are absent. */
+MUST_CHECK enum status env_capture_json(struct buf *ret, struct error *err);
+
+#endif

@@ -1,0 +1,157 @@
+/*
+ * Tasks: data sets, prompts, extraction and grading, as pure functions on text. The one header
+ * of tasks/ that other folders see. Nothing here starts a process: a code item yields a program
+ * for a judge to run; an answer item is graded at once.
+ *
+ * Source of every rule: the task's own file cites it.
+ */
+#ifndef TASKS_TASK_H
+#define TASKS_TASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/status.h"
+
+enum task_kind {
+    TASK_CODE,  /* graded by running tests */
+    TASK_ANSWER /* graded by comparing answers */
+};
+
+/* A task by name: which file, how it is asked and graded. Rows of one constant table. */
+struct task_def {
+    const char *name;  /* "humaneval", "mbpp", ..., "sample_gsm8k" */
+    const char *title; /* "HumanEval" */
+    const char *help;  /* one line for `ls tasks` */
+    enum task_kind kind;
+    const char *file;        /* within the data folder */
+    const char *sha256;      /* of its bytes; NULL: bundled with the program, checked by build */
+    bool is_bundled;         /* lies in the program's own share folder, not in the data folder */
+    const char *metric;      /* "pass@1", "accuracy" */
+    const char *prompt_form; /* default form */
+    const char *licence, *source;
+    int gen_length;        /* sensible generation budget, tokens */
+    int format;            /* private to tasks/ */
+    int first_id, last_id; /* MBPP: task ids of the split; 0, 0: all */
+};
+
+/* All tasks, NULL last. */
+const struct task_def *const *task_table(void);
+
+/* By name, or NULL. */
+const struct task_def *task_find(const char *name);
+
+struct task;
+
+/*
+ * Read a data set: bytes checked against the pinned SHA-256 (when data_sha_check; a differing
+ * file is ST_MISMATCH naming both hashes), every record's fields checked (ST_INVALID names file,
+ * line and field). ST_NOT_FOUND names the file looked for and how to say where it is.
+ * *ret is freed by task_close().
+ */
+MUST_CHECK enum status task_open(const struct task_def *def, const char *dir, bool is_sha_checked,
+                                 struct task **ret, struct error *err);
+void task_close(struct task *t);
+
+const struct task_def *task_get_def(const struct task *t);
+size_t task_n_items(const struct task *t);
+const char *task_sha256(const struct task *t); /* of the file as read, 64 hex digits */
+
+/* One item. Strings live as long as the task. */
+struct task_item {
+    const char *id;  /* the data set's own id as text: "HumanEval/0", "17", ... */
+    char sha256[65]; /* of the record's canonical JSON */
+    char reference_sha256[65];
+    const char *subject; /* or NULL: a class to report by (MATH500 subject) */
+    int level;           /* or 0 (MATH500 level) */
+};
+void task_get_item(const struct task *t, size_t index, struct task_item *ret);
+
+/* Index of the item with this id; false if there is none. Integers may be given as text. */
+bool task_find_item(const struct task *t, const char *id, size_t *ret);
+
+/* One turn of a prompt. Text is UTF-8 and NUL-free, in the arena. */
+struct task_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *text;
+    size_t len;
+};
+struct task_prompt {
+    const char *form; /* its name: "chat-oc", ... */
+    bool is_chat;     /* render by the chat template; else msgs[0] is plain text */
+    int n_shots;
+    struct task_message *msgs;
+    size_t n_msgs;
+    const char *const *stops; /* strings that end an answer, NULL last; may be NULL */
+};
+
+/* Prompt forms of a task, NULL last; the first is the default. */
+const char *const *task_prompt_forms(const struct task_def *def);
+
+/* Build the prompt of an item. form NULL: the default. ST_INVALID: unknown form; ST_NOT_FOUND:
+ * the form's few-shot texts (fewshot.json) are not in the data folder. */
+MUST_CHECK enum status task_make_prompt(const struct task *t, size_t index, const char *form,
+                                        struct arena *arena, struct task_prompt *ret,
+                                        struct error *err);
+
+/* What was found in an output. */
+struct extraction {
+    const char *text; /* NUL-terminated, in the arena; NULL: no answer */
+    size_t len;
+    const char *method; /* which rule applied: "fence", "body", "boxed", ...; static */
+};
+
+/* Apply the task's own rule to a generation. Never fails on any text but for ST_NOMEM. */
+MUST_CHECK enum status task_extract(const struct task *t, size_t index, const char *output,
+                                    size_t len, struct arena *arena, struct extraction *ret,
+                                    struct error *err);
+
+/*
+ * A program to judge: `code` (prompt parts and the candidate) is executed first, then `tests`,
+ * in the same namespace or by a checker that only calls into the candidate. It passes if the
+ * tests run to their end.
+ */
+struct task_program {
+    const char *code;
+    size_t code_len;
+    const char *tests;
+    size_t tests_len;
+    const char *entry_point;
+};
+
+/* TASK_CODE only: the program for an extraction (text != NULL). */
+MUST_CHECK enum status task_make_program(const struct task *t, size_t index,
+                                         const struct extraction *x, struct arena *arena,
+                                         struct task_program *ret, struct error *err);
+
+/* TASK_ANSWER only: grade an extraction. `also` names rival rules' results on the raw output
+ * (GSM8K: lm-eval strict and flexible, OpenCompass); n_also <= 4. */
+struct task_grade {
+    bool is_right;
+    struct {
+        const char *name;
+        bool is_right;
+    } also[4];
+    size_t n_also;
+};
+MUST_CHECK enum status task_grade_answer(const struct task *t, size_t index,
+                                         const struct extraction *x, const char *output,
+                                         size_t output_len, struct arena *arena,
+                                         struct task_grade *ret, struct error *err);
+
+/* TASK_ANSWER only, without data: are two answers equal by this task's rule? For `grade`. */
+MUST_CHECK enum status task_equal(const struct task_def *def, const char *pred, size_t pred_len,
+                                  const char *gold, size_t gold_len, bool *ret, struct error *err);
+
+/* The gold answer (TASK_ANSWER) or NULL. Lives as long as the task. */
+const char *task_gold(const struct task *t, size_t index);
+
+/* The reference solution as if a model had written it (a fenced program; "The answer is N";
+ * the solution text), for `validate`. In the arena. */
+MUST_CHECK enum status task_make_reference(const struct task *t, size_t index, struct arena *arena,
+                                           const char **ret, size_t *ret_len, struct error *err);
+
+#endif
