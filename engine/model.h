@@ -1,0 +1,68 @@
+/*
+ * Model: weights on a backend and one forward pass over a ragged batch of sequences.
+ *
+ * A model is a list of layers over the op table (kernels/kernels.h); families differ in data
+ * (router score, norms, RoPE span, mask kind, shared or dense layers), not in code.
+ *
+ * Every sequence owns a key/value cache indexed by canvas position. A forward writes the keys
+ * and values of its tokens at their positions and lets them attend to the first n_kv positions,
+ * so decoding without a cache (all positions every time) and with one (only some positions) are
+ * the same call.
+ */
+#ifndef ENGINE_MODEL_H
+#define ENGINE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "kernels/kernels.h"
+
+struct model;
+struct kv_cache;
+
+/* Keys and values of one sequence: (n_layer, max_canvas, n_kv_head, d_head) f32 each, in backend
+ * memory of the model's kernels. Freed before the model. */
+MUST_CHECK enum status kv_cache_new(struct model *m, struct kv_cache **ret, struct error *err);
+void kv_cache_free(struct kv_cache *c); /* accepts NULL */
+
+/* One sequence's part of a forward. */
+struct forward_item {
+    struct kv_cache *cache;
+    const int32_t *ids;       /* (n_tok) tokens, the mask token included */
+    const int32_t *positions; /* (n_tok) canvas positions, ascending, < max_canvas */
+    int n_tok;
+    int n_kv;                 /* cache positions attended to, after this forward's are written */
+    int logits_row, n_logits; /* rows [logits_row, + n_logits) of this item get logits */
+    const struct route_params *route;
+};
+
+struct forward_result {
+    float *logits;              /* (sum of n_logits, n_vocab) backend memory, owned by the model,
+                                 * valid until the next forward; items one after the other */
+    struct route_stats *stats;  /* (n_items, n_moe_layer) host memory, owned by the model */
+    int32_t *tokens_per_expert; /* (n_items, n_moe_layer, n_exp) host memory, owned by the model */
+};
+
+/* All sequences' tokens through all layers. n_tok in total <= max_batch * max_canvas of the
+ * options the model was opened with. Allocates nothing. */
+MUST_CHECK enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
+                                     struct forward_result *ret, struct error *err);
+
+MUST_CHECK enum status model_open(const struct engine_options *opts, struct model **ret,
+                                  struct error *err);
+void model_close(struct model *m); /* accepts NULL */
+
+const struct model_info *model_get_info(const struct model *m);
+struct kernels *model_kernels(struct model *m);
+const struct engine_options *model_options(const struct model *m); /* max_canvas, max_batch */
+
+/* The model's own routing: what the selector `vanilla` is. */
+const struct route_params *model_route(const struct model *m);
+
+struct tokenizer;
+const struct tokenizer *model_tokenizer(const struct model *m);
+
+#endif
