@@ -1,0 +1,534 @@
+/* Options: the table, and everything that is read off it. */
+#include "harness/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+#define ASK "What to ask"
+#define MODEL "Model"
+#define DECODE "Decoding"
+#define JUDGE "Judging"
+#define OUT "Output"
+#define TALK "Talk"
+
+enum { RUN = VERB_RUN, JUDGING = VERB_RUN | VERB_VALIDATE };
+
+const struct option_def option_table[N_OPTIONS] = {
+    [OPT_TASKS] = { "tasks", 't', OPTION_TEXT, JUDGING, ASK, "A,B,...", NULL,
+                    "the bundled samples; validate: all real sets", 0, 0, NULL, NULL,
+                    "tasks by name; `desbench ls tasks` lists them" },
+    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
+                    NULL, "only the first N items of each task" },
+    [OPT_SAMPLES] = { "samples", 'E', OPTION_TEXT, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
+                      NULL, NULL, "only the items with these ids, e.g. HumanEval/0,HumanEval/7" },
+    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, JUDGING | VERB_EXTRACT | VERB_LS | VERB_DOCTOR,
+                       ASK, "DIR", NULL, "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
+                       "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
+    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN, ASK, "NAME", NULL, "each task's own",
+                          0, 0, NULL, NULL,
+                          "prompt form; `desbench ls tasks` names each task's forms" },
+    [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, JUDGING | VERB_EXTRACT, ASK, NULL,
+                            NULL, NULL, 0, 0, NULL, NULL,
+                            "accept a data file whose SHA-256 is not the pinned one (the hash "
+                            "found is what gets stored)" },
+    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUN, MODEL, "DIR", NULL,
+                    "the bundled tiny shape with dummy weights", 0, 0, NULL, NULL,
+                    "model folder in Hugging Face layout, or the name of a bundled one" },
+    [OPT_LOAD_FORMAT] = { "load-format", 0, OPTION_TEXT, RUN, MODEL, "F", "safetensors", NULL, 0, 0,
+                          "safetensors|dummy", NULL,
+                          "where weights come from; dummy invents random ones of the right shape "
+                          "(speed and plumbing only: its answers mean nothing)" },
+    [OPT_DUMMY_SEED] = { "dummy-seed", 0, OPTION_INT, RUN, MODEL, "N", "0", NULL, 0, 0x1p53, NULL,
+                         NULL, "seed of dummy weights" },
+    [OPT_OVERRIDE] = { "override", 0, OPTION_LIST, RUN, MODEL, "KEY=VALUE", NULL, NULL, 0, 0, NULL,
+                       NULL,
+                       "change a key of config.json (dummy weights only), e.g. "
+                       "num_hidden_layers=2; may be repeated" },
+    [OPT_BACKEND] = { "backend", 0, OPTION_TEXT, RUN, MODEL, "NAME", NULL,
+                      "the fastest that this machine runs", 0, 0, NULL, NULL,
+                      "kernel backend; `desbench ls backends` lists them" },
+    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUN, MODEL, "N", NULL, "all processors", 1, 4096,
+                      NULL, NULL, "threads of the CPU backend" },
+    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, RUN, DECODE, "S", "vanilla", NULL, 0, 0, NULL,
+                       NULL,
+                       "expert selection NAME[:field=value,...]; repeat it to compare "
+                       "several; `desbench ls selectors` lists them" },
+    [OPT_DECODER] = { "decoder", 0, OPTION_TEXT, RUN, DECODE, "NAME", NULL, "the model's", 0, 0,
+                      NULL, NULL, "which proposals to commit; `desbench ls decoders`" },
+    [OPT_CACHE] = { "cache", 0, OPTION_TEXT, RUN, DECODE, "NAME", NULL, "the model's", 0, 0, NULL,
+                    NULL, "key/value cache policy; `desbench ls caches`" },
+    [OPT_GEN_LENGTH] = { "gen-length", 0, OPTION_INT, RUN, DECODE, "N", NULL,
+                         "each task's own, in whole blocks", 1, 1 << 20, NULL, NULL,
+                         "positions to denoise, a multiple of the block length" },
+    [OPT_BLOCK_LENGTH] = { "block-length", 0, OPTION_INT, RUN, DECODE, "N", NULL, "the model's", 1,
+                           1 << 16, NULL, NULL, "positions denoised together" },
+    [OPT_STEPS] = { "steps", 0, OPTION_INT, RUN, DECODE, "N", NULL, "one a position", 1, 1 << 20,
+                    NULL, NULL, "denoising steps of decoder low-confidence, over all blocks" },
+    [OPT_THRESHOLD] = { "threshold", 0, OPTION_REAL, RUN, DECODE, "P", NULL, "the model's", 0, 1,
+                        NULL, NULL, "commit proposals at least this sure (decoder threshold)" },
+    [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN, DECODE, "T", NULL, "0, greedy", 0,
+                          100, NULL, NULL, "sampling temperature (Gumbel noise)" },
+    [OPT_N_SAMPLES] = { "n-samples", 'n', OPTION_INT, RUN, DECODE, "N", "1", NULL, 1, 1e6, NULL,
+                        NULL, "answers an item, with seeds that follow from --seed" },
+    [OPT_SEED] = { "seed", 0, OPTION_INT, RUN, DECODE, "N", "0", NULL, 0, 0x1p53, NULL, NULL,
+                   "seed of sampling" },
+    [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
+                            "the strongest this machine offers, full or user", 0, 0, "user|full",
+                            NULL, "isolation that must be there; refuses to judge with less" },
+    [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING, JUDGE, "N", NULL, "one a processor", 1, 1024,
+                   NULL, NULL, "programs judged at once" },
+    [OPT_TIMEOUT] = { "timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", "10", NULL, 0.1, 3600, NULL,
+                      NULL, "seconds of CPU time a program may use" },
+    [OPT_WALL_TIMEOUT] = { "wall-timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", NULL,
+                           "twice --timeout", 0.1, 7200, NULL, NULL,
+                           "seconds a program may last in all" },
+    [OPT_MEMORY] = { "memory", 0, OPTION_INT, JUDGING, JUDGE, "MIB", "2048", NULL, 64, 1 << 24,
+                     NULL, NULL, "memory of a program and its children, MiB" },
+    [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_RUN | VERB_SHOW | VERB_LS, OUT, "PATH",
+                     "runs", NULL, 0, 0, NULL, NULL,
+                     "results: a folder (holds results.sqlite) or an .sqlite file" },
+    [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
+                     VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR, OUT, "F", "text",
+                     NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
+    [OPT_JSON] = { "json", 0, OPTION_FLAG,
+                   VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR, OUT, NULL, NULL,
+                   NULL, 0, 0, NULL, NULL, "the same as --format json" },
+    [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                      "print the plan (cells, items, tokens) and stop" },
+    [OPT_SHOW_CONFIG] = { "show-config", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL,
+                          NULL, "print every setting and where it comes from, and stop" },
+    [OPT_FULL] = { "full", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                   "show prompts and every denoising step in full" },
+    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING, TALK, "WHEN", "auto", NULL, 0, 0,
+                       "auto|always|never", NULL,
+                       "progress line on stderr: auto draws one on a terminal, else logs" },
+    [OPT_QUIET] = { "quiet", 'q', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                    "only warnings and errors on stderr" },
+    [OPT_VERBOSE] = { "verbose", 'v', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL,
+                      NULL, "more on stderr" },
+    [OPT_HELP] = { "help", 'h', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                   "print this and stop" },
+};
+
+static const char *const source_names[] = {
+    [SOURCE_DEFAULT] = "default",
+    [SOURCE_ENV] = "environment",
+    [SOURCE_COMMAND_LINE] = "command line",
+};
+
+/* The environment variable of an option: DESBENCH_DATA_DIR for data-dir. */
+static void env_name(const struct option_def *d, struct buf *ret)
+{
+    buf_clear(ret);
+    if (d->env) {
+        buf_puts(ret, d->env);
+        return;
+    }
+    buf_puts(ret, "DESBENCH_");
+    for (const char *p = d->name; *p; p++)
+        buf_putc(ret, *p == '-' ? '_' : (char)toupper((unsigned char)*p));
+}
+
+/* Is text one of "a|b|c"? */
+static bool is_choice(const char *choices, const char *text)
+{
+    size_t len = strlen(text);
+
+    for (const char *p = choices; p; p = strchr(p, '|'), p = p ? p + 1 : NULL)
+        if (strncmp(p, text, len) == 0 && (p[len] == '|' || p[len] == '\0'))
+            return true;
+    return false;
+}
+
+/* Whole-string number within the option's bounds. */
+static enum status parse_number(const struct option_def *d, const char *text, double *ret,
+                                struct error *err)
+{
+    char *end;
+    double v;
+
+    errno = 0;
+    v = strtod(text, &end);
+    if (end == text || *end || isspace((unsigned char)text[0]) || !isfinite(v) ||
+        (d->kind == OPTION_INT && (v != floor(v) || strpbrk(text, ".eExX"))))
+        return error_set(err, ST_INVALID, "option '--%s' needs %s number, found '%s'", d->name,
+                         d->kind == OPTION_INT ? "a whole" : "a", text);
+    if (v < d->min || v > d->max)
+        return error_set(err, ST_INVALID, "option '--%s' must be %.15g .. %.15g, found '%s'",
+                         d->name, d->min, d->max, text);
+    *ret = v;
+    return ST_OK;
+}
+
+static enum status check_value(const struct option_def *d, const char *text, struct error *err)
+{
+    double v;
+
+    if (d->kind == OPTION_INT || d->kind == OPTION_REAL)
+        return parse_number(d, text, &v, err);
+    if (d->choices && !is_choice(d->choices, text))
+        return error_set(err, ST_INVALID, "option '--%s' must be one of %s, found '%s'", d->name,
+                         d->choices, text);
+    if (d->kind != OPTION_FLAG && !*text)
+        return error_set(err, ST_INVALID, "option '--%s' needs a value, found ''", d->name);
+    return ST_OK;
+}
+
+/* Store a checked value. A list grows within one source; a higher source replaces. */
+static enum status set_value(struct config *c, enum option_id id, const char *text,
+                             enum option_source source, struct error *err)
+{
+    struct option_value *v = &c->values[id];
+    const char **texts;
+    enum status st = check_value(&option_table[id], text, err);
+
+    if (st)
+        return st;
+    if (option_table[id].kind != OPTION_LIST || v->source != source)
+        v->n = 0;
+    texts = realloc(v->texts, (v->n + 1) * sizeof(*texts));
+    if (!texts)
+        return error_set(err, ST_NOMEM, "out of memory reading options");
+    texts[v->n++] = text;
+    v->texts = texts;
+    v->source = source;
+    return ST_OK;
+}
+
+static enum status read_environment(struct config *c, struct error *err)
+{
+    struct buf name = { 0 };
+    enum status st = ST_OK;
+
+    for (int i = 0; i < N_OPTIONS && !st; i++) {
+        const struct option_def *d = &option_table[i];
+        const char *text;
+
+        if (i == OPT_HELP || !(d->verbs & c->verb))
+            continue;
+        env_name(d, &name);
+        if (!buf_ok(&name)) {
+            st = error_set(err, ST_NOMEM, "out of memory reading the environment");
+            break;
+        }
+        text = getenv(buf_str(&name));
+        if (!text || !*text)
+            continue;
+        if (d->kind == OPTION_FLAG && !is_choice("true|false|1|0", text)) {
+            st = error_set(err, ST_INVALID, "must be true or false, found '%s'", text);
+        } else if (d->kind == OPTION_FLAG) {
+            if (is_choice("true|1", text))
+                st = set_value(c, (enum option_id)i, "true", SOURCE_ENV, err);
+        } else {
+            st = set_value(c, (enum option_id)i, text, SOURCE_ENV, err);
+        }
+        if (st)
+            error_prefix(err, st, "environment variable '%s'", buf_str(&name));
+    }
+    buf_release(&name);
+    return st;
+}
+
+/* Number of edits between two short words, capped; for "did you mean". */
+static int distance(const char *a, const char *b)
+{
+    enum { MAX = 32 };
+    int row[MAX + 1], la = (int)strlen(a), lb = (int)strlen(b);
+
+    if (la > MAX || lb > MAX)
+        return MAX;
+    for (int j = 0; j <= lb; j++)
+        row[j] = j;
+    for (int i = 1; i <= la; i++) {
+        int diag = row[0];
+        row[0] = i;
+        for (int j = 1; j <= lb; j++) {
+            int keep = diag + (a[i - 1] != b[j - 1]);
+            diag = row[j];
+            if (row[j] + 1 < keep)
+                keep = row[j] + 1;
+            if (row[j - 1] + 1 < keep)
+                keep = row[j - 1] + 1;
+            row[j] = keep;
+        }
+    }
+    return row[lb];
+}
+
+static enum status unknown_option(unsigned verb, const char *name, struct error *err)
+{
+    const char *best = NULL;
+    int best_distance = 4;
+
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (strcmp(option_table[i].name, name) == 0)
+            return error_set(err, ST_INVALID, "option '--%s' does not belong to this verb", name);
+    for (int i = 0; i < N_OPTIONS; i++) {
+        int n = distance(name, option_table[i].name);
+        if ((option_table[i].verbs & verb) && n < best_distance) {
+            best_distance = n;
+            best = option_table[i].name;
+        }
+    }
+    if (best)
+        return error_set(err, ST_INVALID, "unknown option '--%s'; did you mean '--%s'?", name,
+                         best);
+    return error_set(err, ST_INVALID, "unknown option '--%s'; see --help", name);
+}
+
+/* The option whose name is the len bytes at s, or N_OPTIONS. */
+static int find_option(unsigned verb, const char *s, size_t len)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        if ((option_table[i].verbs & verb) && strlen(option_table[i].name) == len &&
+            memcmp(option_table[i].name, s, len) == 0)
+            return i;
+    return N_OPTIONS;
+}
+
+static int find_letter(unsigned verb, char letter)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        if ((option_table[i].verbs & verb) && option_table[i].letter == letter)
+            return i;
+    return N_OPTIONS;
+}
+
+/* One word of argv that starts with a dash; *at is moved over a separate argument. */
+static enum status read_option(struct config *c, int argc, char *const *argv, int *at,
+                               struct error *err)
+{
+    const char *word = argv[*at], *value = NULL;
+    const struct option_def *d;
+    int id;
+
+    if (word[1] == '-') {
+        const char *eq = strchr(word, '=');
+        size_t len = eq ? (size_t)(eq - word - 2) : strlen(word + 2);
+
+        id = find_option(c->verb, word + 2, len);
+        if (id == N_OPTIONS) {
+            struct buf name = { 0 };
+            enum status st;
+
+            buf_append(&name, word + 2, len);
+            st = unknown_option(c->verb, buf_str(&name), err);
+            buf_release(&name);
+            return st;
+        }
+        value = eq ? eq + 1 : NULL;
+    } else {
+        id = find_letter(c->verb, word[1]);
+        if (id == N_OPTIONS)
+            return error_set(err, ST_INVALID, "unknown option '-%c'; see --help", word[1]);
+        if (word[2])
+            value = word + 2;
+    }
+    d = &option_table[id];
+    if (d->kind == OPTION_FLAG) {
+        if (value)
+            return error_set(err, ST_INVALID, "option '--%s' takes no value, found '%s'", d->name,
+                             value);
+        value = "true";
+    } else if (!value) {
+        if (*at + 1 >= argc)
+            return error_set(err, ST_INVALID, "option '--%s' needs a value (%s)", d->name,
+                             d->metavar);
+        value = argv[++*at];
+    }
+    return set_value(c, (enum option_id)id, value, SOURCE_COMMAND_LINE, err);
+}
+
+enum status config_parse(unsigned verb, int argc, char *const *argv, struct config *ret,
+                         struct error *err)
+{
+    struct config c = { .verb = verb };
+    enum status st = ST_OK;
+    bool is_rest = false;
+
+    c.args = calloc((size_t)argc + 1, sizeof(*c.args));
+    if (!c.args)
+        return error_set(err, ST_NOMEM, "out of memory reading options");
+    for (int i = 0; i < N_OPTIONS && !st; i++)
+        if ((option_table[i].verbs & verb) && option_table[i].deflt)
+            st = set_value(&c, (enum option_id)i, option_table[i].deflt, SOURCE_DEFAULT, err);
+    if (!st)
+        st = read_environment(&c, err);
+    for (int i = 0; i < argc && !st; i++) {
+        if (!is_rest && strcmp(argv[i], "--") == 0)
+            is_rest = true;
+        else if (!is_rest && argv[i][0] == '-' && argv[i][1])
+            st = read_option(&c, argc, argv, &i, err);
+        else
+            c.args[c.n_args++] = argv[i];
+    }
+    if (st)
+        config_release(&c);
+    else
+        *ret = c;
+    return st;
+}
+
+void config_release(struct config *c)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        free(c->values[i].texts);
+    free(c->args);
+    *c = (struct config){ 0 };
+}
+
+bool config_has(const struct config *c, enum option_id id)
+{
+    return c->values[id].n > 0;
+}
+
+bool config_is_given(const struct config *c, enum option_id id)
+{
+    return c->values[id].n > 0 && c->values[id].source != SOURCE_DEFAULT;
+}
+
+bool config_flag(const struct config *c, enum option_id id)
+{
+    return c->values[id].n > 0;
+}
+
+const char *config_text(const struct config *c, enum option_id id)
+{
+    const struct option_value *v = &c->values[id];
+
+    return v->n ? v->texts[v->n - 1] : NULL;
+}
+
+double config_real(const struct config *c, enum option_id id)
+{
+    const char *text = config_text(c, id);
+
+    return text ? strtod(text, NULL) : NAN; /* checked when it was set */
+}
+
+int64_t config_int(const struct config *c, enum option_id id)
+{
+    const char *text = config_text(c, id);
+
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+void config_put_json(const struct config *c, struct buf *ret)
+{
+    const char *sep = "{";
+
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const struct option_def *d = &option_table[i];
+        const struct option_value *v = &c->values[i];
+
+        if (!v->n || i == OPT_HELP)
+            continue;
+        buf_puts(ret, sep);
+        sep = ",";
+        json_put_str(ret, d->name, strlen(d->name));
+        buf_puts(ret, ":{\"value\":");
+        if (d->kind == OPTION_LIST)
+            buf_putc(ret, '[');
+        for (size_t j = 0; j < v->n; j++) {
+            if (j)
+                buf_putc(ret, ',');
+            if (d->kind == OPTION_FLAG)
+                buf_puts(ret, "true");
+            else if (d->kind == OPTION_INT)
+                buf_printf(ret, "%lld", strtoll(v->texts[j], NULL, 10));
+            else if (d->kind == OPTION_REAL)
+                json_put_num(ret, strtod(v->texts[j], NULL));
+            else
+                json_put_str(ret, v->texts[j], strlen(v->texts[j]));
+        }
+        if (d->kind == OPTION_LIST)
+            buf_putc(ret, ']');
+        buf_printf(ret, ",\"source\":\"%s\"}", source_names[v->source]);
+    }
+    buf_puts(ret, *sep == '{' ? "{}" : "}");
+}
+
+void config_put_text(const struct config *c, struct buf *ret)
+{
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const struct option_value *v = &c->values[i];
+
+        if (i == OPT_HELP || !(option_table[i].verbs & c->verb))
+            continue;
+        buf_printf(ret, "%-14s = ", option_table[i].name);
+        for (size_t j = 0; j < v->n; j++)
+            buf_printf(ret, "%s%s", j ? " " : "", v->texts[j]);
+        if (!v->n && option_table[i].shown)
+            buf_printf(ret, "(%s)", option_table[i].shown);
+        else if (!v->n && option_table[i].kind == OPTION_FLAG)
+            buf_puts(ret, "false");
+        buf_printf(ret, "  # %s\n", source_names[v->n ? v->source : SOURCE_DEFAULT]);
+    }
+}
+
+/* Append text wrapped at 100 columns, continuation lines indented. */
+static void put_wrapped(struct buf *ret, const char *text, size_t column, size_t indent)
+{
+    while (*text) {
+        size_t len = strcspn(text, " ");
+
+        if (column + len + 1 > 100 && column > indent) {
+            buf_putc(ret, '\n');
+            for (column = 0; column < indent; column++)
+                buf_putc(ret, ' ');
+        } else if (column > indent) {
+            buf_putc(ret, ' ');
+            column++;
+        }
+        buf_append(ret, text, len);
+        column += len;
+        text += len;
+        text += strspn(text, " ");
+    }
+    buf_putc(ret, '\n');
+}
+
+void config_put_help(unsigned verb, struct buf *ret)
+{
+    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, OUT, TALK };
+    struct buf text = { 0 };
+
+    for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {
+        bool is_open = false;
+
+        for (int i = 0; i < N_OPTIONS; i++) {
+            const struct option_def *d = &option_table[i];
+            size_t start, column;
+
+            if (!(d->verbs & verb) || strcmp(d->group, groups[g]) != 0)
+                continue;
+            if (!is_open)
+                buf_printf(ret, "\n%s:\n", groups[g]);
+            is_open = true;
+            start = ret->len;
+            if (d->letter)
+                buf_printf(ret, "  -%c, --%s", d->letter, d->name);
+            else
+                buf_printf(ret, "      --%s", d->name);
+            if (d->metavar)
+                buf_printf(ret, " %s", d->metavar);
+            column = ret->len - start;
+            do
+                buf_putc(ret, ' ');
+            while (++column < 30);
+            buf_clear(&text);
+            buf_puts(&text, d->help);
+            if (d->choices)
+                buf_printf(&text, " (%s)", d->choices);
+            if (d->deflt || d->shown)
+                buf_printf(&text, " [%s]", d->deflt ? d->deflt : d->shown);
+            put_wrapped(ret, buf_str(&text), column, 30);
+        }
+    }
+    buf_release(&text);
+}

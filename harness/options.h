@@ -1,0 +1,137 @@
+/*
+ * Options: one table that drives parsing, --help, the environment and the stored configuration
+ * of every verb.
+ *
+ * A value comes from, later winning: the built-in default, the environment (DESBENCH_TASKS for
+ * --tasks, ...), the command line. Every value keeps its text and its origin.
+ */
+#ifndef HARNESS_OPTIONS_H
+#define HARNESS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/status.h"
+
+enum option_id {
+    OPT_HELP,
+    OPT_TASKS,
+    OPT_LIMIT,
+    OPT_SAMPLES,
+    OPT_DATA_DIR,
+    OPT_PROMPT_FORM,
+    OPT_NO_DATA_CHECK,
+    OPT_MODEL,
+    OPT_LOAD_FORMAT,
+    OPT_DUMMY_SEED,
+    OPT_OVERRIDE,
+    OPT_BACKEND,
+    OPT_THREADS,
+    OPT_SELECTOR,
+    OPT_DECODER,
+    OPT_CACHE,
+    OPT_GEN_LENGTH,
+    OPT_BLOCK_LENGTH,
+    OPT_STEPS,
+    OPT_THRESHOLD,
+    OPT_TEMPERATURE,
+    OPT_N_SAMPLES,
+    OPT_SEED,
+    OPT_SANDBOX_LEVEL,
+    OPT_JOBS,
+    OPT_TIMEOUT,
+    OPT_WALL_TIMEOUT,
+    OPT_MEMORY,
+    OPT_OUTPUT,
+    OPT_FORMAT,
+    OPT_JSON,
+    OPT_DRY_RUN,
+    OPT_SHOW_CONFIG,
+    OPT_PROGRESS,
+    OPT_QUIET,
+    OPT_VERBOSE,
+    OPT_FULL,
+    N_OPTIONS
+};
+
+/* Verbs an option belongs to. */
+enum verb_bit {
+    VERB_RUN = 1 << 0,
+    VERB_VALIDATE = 1 << 1,
+    VERB_GRADE = 1 << 2,
+    VERB_EXTRACT = 1 << 3,
+    VERB_SHOW = 1 << 4,
+    VERB_LS = 1 << 5,
+    VERB_DOCTOR = 1 << 6,
+    VERB_ALL = (1 << 7) - 1
+};
+
+enum option_kind {
+    OPTION_FLAG, /* no argument; "true" in the environment or stored configuration */
+    OPTION_TEXT,
+    OPTION_LIST, /* may be given several times */
+    OPTION_INT,
+    OPTION_REAL
+};
+
+struct option_def {
+    const char *name; /* without dashes */
+    char letter;      /* short form, or 0 */
+    enum option_kind kind;
+    unsigned verbs;      /* of enum verb_bit */
+    const char *group;   /* heading in --help */
+    const char *metavar; /* argument's name in --help */
+    const char *deflt;   /* built-in default as text; NULL: none */
+    const char *shown;   /* default as --help words it when deflt is NULL, or NULL */
+    double min, max;     /* OPTION_INT, OPTION_REAL: inclusive bounds */
+    const char *choices; /* "a|b|c", or NULL */
+    const char *env;     /* variable when it is not DESBENCH_ and the name, or NULL */
+    const char *help;
+};
+
+extern const struct option_def option_table[N_OPTIONS];
+
+/* Where a value came from. */
+enum option_source { SOURCE_DEFAULT, SOURCE_ENV, SOURCE_COMMAND_LINE };
+
+struct config {
+    unsigned verb; /* its bit */
+    struct option_value {
+        const char **texts; /* (n) borrowed from argv, environment or the table */
+        size_t n;
+        enum option_source source;
+    } values[N_OPTIONS];
+    const char **args; /* (n_args) what is not an option */
+    size_t n_args;
+};
+
+/*
+ * Read the environment and argv (argc strings after the verb) for a verb. ST_INVALID names the
+ * option and the value: unknown option (with the nearest known one), missing or unwanted
+ * argument, not a whole number, out of range, not one of the choices. The strings must outlive
+ * *ret, which config_release() frees.
+ */
+MUST_CHECK enum status config_parse(unsigned verb, int argc, char *const *argv, struct config *ret,
+                                    struct error *err);
+void config_release(struct config *c);
+
+bool config_has(const struct config *c, enum option_id id);      /* set by anyone, default too */
+bool config_is_given(const struct config *c, enum option_id id); /* by environment or user */
+bool config_flag(const struct config *c, enum option_id id);
+const char *config_text(const struct config *c, enum option_id id); /* last value, or NULL */
+int64_t config_int(const struct config *c, enum option_id id);      /* must have a value */
+double config_real(const struct config *c, enum option_id id);
+
+/* {"tasks": {"value": "...", "source": "command line"}, ...}: every option of the verb that has
+ * a value, in table order; lists as arrays. */
+void config_put_json(const struct config *c, struct buf *ret);
+
+/* "option = value  # source" lines, for --show-config. */
+void config_put_text(const struct config *c, struct buf *ret);
+
+/* The options of a verb grouped by purpose, for --help. */
+void config_put_help(unsigned verb, struct buf *ret);
+
+#endif
