@@ -20,7 +20,11 @@
 struct engine;
 struct sequence;
 
+/* Stored with every result; raised when the same inputs may give other tokens. */
+enum { ENGINE_RESULTS_VERSION = 1 };
+
 struct engine_options {
+    bool is_text_only;       /* config.json and tokenizer alone: everything but sequences works */
     const char *model_dir;   /* Hugging Face layout: config.json, tokenizer.json, safetensors */
     const char *load_format; /* "safetensors"; or "dummy": random weights of the configured shape,
                               * N(0, 1/fan_in), norms U(0.5, 1.5), keyed by tensor name */

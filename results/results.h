@@ -66,6 +66,8 @@ MUST_CHECK enum status store_put_dataset(struct store *s, const struct dataset_r
  */
 struct cell_row {
     const char *task, *dataset_sha256, *prompt_form;
+    const char *prompt_sha256; /* of the first item's whole prompt: changes with the form's text,
+                                * its shots and the chat template */
     const char *model, *architecture, *load_format;
     const char *weights_sha256, *config_sha256, *tokenizer_sha256, *template_sha256;
     const char *selector; /* canonical text with all settings */
