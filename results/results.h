@@ -158,7 +158,7 @@ MUST_CHECK enum status store_has_sample(struct store *s, const char *cell_key, c
                                         int sample_idx, bool *ret, struct error *err);
 
 struct metric_row {
-    const char *run_id, *task, *metric, *ci_method;
+    const char *run_id, *task, *cell_key, *metric, *ci_method; /* cell_key, ci_method: or NULL */
     double value, ci_low, ci_high; /* NaN low/high: no interval; stored as NULL */
     int64_t n;
 };
