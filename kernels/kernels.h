@@ -14,6 +14,14 @@
  * Batch invariance: the result of a row never depends on which other rows are in the call
  * (one accumulation order per op, whatever n_tok is, and whatever the number of threads).
  *
+ * NaN never crashes an op and never wins: route() skips scores that are NaN or -inf (a slot it
+ * cannot fill gets id -1 and weight 0), pick() skips NaN logits, which count nothing in the
+ * softmax either. Elsewhere NaN goes in and NaN comes out.
+ *
+ * Memory: ops allocate only when a call is larger than every call before it (working space grows
+ * to the next power of two), so a steady state allocates nothing. One thread uses a backend at
+ * a time; several backends may be open.
+ *
  * Errors: ops return ST_OK, ST_NOMEM or ST_DEVICE. On a GPU an op only enqueues; sync()
  * reports later faults.
  */
@@ -53,7 +61,8 @@ struct kernels {
 };
 
 struct kernel_params {
-    int n_threads; /* 0: as many as the process may run on */
+    int n_threads;   /* 0: as many as the process may run on */
+    const char *isa; /* cpu: "generic", "avx2" or "avx512"; NULL: the best this machine has */
 };
 
 enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
@@ -108,7 +117,7 @@ struct pick_params {
 };
 
 /* A proposal: the best token other than mask and banned (ties: lowest id) and what it is worth.
- * Host memory. */
+ * Where every such logit is NaN, it is the lowest such id with prob 0. Host memory. */
 struct pick {
     int32_t id;
     float prob;        /* softmax probability of id, over all logits, without noise or ban */

@@ -1,0 +1,64 @@
+/* Reference op that proposes one token a row. */
+#include <math.h>
+
+#include "kernels/gumbel.h"
+#include "kernels/ref/ref.h"
+
+/* exp(l - max) with every infinity meaning what it should: the largest value counts 1 even if
+ * it is infinite, NaN counts nothing. */
+static double soft(float l, float max)
+{
+    if (isnan(l))
+        return 0;
+    return l == max ? 1 : exp((double)l - max);
+}
+
+static void pick_row(const float *l, int n_vocab, const struct pick_params *p, uint64_t key,
+                     struct pick *ret)
+{
+    int32_t best_all = -1, best = -1, first = -1;
+    double best_score = 0, sum = 0;
+
+    for (int32_t i = 0; i < n_vocab; i++)
+        if (!isnan(l[i]) && (best_all < 0 || l[i] > l[best_all]))
+            best_all = i;
+    for (int32_t i = 0; i < n_vocab; i++) {
+        double score = l[i];
+
+        if (i == p->mask_id || i == p->banned_id)
+            continue;
+        if (first < 0)
+            first = i;
+        if (isnan(l[i]))
+            continue;
+        if (p->temperature > 0)
+            score += p->temperature * gumbel_noise(gumbel_bits(key, i));
+        if (best < 0 || score > best_score) {
+            best = i;
+            best_score = score;
+        }
+    }
+    ret->is_mask_best = best_all >= 0 && best_all == p->mask_id;
+    if (best < 0) { /* nothing but NaN */
+        ret->id = first;
+        ret->prob = 0;
+        return;
+    }
+    for (int32_t i = 0; i < n_vocab; i++)
+        sum += soft(l[i], l[best_all]);
+    ret->id = best;
+    ret->prob = (float)(soft(l[best], l[best_all]) / sum);
+}
+
+enum status ref_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
+                     const struct pick_params *p, struct pick *ret, struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int r = 0; r < n_rows; r++) {
+        uint64_t key = p->temperature > 0 ? gumbel_row_key(p->seed, p->draw, p->positions[r]) : 0;
+
+        pick_row(logits + (size_t)r * (size_t)n_vocab, n_vocab, p, key, &ret[r]);
+    }
+    return ST_OK;
+}

@@ -1,0 +1,30 @@
+/* The backends of this build. */
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "kernels/ref/ref.h"
+
+const struct kernel_ops *const kernel_backends[] = { &ref_ops, NULL };
+
+const struct kernel_ops *kernel_backend_find(const char *name)
+{
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++)
+        if (!strcmp((*b)->name, name))
+            return *b;
+    return NULL;
+}
+
+const struct kernel_ops *kernel_backend_best(void)
+{
+    const struct kernel_params params = { .n_threads = 1 };
+    const struct kernel_ops *best = NULL;
+
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct kernels *k = NULL;
+
+        if ((*b)->open(&params, &k, NULL) == ST_OK)
+            best = *b;
+        (*b)->close(k);
+    }
+    return best;
+}
