@@ -1,0 +1,56 @@
+/* Dummy values of a tensor, as weights.h defines them. */
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "engine/weights.h"
+
+#define STREAM_STEP 0x9e3779b97f4a7c15u /* of splitmix64 */
+
+/* Round to nearest even; v is finite. */
+static uint16_t bf16_of(float v)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &v, sizeof(bits));
+    bits += 0x7fff + (bits >> 16 & 1);
+    return (uint16_t)(bits >> 16);
+}
+
+static uint64_t draw(uint64_t stream, int64_t i)
+{
+    uint64_t state = stream + (uint64_t)i * STREAM_STEP;
+
+    return splitmix64(&state);
+}
+
+static void fill_norm(uint64_t stream, int64_t first, size_t n, uint16_t *ret)
+{
+    for (size_t i = 0; i < n; i++)
+        ret[i] = bf16_of(0.5f + (float)(draw(stream, first + (int64_t)i) >> 40) * 0x1p-24f);
+}
+
+static void fill_matrix(uint64_t stream, int64_t first, size_t n, float scale, uint16_t *ret)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t state = stream + (uint64_t)(first + (int64_t)i) * STREAM_STEP, z;
+        int32_t u;
+
+        z = splitmix64(&state);
+        u = (int32_t)(z & 0xffff) + (int32_t)(z >> 16 & 0xffff) + (int32_t)(z >> 32 & 0xffff) +
+            (int32_t)(z >> 48) - 131070;
+        ret[i] = bf16_of((float)u * scale);
+    }
+}
+
+void dummy_fill(const struct tensor_spec *spec, uint64_t seed, int64_t first, size_t n,
+                uint16_t *ret)
+{
+    uint64_t stream = splitmix64(&seed) ^ rng_hash(spec->name, strlen(spec->name));
+    double gain = spec->role == TENSOR_ROUTER ? 4 : 1;
+
+    if (spec->n_dims == 1)
+        fill_norm(stream, first, n, ret);
+    else
+        fill_matrix(stream, first, n, (float)(gain * sqrt(3.0 / (double)spec->cols) / 65536), ret);
+}

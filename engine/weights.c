@@ -1,0 +1,321 @@
+/* Weights from a checkpoint or made up. */
+#include "engine/weights.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/file.h"
+#include "base/size.h"
+#include "engine/safetensors.h"
+
+enum { MAX_THREADS = 256 };
+#define CHUNK ((int64_t)1 << 20) /* elements a thread makes at a time */
+
+struct weights {
+    struct tensor_spec *specs;
+    struct host_matrix *m; /* (n) beside specs */
+    size_t n;
+    int64_t n_params, bytes;
+
+    struct safetensors *file; /* a checkpoint, or else: */
+    uint16_t *made;           /* (n_params) bf16, all tensors one after the other */
+    size_t made_bytes;
+    uint64_t seed;
+};
+
+static enum status weights_new(const struct model_config *c, struct weights **ret,
+                               struct error *err)
+{
+    struct weights *w = calloc(1, sizeof(*w));
+    enum status st;
+
+    if (!w)
+        return error_set(err, ST_NOMEM, "out of memory opening weights");
+    st = tensor_list_new(c, &w->specs, &w->n, err);
+    if (!st) {
+        w->n_params = tensor_list_params(w->specs, w->n);
+        w->m = calloc(w->n, sizeof(*w->m));
+        if (!w->m)
+            st = error_set(err, ST_NOMEM, "out of memory opening %zu tensors", w->n);
+    }
+    if (st)
+        weights_close(w);
+    else
+        *ret = w;
+    return st;
+}
+
+/* ---- a checkpoint ----------------------------------------------------------------------- */
+
+static bool has_shape(const struct tensor *t, const struct tensor_spec *spec)
+{
+    if (t->n_dims != spec->n_dims)
+        return false;
+    if (t->n_dims == 1)
+        return t->shape[0] == spec->cols;
+    return t->shape[0] == spec->rows && t->shape[1] == spec->cols;
+}
+
+/* "(288, 64)" for messages. */
+static void shape_text(const int64_t *shape, int n_dims, struct error *ret)
+{
+    size_t at = 0;
+
+    ret->text[0] = '\0';
+    for (int i = 0; i < n_dims; i++)
+        at += (size_t)snprintf(ret->text + at, sizeof(ret->text) - at, "%s%lld", i ? ", " : "",
+                               (long long)shape[i]);
+}
+
+static enum status refuse_shape(const struct safetensors *file, const struct tensor *t,
+                                const struct tensor_spec *spec, struct error *err)
+{
+    const int64_t want[2] = { spec->rows, spec->cols };
+    struct error has, needs;
+
+    shape_text(t->shape, t->n_dims, &has);
+    shape_text(want + 2 - spec->n_dims, spec->n_dims, &needs);
+    return error_set(err, ST_INVALID, "'%s' tensor '%s' has shape (%s), config.json needs (%s)",
+                     safetensors_shard_path(file, t->i_shard), t->name, has.text, needs.text);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Name one tensor of the file that the list does not have; their numbers differ. */
+static enum status refuse_extra(const struct weights *w, struct error *err)
+{
+    const char **names = calloc(w->n, sizeof(*names));
+
+    if (!names)
+        return error_set(err, ST_NOMEM, "out of memory checking %zu tensors", w->n);
+    for (size_t i = 0; i < w->n; i++)
+        names[i] = w->specs[i].name;
+    qsort(names, w->n, sizeof(*names), by_name);
+    for (size_t i = 0; i < safetensors_count(w->file); i++) {
+        const struct tensor *t = safetensors_at(w->file, i);
+
+        if (bsearch(&t->name, names, w->n, sizeof(*names), by_name))
+            continue;
+        free(names);
+        return error_set(err, ST_INVALID,
+                         "'%s': tensor '%.100s' is not part of the model that "
+                         "config.json describes",
+                         safetensors_shard_path(w->file, t->i_shard), t->name);
+    }
+    free(names);
+    return error_set(err, ST_INTERNAL, "tensors do not add up");
+}
+
+static enum status match(struct weights *w, const char *dir, struct error *err)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct tensor_spec *spec = &w->specs[i];
+        const struct tensor *t = safetensors_find(w->file, spec->name);
+
+        if (!t)
+            return error_set(err, ST_INVALID, "'%s': tensor '%s' is missing", dir, spec->name);
+        if (!has_shape(t, spec))
+            return refuse_shape(w->file, t, spec, err);
+        w->m[i] = (struct host_matrix){
+            .data = t->data, .dtype = t->dtype, .rows = spec->rows, .cols = spec->cols
+        };
+        w->bytes += (int64_t)t->bytes;
+    }
+    return safetensors_count(w->file) == w->n ? ST_OK : refuse_extra(w, err);
+}
+
+enum status weights_open(const char *dir, const struct model_config *c, struct weights **ret,
+                         struct error *err)
+{
+    struct weights *w = NULL;
+    enum status st = weights_new(c, &w, err);
+
+    if (!st)
+        st = safetensors_open_dir(dir, &w->file, err);
+    if (!st)
+        st = match(w, dir, err);
+    if (st)
+        weights_close(w);
+    else
+        *ret = w;
+    return st;
+}
+
+/* ---- dummy ------------------------------------------------------------------------------ */
+
+enum status weights_open_dummy(const struct model_config *c, uint64_t seed, struct weights **ret,
+                               struct error *err)
+{
+    struct weights *w = NULL;
+    enum status st = weights_new(c, &w, err);
+    int64_t at = 0;
+    void *p;
+
+    if (st)
+        return st;
+    w->seed = seed;
+    w->bytes = w->n_params * 2;
+    if (!size_mul((size_t)w->n_params, 2, &w->made_bytes)) {
+        weights_close(w);
+        return error_set(err, ST_NOMEM, "%lld parameters do not fit an address space",
+                         (long long)w->n_params);
+    }
+    p = mmap(NULL, w->made_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        st = error_set(err, ST_NOMEM, "no room for %zu bytes of dummy weights", w->made_bytes);
+        w->made_bytes = 0;
+        weights_close(w);
+        return st;
+    }
+    w->made = p;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct tensor_spec *s = &w->specs[i];
+
+        w->m[i] = (struct host_matrix){
+            .data = w->made + at, .dtype = DT_BF16, .rows = s->rows, .cols = s->cols
+        };
+        at += s->rows * s->cols;
+    }
+    *ret = w;
+    return ST_OK;
+}
+
+struct filler {
+    const struct weights *w;
+    atomic_llong next; /* first element of w->made that no thread has taken yet */
+};
+
+static void *fill_thread(void *arg)
+{
+    struct filler *f = arg;
+    const struct weights *w = f->w;
+    int64_t at, first = 0; /* of tensor i, in w->made */
+    size_t i = 0;
+
+    while ((at = atomic_fetch_add(&f->next, CHUNK)) < w->n_params) {
+        int64_t end = at + CHUNK < w->n_params ? at + CHUNK : w->n_params;
+
+        while (at < end) {
+            int64_t size = w->specs[i].rows * w->specs[i].cols, stop;
+
+            if (at >= first + size) {
+                first += size;
+                i++;
+                continue;
+            }
+            stop = end < first + size ? end : first + size;
+            dummy_fill(&w->specs[i], w->seed, at - first, (size_t)(stop - at), w->made + at);
+            at = stop;
+        }
+    }
+    return NULL;
+}
+
+static int usable_cpus(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
+void weights_fill(struct weights *w, int n_threads)
+{
+    struct filler f = { .w = w };
+    pthread_t threads[MAX_THREADS];
+    int n = 0, want = n_threads > 0 ? n_threads : usable_cpus();
+
+    if (!w->made)
+        return;
+    (void)madvise(w->made, w->made_bytes, MADV_HUGEPAGE);
+    if (want > MAX_THREADS)
+        want = MAX_THREADS;
+    if (w->n_params / CHUNK < want)
+        want = (int)(w->n_params / CHUNK) + 1;
+    while (n < want - 1 && pthread_create(&threads[n], NULL, fill_thread, &f) == 0)
+        n++;
+    fill_thread(&f);
+    for (int i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+    (void)mprotect(w->made, w->made_bytes, PROT_READ); /* as a mapped checkpoint is */
+}
+
+/* ---- both ------------------------------------------------------------------------------- */
+
+void weights_close(struct weights *w)
+{
+    if (!w)
+        return;
+    if (w->made)
+        munmap(w->made, w->made_bytes);
+    safetensors_close(w->file);
+    free(w->specs);
+    free(w->m);
+    free(w);
+}
+
+size_t weights_count(const struct weights *w)
+{
+    return w->n;
+}
+
+const struct tensor_spec *weights_spec(const struct weights *w, size_t i)
+{
+    assert(i < w->n);
+    return &w->specs[i];
+}
+
+const struct host_matrix *weights_at(const struct weights *w, size_t i)
+{
+    assert(i < w->n);
+    return &w->m[i];
+}
+
+int64_t weights_n_params(const struct weights *w)
+{
+    return w->n_params;
+}
+
+int64_t weights_bytes(const struct weights *w)
+{
+    return w->bytes;
+}
+
+enum status weights_sha256(const struct weights *w, char ret[65], struct error *err)
+{
+    struct sha256 *h;
+    char text[80];
+
+    if (w->file)
+        return safetensors_sha256(w->file, ret, err);
+    h = sha256_new();
+    if (!h)
+        return error_set(err, ST_NOMEM, "out of memory hashing weights");
+    snprintf(text, sizeof(text), "dummy 1 seed %llu", (unsigned long long)w->seed);
+    sha256_add_str(h, text);
+    for (size_t i = 0; i < w->n; i++) {
+        snprintf(text, sizeof(text), "%lld %lld", (long long)w->specs[i].rows,
+                 (long long)w->specs[i].cols);
+        sha256_add_str(h, w->specs[i].name);
+        sha256_add_str(h, text);
+    }
+    sha256_finish(h, ret);
+    return ST_OK;
+}
+
+enum status weights_check_files(const struct weights *w, struct error *err)
+{
+    return w->file ? safetensors_check_files(w->file, err) : ST_OK;
+}
