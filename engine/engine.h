@@ -33,6 +33,8 @@ struct engine_options {
     int n_threads;       /* 0: as many as the process may run on */
     int max_canvas;      /* prompt + generated positions of one sequence, >= 1 */
     int max_batch;       /* sequences in flight at once, >= 1 */
+    int max_block;       /* positions of one sequence that get logits in one forward: the longest
+                          * block_length; 0: max_canvas. Logits are the largest buffer by far */
     /* "key=value" (value: JSON) laid over config.json; dummy weights only (a shape experiment) */
     const char *const *overrides;
     size_t n_overrides;

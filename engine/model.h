@@ -46,8 +46,12 @@ struct forward_result {
     int32_t *tokens_per_expert; /* (n_items, n_moe_layer, n_exp) host memory, owned by the model */
 };
 
-/* All sequences' tokens through all layers. n_tok in total <= max_batch * max_canvas of the
- * options the model was opened with. Allocates nothing. */
+/*
+ * All sequences' tokens through all layers. In total n_tok <= max_batch * max_canvas and
+ * n_logits <= max_batch * max_block of the options the model was opened with; n_items <=
+ * max_batch, each with a cache of its own. Items, their ids included, are checked: ST_INVALID,
+ * nothing is written. Results are complete on return, also on a GPU. Allocates nothing.
+ */
 MUST_CHECK enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                                      struct forward_result *ret, struct error *err);
 
@@ -55,9 +59,15 @@ MUST_CHECK enum status model_open(const struct engine_options *opts, struct mode
                                   struct error *err);
 void model_close(struct model *m); /* accepts NULL */
 
+/* engine_peek(): config.json and tokenizer.json only; ret's strings live in arena. */
+MUST_CHECK enum status model_peek(const struct engine_options *opts, struct arena *arena,
+                                  struct model_info *ret, struct error *err);
+
 const struct model_info *model_get_info(const struct model *m);
 struct kernels *model_kernels(struct model *m);
-const struct engine_options *model_options(const struct model *m); /* max_canvas, max_batch */
+
+/* As opened, with max_block resolved; its strings are copies that live as long as the model. */
+const struct engine_options *model_options(const struct model *m);
 
 /* The model's own routing: what the selector `vanilla` is. */
 const struct route_params *model_route(const struct model *m);

@@ -1,0 +1,337 @@
+/*
+ * The forward pass, over the op table.
+ *
+ *   x = embed(ids)
+ *   for each layer:  h = norm(x);  q, k, v = h Wq, h Wk, h Wv;  q, k = norm a head, then RoPE;
+ *                    k, v to the caches at their positions;  x += attention(q, caches) Wo
+ *                    h = norm(x);  scores = router(h);  x += experts that route chose (h)
+ *   logits = norm(rows asked for) Whead
+ *
+ * All in f32. Tokens of all items lie one after the other; every op but attention, the caches
+ * and routing sees them as one batch.
+ *
+ * Source: the model class LLaDAMoEModelLM (inclusionAI/LLaDA-MoE-7B-A1B), which leaves the
+ * chosen router probabilities as they are and applies no attention mask.
+ */
+#include "engine/model.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "engine/model_impl.h"
+
+/* ---- what is asked for ------------------------------------------------------------------- */
+
+static enum status check_route(const struct model *m, const struct route_params *r, int i,
+                               struct error *err)
+{
+    int most = m->c.n_exp < KERNEL_MAX_TOP_K ? m->c.n_exp : KERNEL_MAX_TOP_K;
+
+    if (r->n_exp != m->c.n_exp)
+        return error_set(err, ST_INVALID, "item %d routes over %d experts, the model has %d", i,
+                         r->n_exp, m->c.n_exp);
+    if (r->top_k < 1 || r->top_k > most || r->top_k_base < 1 || r->top_k_base > m->c.n_exp)
+        return error_set(err, ST_INVALID,
+                         "item %d: need 1 <= top_k %d <= %d and 1 <= top_k_base "
+                         "%d <= %d",
+                         i, r->top_k, most, r->top_k_base, m->c.n_exp);
+    return ST_OK;
+}
+
+static enum status check_item(const struct model *m, const struct forward_item *it, int i,
+                              struct error *err)
+{
+    int max_canvas = m->opts.max_canvas;
+
+    assert(it->cache->m == m);
+    if (it->n_tok < 1 || it->n_tok > max_canvas)
+        return error_set(err, ST_INVALID, "item %d: need 1 <= n_tok %d <= max_canvas %d", i,
+                         it->n_tok, max_canvas);
+    if (it->n_kv < 1 || it->n_kv > max_canvas)
+        return error_set(err, ST_INVALID, "item %d: need 1 <= n_kv %d <= max_canvas %d", i,
+                         it->n_kv, max_canvas);
+    if (it->logits_row < 0 || it->n_logits < 0 || it->n_logits > it->n_tok - it->logits_row)
+        return error_set(err, ST_INVALID,
+                         "item %d: rows %d and %d more are not within its %d "
+                         "tokens",
+                         i, it->logits_row, it->n_logits, it->n_tok);
+    for (int t = 0; t < it->n_tok; t++) {
+        if (it->ids[t] < 0 || it->ids[t] >= m->c.n_vocab)
+            return error_set(err, ST_INVALID,
+                             "item %d: id %d of token %d is not within the "
+                             "vocabulary of %d",
+                             i, (int)it->ids[t], t, m->c.n_vocab);
+        if (it->positions[t] <= (t ? it->positions[t - 1] : -1) || it->positions[t] >= max_canvas)
+            return error_set(err, ST_INVALID,
+                             "item %d: position %d of token %d is not ascending "
+                             "within max_canvas %d",
+                             i, (int)it->positions[t], t, max_canvas);
+    }
+    return check_route(m, it->route, i, err);
+}
+
+static enum status check_items(const struct model *m, const struct forward_item *items, int n_items,
+                               int *ret_n_tok, struct error *err)
+{
+    int64_t n_tok = 0, n_rows = 0;
+
+    if (n_items < 1 || n_items > m->opts.max_batch)
+        return error_set(err, ST_INVALID, "need 1 <= n_items %d <= max_batch %d", n_items,
+                         m->opts.max_batch);
+    for (int i = 0; i < n_items; i++) {
+        enum status st = check_item(m, &items[i], i, err);
+
+        if (st)
+            return st;
+        for (int j = 0; j < i; j++)
+            assert(items[j].cache != items[i].cache);
+        n_tok += items[i].n_tok;
+        n_rows += items[i].n_logits;
+    }
+    if (n_rows > m->max_rows)
+        return error_set(err, ST_INVALID,
+                         "logits of %lld positions are asked for, the model was "
+                         "opened for max_batch %d of max_block %d",
+                         (long long)n_rows, m->opts.max_batch, m->opts.max_block);
+    *ret_n_tok = (int)n_tok; /* at most max_batch * max_canvas */
+    return ST_OK;
+}
+
+/* Lay the items' tokens one after the other. */
+static void gather(struct model *m, const struct forward_item *items, int n_items)
+{
+    int row = 0;
+
+    for (int i = 0; i < n_items; i++) {
+        size_t bytes = (size_t)items[i].n_tok * sizeof(int32_t);
+
+        memcpy(m->ids + row, items[i].ids, bytes);
+        memcpy(m->positions + row, items[i].positions, bytes);
+        m->segs[i] = (struct segment){ .row = row, .n_tok = items[i].n_tok };
+        row += items[i].n_tok;
+    }
+}
+
+/* ---- layers ------------------------------------------------------------------------------ */
+
+/* m->q, m->key, m->value from m->h. */
+static enum status project_qkv(struct model *m, const struct layer *w, int n_tok, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct model_config *c = &m->c;
+    float eps = (float)c->rms_eps;
+    enum status st;
+
+    st = ops->matmul(m->k, m->h, w->q, n_tok, m->q, err);
+    if (!st)
+        st = ops->matmul(m->k, m->h, w->k, n_tok, m->key, err);
+    if (!st)
+        st = ops->matmul(m->k, m->h, w->v, n_tok, m->value, err);
+    if (!st)
+        st = ops->rms_norm(m->k, m->q, w->q_norm, eps, n_tok * c->n_head, m->q, err);
+    if (!st)
+        st = ops->rms_norm(m->k, m->key, w->k_norm, eps, n_tok * c->n_kv_head, m->key, err);
+    if (!st)
+        st = ops->rope(m->k, m->q, m->positions, n_tok, c->n_head, c->d_head, c->d_rot,
+                       c->rope_theta, err);
+    if (!st)
+        st = ops->rope(m->k, m->key, m->positions, n_tok, c->n_kv_head, c->d_head, c->d_rot,
+                       c->rope_theta, err);
+    return st;
+}
+
+/* Keys and values of this forward to layer l of the items' caches; what attention reads there. */
+static enum status store_kv(struct model *m, int l, const struct forward_item *items, int n_items,
+                            struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    int width = m->c.n_kv_head * m->c.d_head;
+    enum status st = ST_OK;
+
+    for (int i = 0; i < n_items && !st; i++) {
+        const struct segment *s = &m->segs[i];
+        const int32_t *slots = m->positions + s->row;
+        size_t from = (size_t)s->row * (size_t)width, to = (size_t)l * kv_layer_size(m);
+        float *keys = items[i].cache->keys + to, *values = items[i].cache->values + to;
+
+        st = ops->kv_store(m->k, m->key + from, slots, s->n_tok, width, keys, err);
+        if (!st)
+            st = ops->kv_store(m->k, m->value + from, slots, s->n_tok, width, values, err);
+        m->attn_segs[i] = (struct attn_segment){
+            .row = s->row,
+            .n_tok = s->n_tok,
+            .keys = keys,
+            .values = values,
+            .n_kv = items[i].n_kv,
+            .mask_block = m->c.mask_block,
+        };
+    }
+    return st;
+}
+
+/* x += attention(norm(x)) Wo */
+static enum status run_attention(struct model *m, int l, const struct forward_item *items,
+                                 int n_items, int n_tok, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct layer *w = &m->layers[l];
+    const struct model_config *c = &m->c;
+    enum status st;
+
+    st = ops->rms_norm(m->k, m->x, w->norm_in, (float)c->rms_eps, n_tok, m->h, err);
+    if (!st)
+        st = project_qkv(m, w, n_tok, err);
+    if (!st)
+        st = store_kv(m, l, items, n_items, err);
+    if (!st)
+        st = ops->attention(m->k, m->q, m->positions, m->attn_segs, n_items, c->n_head,
+                            c->n_kv_head, c->d_head, m->y, err);
+    if (!st)
+        st = ops->matmul(m->k, m->y, w->o, n_tok, m->h, err);
+    if (!st)
+        st = ops->add(m->k, m->x, m->h, (size_t)n_tok * (size_t)c->d_model, err);
+    return st;
+}
+
+static bool is_same_route(const struct route_params *a, const struct route_params *b)
+{
+    return a->n_exp == b->n_exp && a->top_k == b->top_k && a->top_k_base == b->top_k_base &&
+           a->renorm == b->renorm && a->scale == b->scale;
+}
+
+/* y = experts(h) for items [first, end), which share their routing. */
+static enum status run_experts(struct model *m, int l, const struct forward_item *items,
+                               int n_items, int first, int end, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct route_params *route = items[first].route;
+    int row = m->segs[first].row, n_tok = m->segs[end - 1].row + m->segs[end - 1].n_tok - row;
+    size_t n_exp = (size_t)m->c.n_exp, width = (size_t)m->c.d_model;
+    size_t at = (size_t)l * (size_t)n_items + (size_t)first;
+    struct segment *segs = m->route_segs;
+    enum status st;
+
+    for (int i = first; i < end; i++)
+        segs[i] = (struct segment){ .row = m->segs[i].row - row, .n_tok = m->segs[i].n_tok };
+    st = ops->route(m->k, m->scores + (size_t)row * n_exp, route, segs + first, end - first, n_tok,
+                    m->route_ids, m->route_w, m->stats_by_layer + at,
+                    m->counts_by_layer + at * n_exp, err);
+    if (!st)
+        st = ops->moe(m->k, m->h + (size_t)row * width, m->layers[l].routed, m->route_ids,
+                      m->route_w, n_tok, route->top_k, m->y + (size_t)row * width, err);
+    return st;
+}
+
+/* x += experts(norm(x)) */
+static enum status run_ffn(struct model *m, int l, const struct forward_item *items, int n_items,
+                           int n_tok, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct layer *w = &m->layers[l];
+    const struct model_config *c = &m->c;
+    enum status st;
+
+    st = ops->rms_norm(m->k, m->x, w->norm_ffn, (float)c->rms_eps, n_tok, m->h, err);
+    if (!st)
+        st = ops->router(m->k, m->h, w->router, n_tok, c->score, m->scores, err);
+    for (int first = 0, end; first < n_items && !st; first = end) {
+        end = first + 1;
+        while (end < n_items && is_same_route(items[first].route, items[end].route))
+            end++;
+        st = run_experts(m, l, items, n_items, first, end, err);
+    }
+    if (!st)
+        st = ops->add(m->k, m->x, m->y, (size_t)n_tok * (size_t)c->d_model, err);
+    return st;
+}
+
+/* m->logits of the rows that are asked for. */
+static enum status run_head(struct model *m, const struct forward_item *items, int n_items,
+                            struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    size_t width = (size_t)m->c.d_model;
+    enum status st = ST_OK;
+    int n_rows = 0;
+
+    for (int i = 0; i < n_items && !st; i++) {
+        size_t row = (size_t)m->segs[i].row + (size_t)items[i].logits_row;
+
+        if (items[i].n_logits)
+            st = ops->rms_norm(m->k, m->x + row * width, m->norm_out, (float)m->c.rms_eps,
+                               items[i].n_logits, m->h + (size_t)n_rows * width, err);
+        n_rows += items[i].n_logits;
+    }
+    if (!st && n_rows)
+        st = ops->matmul(m->k, m->h, m->head, n_rows, m->logits, err);
+    return st;
+}
+
+/* (n_layer, n_items) as the ops wrote them to (n_items, n_layer). */
+static void transpose_stats(struct model *m, int n_items)
+{
+    size_t n_layer = (size_t)m->info.n_moe_layer, n_exp = (size_t)m->c.n_exp, n = (size_t)n_items;
+
+    for (size_t l = 0; l < n_layer; l++)
+        for (size_t i = 0; i < n; i++) {
+            m->stats[i * n_layer + l] = m->stats_by_layer[l * n + i];
+            memcpy(m->counts + (i * n_layer + l) * n_exp, m->counts_by_layer + (l * n + i) * n_exp,
+                   n_exp * sizeof(int32_t));
+        }
+}
+
+enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
+                          struct forward_result *ret, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    int n_tok = 0;
+    enum status st = check_items(m, items, n_items, &n_tok, err);
+
+    if (st)
+        return st;
+    gather(m, items, n_items);
+    st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
+    for (int l = 0; l < m->c.n_layer && !st; l++) {
+        st = run_attention(m, l, items, n_items, n_tok, err);
+        if (!st)
+            st = run_ffn(m, l, items, n_items, n_tok, err);
+    }
+    if (!st)
+        st = run_head(m, items, n_items, err);
+    if (!st)
+        st = ops->sync(m->k, err);
+    if (st)
+        return st;
+    transpose_stats(m, n_items);
+    *ret = (struct forward_result){ .logits = m->logits,
+                                    .stats = m->stats,
+                                    .tokens_per_expert = m->counts };
+    return ST_OK;
+}
+
+/* ---- facts ------------------------------------------------------------------------------- */
+
+const struct model_info *model_get_info(const struct model *m)
+{
+    return &m->info;
+}
+
+struct kernels *model_kernels(struct model *m)
+{
+    return m->k;
+}
+
+const struct engine_options *model_options(const struct model *m)
+{
+    return &m->opts;
+}
+
+const struct route_params *model_route(const struct model *m)
+{
+    return &m->route;
+}
+
+const struct tokenizer *model_tokenizer(const struct model *m)
+{
+    return m->tokenizer;
+}

@@ -1,0 +1,81 @@
+/*
+ * Inside of a model, shared by model_open.c (weights, workspace), model.c (forward pass) and
+ * kv_cache.c.
+ */
+#ifndef ENGINE_MODEL_IMPL_H
+#define ENGINE_MODEL_IMPL_H
+
+#include "base/arena.h"
+#include "engine/config.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "engine/weights.h"
+
+/* Weights of one layer on the backend; owned by it. */
+struct layer {
+    struct weight *norm_in, *q, *k, *v, *o, *q_norm, *k_norm, *norm_ffn, *router;
+    struct experts *routed;
+};
+
+/* The workspace in backend memory. */
+enum {
+    BUFFER_X,
+    BUFFER_H,
+    BUFFER_Q,
+    BUFFER_KEY,
+    BUFFER_VALUE,
+    BUFFER_Y,
+    BUFFER_SCORES,
+    BUFFER_ROUTE_IDS,
+    BUFFER_ROUTE_W,
+    BUFFER_LOGITS,
+    N_BUFFERS
+};
+
+struct model {
+    struct arena arena; /* host memory of everything below */
+    struct engine_options opts;
+    struct model_config c;
+    struct model_info info;
+    struct route_params route; /* the model's own */
+
+    struct tokenizer *tokenizer;
+    struct weights *weights;
+    struct kernels *k;
+
+    struct weight *embed, *norm_out, *head;
+    struct layer *layers; /* (n_layer) */
+
+    /* Workspace in backend memory: buffers, by name */
+    int max_tok, max_rows; /* max_batch * max_canvas; max_batch * max_block */
+    void *buffers[N_BUFFERS];
+    float *x; /* (max_tok, d_model) the residual stream */
+    float *h; /* (max_tok, d_model) normalised */
+    float *q, *key, *value;
+    float *y;      /* (max_tok, max of d_model and q's width) of attention, of a projection */
+    float *scores; /* (max_tok, n_exp) */
+    int32_t *route_ids;
+    float *route_w; /* (max_tok, slots of a token) both */
+    float *logits;  /* (max_rows, n_vocab) */
+
+    /* Workspace in host memory */
+    int32_t *ids, *positions;   /* (max_tok) all items one after the other */
+    struct segment *segs;       /* (max_batch) tokens of each item */
+    struct segment *route_segs; /* the same, counted from the first item of a run */
+    struct attn_segment *attn_segs;
+    struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
+    int32_t *counts_by_layer, *counts;          /* the same times n_exp */
+};
+
+struct kv_cache {
+    struct model *m;
+    float *keys, *values; /* (n_layer, max_canvas, n_kv_head, d_head) */
+};
+
+/* Elements of keys (and of values) in one layer. */
+static inline size_t kv_layer_size(const struct model *m)
+{
+    return (size_t)m->opts.max_canvas * (size_t)m->c.n_kv_head * (size_t)m->c.d_head;
+}
+
+#endif

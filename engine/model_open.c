@@ -1,0 +1,520 @@
+/*
+ * Opening a model: configuration, tokenizer, weights, memory plan, backend, workspace. In that
+ * order, so that what is cheap to refuse is refused before anything large is made.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "engine/model_impl.h"
+
+/* ---- facts ------------------------------------------------------------------------------- */
+
+static enum status no_room(struct error *err)
+{
+    return error_set(err, ST_NOMEM, "out of memory opening a model");
+}
+
+/* The last component of a path; of its target for "." and the like. NULL: out of memory. */
+static const char *folder_name(const char *path, struct arena *arena)
+{
+    size_t end = strlen(path), begin;
+    const char *name;
+    char *real;
+
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (begin = end; begin > 0 && path[begin - 1] != '/'; begin--)
+        ;
+    if (begin < end && path[begin] != '.')
+        return arena_strdup(arena, path + begin, end - begin);
+    real = realpath(path, NULL);
+    if (!real)
+        return arena_strdup(arena, path, strlen(path));
+    name = strrchr(real, '/');
+    name = arena_strdup(arena, name + 1, strlen(name + 1));
+    free(real);
+    return name;
+}
+
+/* An id that config.json and tokenizer.json may both have; they must not disagree. */
+static enum status special_id(const char *dir, const char *key, int32_t from_config,
+                              const struct tokenizer *t, const char *content, int32_t *ret,
+                              struct error *err)
+{
+    int32_t id = tokenizer_special_id(t, content);
+
+    if (id < 0 && from_config < 0)
+        return error_set(err, ST_INVALID,
+                         "'%s': neither has tokenizer.json '%s' nor config.json "
+                         "'%s'",
+                         dir, content, key);
+    if (id >= 0 && from_config >= 0 && id != from_config)
+        return error_set(err, ST_INVALID,
+                         "'%s': '%s' of config.json is %d, '%s' of tokenizer.json "
+                         "is %d",
+                         dir, key, (int)from_config, content, (int)id);
+    *ret = from_config >= 0 ? from_config : id;
+    return ST_OK;
+}
+
+/* All that config.json and tokenizer.json tell; strings in arena. */
+static enum status fill_info(const struct engine_options *opts, const struct model_config *c,
+                             const struct tokenizer *t, struct arena *arena, struct model_info *ret,
+                             struct error *err)
+{
+    struct tensor_spec *specs = NULL;
+    size_t n = 0;
+    enum status st;
+
+    *ret = (struct model_info){
+        .architecture = arena_strdup(arena, c->architecture, strlen(c->architecture)),
+        .name = folder_name(opts->model_dir, arena),
+        .load_format = arena_strdup(arena, opts->load_format, strlen(opts->load_format)),
+        .n_layer = c->n_layer,
+        .n_moe_layer = c->n_layer - c->n_dense_layer,
+        .d_model = c->d_model,
+        .n_head = c->n_head,
+        .n_kv_head = c->n_kv_head,
+        .d_head = c->d_head,
+        .d_ff = c->d_ff,
+        .n_exp = c->n_exp,
+        .top_k = c->top_k,
+        .n_vocab = c->n_vocab,
+        .max_positions = c->max_positions,
+    };
+    if (!ret->architecture || !ret->name || !ret->load_format)
+        return no_room(err);
+    if (tokenizer_max_id(t) >= c->n_vocab)
+        return error_set(err, ST_INVALID,
+                         "'%s': tokenizer.json has id %d, config.json only "
+                         "vocab_size %d",
+                         opts->model_dir, (int)tokenizer_max_id(t), c->n_vocab);
+    st =
+        special_id(opts->model_dir, "mask_token_id", c->mask_id, t, "<|mask|>", &ret->mask_id, err);
+    if (!st)
+        st = special_id(opts->model_dir, "eos_token_id", c->eos_id, t, "<|endoftext|>",
+                        &ret->eos_id, err);
+    if (!st)
+        st = tensor_list_new(c, &specs, &n, err);
+    if (st)
+        return st;
+    ret->n_params = tensor_list_params(specs, n);
+    free(specs);
+    memcpy(ret->config_sha256, c->sha256, sizeof(ret->config_sha256));
+    snprintf(ret->tokenizer_sha256, sizeof(ret->tokenizer_sha256), "%s", tokenizer_sha256(t));
+    chat_template_sha256(ret->template_sha256);
+    return ST_OK;
+}
+
+static bool is_dummy(const struct engine_options *opts)
+{
+    return strcmp(opts->load_format, "dummy") == 0;
+}
+
+/* config.json and tokenizer.json; *ret_tokenizer is the caller's. */
+static enum status read_texts(const struct engine_options *opts, struct model_config *ret_config,
+                              struct tokenizer **ret_tokenizer, struct error *err)
+{
+    char *path = NULL;
+    enum status st;
+
+    if (!is_dummy(opts) && strcmp(opts->load_format, "safetensors") != 0)
+        return error_set(err, ST_INVALID, "load format '%s' is not known: safetensors, dummy",
+                         opts->load_format);
+    if (!is_dummy(opts) && opts->n_overrides)
+        return error_set(err, ST_INVALID,
+                         "override '%s': only dummy weights can have another "
+                         "configuration than config.json",
+                         opts->overrides[0]);
+    st = config_read(opts->model_dir, opts->overrides, opts->n_overrides, ret_config, err);
+    if (st)
+        return st;
+    if (asprintf(&path, "%s/tokenizer.json", opts->model_dir) < 0)
+        return no_room(err);
+    st = tokenizer_open(path, ret_tokenizer, err);
+    free(path);
+    return st;
+}
+
+enum status model_peek(const struct engine_options *opts, struct arena *arena,
+                       struct model_info *ret, struct error *err)
+{
+    struct engine_options o = *opts;
+    struct tokenizer *t = NULL;
+    struct model_info info;
+    struct model_config c;
+    enum status st;
+
+    o.load_format = o.load_format ? o.load_format : "safetensors";
+    st = read_texts(&o, &c, &t, err);
+    if (!st)
+        st = fill_info(&o, &c, t, arena, &info, err);
+    if (!st)
+        *ret = info;
+    tokenizer_close(t);
+    return st;
+}
+
+/* ---- options ----------------------------------------------------------------------------- */
+
+static enum status copy_options(struct model *m, const struct engine_options *opts,
+                                struct error *err)
+{
+    const char *format = opts->load_format ? opts->load_format : "safetensors";
+
+    m->opts = *opts;
+    m->opts.overrides = NULL; /* they have gone into the configuration */
+    m->opts.n_overrides = 0;
+    m->opts.model_dir = arena_strdup(&m->arena, opts->model_dir, strlen(opts->model_dir));
+    m->opts.load_format = arena_strdup(&m->arena, format, strlen(format));
+    if (opts->backend)
+        m->opts.backend = arena_strdup(&m->arena, opts->backend, strlen(opts->backend));
+    if (!m->opts.model_dir || !m->opts.load_format || (opts->backend && !m->opts.backend))
+        return no_room(err);
+    return ST_OK;
+}
+
+/* max_canvas, max_batch and max_block against each other and the model. */
+static enum status resolve_sizes(struct model *m, struct error *err)
+{
+    struct engine_options *o = &m->opts;
+
+    if (o->max_canvas < 1 || o->max_batch < 1 || o->max_block < 0)
+        return error_set(err, ST_INVALID,
+                         "need max_canvas %d >= 1, max_batch %d >= 1, max_block %d "
+                         ">= 0",
+                         o->max_canvas, o->max_batch, o->max_block);
+    if (o->max_canvas > m->c.max_positions)
+        return error_set(err, ST_INVALID,
+                         "a canvas of %d positions is more than "
+                         "max_position_embeddings %d of '%s'",
+                         o->max_canvas, m->c.max_positions, o->model_dir);
+    if (o->max_batch > INT_MAX / o->max_canvas)
+        return error_set(err, ST_INVALID, "max_batch %d times max_canvas %d is out of range",
+                         o->max_batch, o->max_canvas);
+    if (!o->max_block || o->max_block > o->max_canvas)
+        o->max_block = o->max_canvas;
+    m->max_tok = o->max_batch * o->max_canvas;
+    m->max_rows = o->max_batch * o->max_block;
+    return ST_OK;
+}
+
+/* ---- backend ----------------------------------------------------------------------------- */
+
+/* The first op a forward needs that the backend does not have, or NULL. */
+static const char *missing_op(const struct kernel_ops *o)
+{
+#define NEED(op)                                                                                   \
+    if (!o->op)                                                                                    \
+        return #op;
+    NEED(alloc)
+    NEED(free)
+    NEED(upload)
+    NEED(download)
+    NEED(sync)
+    NEED(weight_load)
+    NEED(experts_load)
+    NEED(embed)
+    NEED(rms_norm)
+    NEED(matmul)
+    NEED(rope)
+    NEED(kv_store)
+    NEED(attention)
+    NEED(add)
+    NEED(router)
+    NEED(route)
+    NEED(moe)
+#undef NEED
+    return NULL;
+}
+
+static enum status find_backend(const char *name, const struct kernel_ops **ret, struct error *err)
+{
+    const struct kernel_ops *ops = name ? kernel_backend_find(name) : kernel_backend_best();
+    const char *op;
+
+    if (!ops && name)
+        return error_set(err, ST_INVALID, "backend '%s' is not part of this build", name);
+    if (!ops)
+        return error_set(err, ST_UNSUPPORTED, "no backend of this build runs on this machine");
+    op = missing_op(ops);
+    if (op)
+        return error_set(err, ST_UNSUPPORTED, "backend '%s' has no op '%s', which the model needs",
+                         ops->name, op);
+    *ret = ops;
+    return ST_OK;
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+/* A buffer of the workspace, of 4-byte elements. */
+struct buffer {
+    int rows, cols;
+};
+
+static void plan_buffers(const struct model *m, struct buffer ret[N_BUFFERS])
+{
+    const struct model_config *c = &m->c;
+    int q = c->n_head * c->d_head, kv = c->n_kv_head * c->d_head, n = m->max_tok;
+    int slots = c->n_exp < KERNEL_MAX_TOP_K ? c->n_exp : KERNEL_MAX_TOP_K; /* any selector's */
+
+    ret[BUFFER_X] = (struct buffer){ n, c->d_model };
+    ret[BUFFER_H] = (struct buffer){ n, c->d_model };
+    ret[BUFFER_Q] = (struct buffer){ n, q };
+    ret[BUFFER_KEY] = (struct buffer){ n, kv };
+    ret[BUFFER_VALUE] = (struct buffer){ n, kv };
+    ret[BUFFER_Y] = (struct buffer){ n, q > c->d_model ? q : c->d_model };
+    ret[BUFFER_SCORES] = (struct buffer){ n, c->n_exp };
+    ret[BUFFER_ROUTE_IDS] = (struct buffer){ n, slots };
+    ret[BUFFER_ROUTE_W] = (struct buffer){ n, slots };
+    ret[BUFFER_LOGITS] = (struct buffer){ m->max_rows, c->n_vocab };
+}
+
+static bool buffer_bytes(const struct buffer *b, size_t *ret)
+{
+    return size_mul((size_t)b->rows, (size_t)b->cols, ret) && size_mul(*ret, 4, ret);
+}
+
+/* MemAvailable of Linux, or SIZE_MAX where it cannot be read. */
+static size_t memory_available(void)
+{
+    size_t kib = 0, bytes = SIZE_MAX;
+    char line[256];
+    FILE *f = fopen("/proc/meminfo", "re");
+
+    if (!f)
+        return SIZE_MAX;
+    while (fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1) {
+            if (!size_mul(kib, 1024, &bytes))
+                bytes = SIZE_MAX;
+            break;
+        }
+    fclose(f);
+    return bytes;
+}
+
+/* Weights, caches of max_batch sequences and workspace, against what the machine has left. The
+ * weights of a checkpoint count too: mapped pages that do not fit would be read again and
+ * again. */
+static enum status check_memory(struct model *m, struct error *err)
+{
+    size_t weights = (size_t)weights_bytes(m->weights), caches, work = 0, total, n;
+    struct buffer list[N_BUFFERS];
+    size_t available = memory_available();
+    bool fits;
+
+    plan_buffers(m, list);
+    fits = size_mul(kv_layer_size(m), (size_t)m->c.n_layer * 2 * sizeof(float), &caches) &&
+           size_mul(caches, (size_t)m->opts.max_batch, &caches);
+    for (int i = 0; i < N_BUFFERS && fits; i++)
+        fits = buffer_bytes(&list[i], &n) && size_add(work, n, &work);
+    fits = fits && size_add(weights, caches, &total) && size_add(total, work, &total);
+    if (!fits)
+        return error_set(err, ST_NOMEM,
+                         "the caches and workspace of max_batch %d, max_canvas %d do "
+                         "not fit an address space",
+                         m->opts.max_batch, m->opts.max_canvas);
+    if (total > available)
+        return error_set(err, ST_NOMEM,
+                         "'%s' needs %zu bytes (weights %zu, caches %zu, workspace "
+                         "%zu), %zu are available",
+                         m->opts.model_dir, total, weights, caches, work, available);
+    return ST_OK;
+}
+
+static enum status make_workspace(struct model *m, struct error *err)
+{
+    size_t n_batch = (size_t)m->opts.max_batch, n_stats = 0, n_counts = 0, bytes = 0;
+    struct buffer list[N_BUFFERS];
+
+    plan_buffers(m, list);
+    for (int i = 0; i < N_BUFFERS; i++) {
+        enum status st;
+
+        if (!buffer_bytes(&list[i], &bytes))
+            return no_room(err);
+        st = m->k->ops->alloc(m->k, bytes, &m->buffers[i], err);
+        if (st)
+            return st;
+    }
+    m->x = m->buffers[BUFFER_X];
+    m->h = m->buffers[BUFFER_H];
+    m->q = m->buffers[BUFFER_Q];
+    m->key = m->buffers[BUFFER_KEY];
+    m->value = m->buffers[BUFFER_VALUE];
+    m->y = m->buffers[BUFFER_Y];
+    m->scores = m->buffers[BUFFER_SCORES];
+    m->route_ids = m->buffers[BUFFER_ROUTE_IDS];
+    m->route_w = m->buffers[BUFFER_ROUTE_W];
+    m->logits = m->buffers[BUFFER_LOGITS];
+    if (!size_mul(n_batch, (size_t)m->info.n_moe_layer, &n_stats) ||
+        !size_mul(n_stats, (size_t)m->c.n_exp, &n_counts))
+        return no_room(err);
+    m->ids = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->ids));
+    m->positions = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->positions));
+    m->segs = arena_array(&m->arena, n_batch, sizeof(*m->segs));
+    m->route_segs = arena_array(&m->arena, n_batch, sizeof(*m->route_segs));
+    m->attn_segs = arena_array(&m->arena, n_batch, sizeof(*m->attn_segs));
+    m->stats = arena_array(&m->arena, n_stats, sizeof(*m->stats));
+    m->stats_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->stats));
+    m->counts = arena_array(&m->arena, n_counts, sizeof(*m->counts));
+    m->counts_by_layer = arena_array(&m->arena, n_counts, sizeof(*m->counts));
+    if (!m->ids || !m->positions || !m->segs || !m->route_segs || !m->attn_segs || !m->stats ||
+        !m->stats_by_layer || !m->counts || !m->counts_by_layer)
+        return no_room(err);
+    return ST_OK;
+}
+
+/* ---- weights ----------------------------------------------------------------------------- */
+
+/* Hand tensor i to the backend where its role says; expert matrices go a layer at a time, at
+ * the first of their run. *ret_n: tensors taken. */
+static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct tensor_spec *s = weights_spec(m->weights, i);
+    const struct host_matrix *w = weights_at(m->weights, i);
+    struct layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
+    size_t n_exp = (size_t)m->c.n_exp;
+
+    *ret_n = 1;
+    switch (s->role) {
+    case TENSOR_EMBED: return ops->weight_load(m->k, w, &m->embed, err);
+    case TENSOR_NORM_OUT: return ops->weight_load(m->k, w, &m->norm_out, err);
+    case TENSOR_HEAD: return ops->weight_load(m->k, w, &m->head, err);
+    case TENSOR_NORM_IN: return ops->weight_load(m->k, w, &l->norm_in, err);
+    case TENSOR_Q: return ops->weight_load(m->k, w, &l->q, err);
+    case TENSOR_K: return ops->weight_load(m->k, w, &l->k, err);
+    case TENSOR_V: return ops->weight_load(m->k, w, &l->v, err);
+    case TENSOR_O: return ops->weight_load(m->k, w, &l->o, err);
+    case TENSOR_Q_NORM: return ops->weight_load(m->k, w, &l->q_norm, err);
+    case TENSOR_K_NORM: return ops->weight_load(m->k, w, &l->k_norm, err);
+    case TENSOR_NORM_FFN: return ops->weight_load(m->k, w, &l->norm_ffn, err);
+    case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
+    case TENSOR_GATE:
+        *ret_n = 3 * n_exp;
+        return ops->experts_load(m->k, m->c.n_exp, w, w + n_exp, w + 2 * n_exp, &l->routed, err);
+    case TENSOR_UP:
+    case TENSOR_DOWN: /* taken with their gates */
+    case TENSOR_QKV:
+    case TENSOR_ROUTER_BIAS: break; /* config_check_runnable() refused them */
+    }
+    return error_set(err, ST_INTERNAL, "tensor '%s' has no place in the forward pass", s->name);
+}
+
+static enum status load_weights(struct model *m, struct error *err)
+{
+    enum status st = ST_OK;
+
+    m->layers = arena_array(&m->arena, (size_t)m->c.n_layer, sizeof(*m->layers));
+    if (!m->layers)
+        return no_room(err);
+    for (size_t i = 0, n = 0; i < weights_count(m->weights) && !st; i += n)
+        st = load_tensor(m, i, &n, err);
+    return st ? st : weights_check_files(m->weights, err);
+}
+
+static enum status open_weights(struct model *m, struct error *err)
+{
+    enum status st;
+
+    if (is_dummy(&m->opts))
+        st = weights_open_dummy(&m->c, m->opts.dummy_seed, &m->weights, err);
+    else
+        st = weights_open(m->opts.model_dir, &m->c, &m->weights, err);
+    if (st)
+        return st;
+    for (size_t i = 0; i < weights_count(m->weights); i++) {
+        const struct tensor_spec *s = weights_spec(m->weights, i);
+
+        if (s->role == TENSOR_GATE || s->role == TENSOR_UP || s->role == TENSOR_DOWN) {
+            if (s->expert == 0)
+                m->info.expert_bytes +=
+                    s->rows * s->cols * (int64_t)dtype_size(weights_at(m->weights, i)->dtype);
+            if (s->expert == 0 && s->role == TENSOR_DOWN)
+                break; /* one layer's; they are all alike */
+        }
+    }
+    m->info.weight_bytes = weights_bytes(m->weights);
+    return ST_OK;
+}
+
+/* ---- open and close ---------------------------------------------------------------------- */
+
+static enum status open_parts(struct model *m, const struct engine_options *opts, struct error *err)
+{
+    const struct kernel_ops *ops = NULL;
+    struct kernel_params params = { .n_threads = opts->n_threads };
+    enum status st;
+
+    st = copy_options(m, opts, err);
+    if (!st)
+        st = find_backend(opts->backend, &ops, err);
+    if (!st)
+        st = read_texts(&(struct engine_options){ .model_dir = m->opts.model_dir,
+                                                  .load_format = m->opts.load_format,
+                                                  .overrides = opts->overrides,
+                                                  .n_overrides = opts->n_overrides },
+                        &m->c, &m->tokenizer, err);
+    if (!st)
+        st = config_check_runnable(&m->c, err);
+    if (!st)
+        st = resolve_sizes(m, err);
+    if (!st)
+        st = fill_info(&m->opts, &m->c, m->tokenizer, &m->arena, &m->info, err);
+    if (!st)
+        st = open_weights(m, err);
+    if (!st)
+        st = check_memory(m, err);
+    if (!st)
+        st = weights_sha256(m->weights, m->info.weights_sha256, err);
+    if (!st)
+        st = ops->open(&params, &m->k, err);
+    if (st)
+        return st;
+    weights_fill(m->weights, opts->n_threads);
+    m->info.backend = ops->name;
+    m->info.backend_details = ops->describe(m->k);
+    m->route = (struct route_params){ .n_exp = m->c.n_exp,
+                                      .top_k = m->c.top_k,
+                                      .top_k_base = m->c.top_k,
+                                      .renorm = m->c.renorm,
+                                      .scale = (float)m->c.scale };
+    st = load_weights(m, err);
+    return st ? st : make_workspace(m, err);
+}
+
+enum status model_open(const struct engine_options *opts, struct model **ret, struct error *err)
+{
+    struct model *m = calloc(1, sizeof(*m));
+    enum status st;
+
+    if (!m)
+        return no_room(err);
+    st = open_parts(m, opts, err);
+    if (st)
+        model_close(m);
+    else
+        *ret = m;
+    return st;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    if (m->k) {
+        for (int i = 0; i < N_BUFFERS; i++)
+            m->k->ops->free(m->k, m->buffers[i]);
+        m->k->ops->close(m->k);
+    }
+    weights_close(m->weights); /* the backend may have borrowed them */
+    tokenizer_close(m->tokenizer);
+    arena_release(&m->arena);
+    free(m);
+}
