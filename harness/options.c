@@ -54,6 +54,8 @@ const struct option_def option_table[N_OPTIONS] = {
                       "kernel backend; `desbench ls backends` lists them" },
     [OPT_THREADS] = { "threads", 0, OPTION_INT, RUN, MODEL, "N", NULL, "all processors", 1, 4096,
                       NULL, NULL, "threads of the CPU backend" },
+    [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUN, MODEL, "N", "1", NULL, 1, 256, NULL,
+                         NULL, "sequences denoised together; answers do not depend on it" },
     [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, RUN, DECODE, "S", "vanilla", NULL, 0, 0, NULL,
                        NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "

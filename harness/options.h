@@ -29,6 +29,7 @@ enum option_id {
     OPT_OVERRIDE,
     OPT_BACKEND,
     OPT_THREADS,
+    OPT_BATCH_SIZE,
     OPT_SELECTOR,
     OPT_DECODER,
     OPT_CACHE,

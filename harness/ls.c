@@ -1,0 +1,308 @@
+/* `desbench ls`: what there is: tasks, models, selectors, decoders, caches, backends, runs. */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/engine.h"
+#include "harness/paths.h"
+#include "harness/table.h"
+#include "harness/verb.h"
+#include "kernels/kernels.h"
+#include "results/results.h"
+#include "tasks/task.h"
+
+/* A listing: rows of named text columns, printed as a table or as JSON objects. Columns whose
+ * name begins with '>' hold numbers. */
+struct listing {
+    const char *columns; /* "a|>b|c" */
+    const struct config *c;
+    struct table table;
+    struct buf json;
+    size_t n_rows, column;
+    bool is_json;
+};
+
+static void listing_start(struct listing *l, const struct config *c, const char *columns)
+{
+    *l = (struct listing){ .columns = columns, .c = c, .is_json = verb_wants_json(c) };
+    table_init(&l->table, columns);
+}
+
+static void listing_row(struct listing *l)
+{
+    table_row(&l->table);
+    buf_puts(&l->json, l->n_rows++ ? "},\n {" : "\n {");
+    l->column = 0;
+}
+
+/* The next column of the row; NULL is absent: empty in the table, null in JSON. */
+static void listing_cell(struct listing *l, const char *text)
+{
+    const char *name = l->columns;
+    bool is_number;
+
+    for (size_t i = 0; i < l->column; i++)
+        name = strchr(name, '|') + 1;
+    is_number = *name == '>';
+    name += is_number;
+    table_cell(&l->table, "%s", text ? text : "");
+    if (l->column++)
+        buf_puts(&l->json, ", ");
+    json_put_str(&l->json, name, strcspn(name, "|"));
+    buf_puts(&l->json, ": ");
+    if (!text)
+        buf_puts(&l->json, "null");
+    else if (is_number)
+        buf_puts(&l->json, text);
+    else
+        json_put_str(&l->json, text, strlen(text));
+}
+
+static void listing_number(struct listing *l, int64_t v)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%" PRId64, v);
+    listing_cell(l, text);
+}
+
+/* Print unless st says that making it failed; releases. */
+static enum status listing_end(struct listing *l, enum status st, struct error *err)
+{
+    struct buf b = { 0 };
+
+    if (!st && l->is_json)
+        buf_printf(&b, "[%s%s]\n", buf_str(&l->json), l->n_rows ? "}\n" : "");
+    else if (!st && !table_put(&l->table, &b))
+        st = error_set(err, ST_NOMEM, "out of memory listing");
+    if (!st && !buf_ok(&l->json))
+        st = error_set(err, ST_NOMEM, "out of memory listing");
+    if (!st)
+        st = verb_print(&b, err);
+    buf_release(&b);
+    buf_release(&l->json);
+    table_release(&l->table);
+    return st;
+}
+
+static enum status ls_tasks(const struct config *c, struct error *err)
+{
+    struct listing l;
+    struct buf forms = { 0 };
+    struct arena a = { 0 };
+
+    listing_start(&l, c, "task|title|metric|prompt forms|>gen length|file|data");
+    for (const struct task_def *const *d = task_table(); *d; d++) {
+        const char *dir, *path = NULL;
+
+        buf_clear(&forms);
+        for (const char *const *f = task_prompt_forms(*d); *f; f++)
+            buf_printf(&forms, "%s%s", forms.len ? "," : "", *f);
+        if (path_task_dir(c, *d, &a, &dir, NULL) == ST_OK)
+            path = arena_printf(&a, "%s/%s", dir, (*d)->file);
+        listing_row(&l);
+        listing_cell(&l, (*d)->name);
+        listing_cell(&l, (*d)->title);
+        listing_cell(&l, (*d)->metric);
+        listing_cell(&l, buf_str(&forms));
+        listing_number(&l, (*d)->gen_length);
+        listing_cell(&l, (*d)->file);
+        listing_cell(&l, (*d)->is_bundled ? "bundled" : path && file_exists(path) ? "there" : "-");
+    }
+    buf_release(&forms);
+    arena_release(&a);
+    return listing_end(&l, ST_OK, err);
+}
+
+static enum status model_row(struct listing *l, const char *dir, const char *name, struct arena *a,
+                             struct error *err)
+{
+    struct engine_options o = { .model_dir = dir, .load_format = "dummy", .is_text_only = true };
+    const char *config = arena_printf(a, "%s/config.json", dir);
+    struct engine *e = NULL;
+    const struct model_info *m;
+    char text[64];
+    bool has_weights;
+    enum status st;
+
+    if (!config)
+        return error_set(err, ST_NOMEM, "out of memory listing models");
+    if (!file_exists(config))
+        return ST_OK;
+    st = engine_open(&o, &e, err);
+    if (st)
+        return error_prefix(err, st, "model '%s'", dir);
+    m = engine_info(e);
+    has_weights = file_exists(arena_printf(a, "%s/model.safetensors", dir)) ||
+                  file_exists(arena_printf(a, "%s/model.safetensors.index.json", dir));
+    listing_row(l);
+    listing_cell(l, name);
+    listing_cell(l, m->architecture);
+    snprintf(text, sizeof(text), "%.4f", (double)m->n_params * 1e-9);
+    listing_cell(l, text);
+    listing_number(l, m->n_layer);
+    listing_number(l, m->d_model);
+    listing_number(l, m->n_exp);
+    listing_number(l, m->top_k);
+    listing_cell(l, has_weights ? "safetensors" : "shape only");
+    engine_close(e);
+    return ST_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static enum status ls_models(const struct config *c, struct error *err)
+{
+    static const char *const places[] = { "models", "models/shapes" };
+    struct listing l;
+    struct arena a = { 0 };
+    const char *share;
+    enum status st = path_share(&a, &share, err);
+
+    listing_start(&l, c,
+                  "model|architecture|>params (10^9)|>layers|>width|>experts|>top-k|weights");
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !st; i++) {
+        const char *place = arena_printf(&a, "%s/%s", share, places[i]);
+        DIR *d = place ? opendir(place) : NULL;
+        char *names[256];
+        size_t n = 0;
+
+        for (struct dirent *e; d && n < 256 && (e = readdir(d)) != NULL;)
+            if (e->d_name[0] != '.' && (names[n] = arena_strdup(&a, e->d_name, strlen(e->d_name))))
+                n++;
+        if (d)
+            closedir(d);
+        qsort(names, n, sizeof(*names), by_name);
+        for (size_t k = 0; k < n && !st; k++) {
+            const char *dir = arena_printf(&a, "%s/%s", place, names[k]);
+
+            st = dir ? model_row(&l, dir, names[k], &a, err)
+                     : error_set(err, ST_NOMEM, "out of memory listing models");
+        }
+    }
+    st = listing_end(&l, st, err);
+    arena_release(&a);
+    return st;
+}
+
+static enum status ls_choices(const struct config *c, const char *what,
+                              const struct engine_choice *choices, struct error *err)
+{
+    struct listing l;
+    char columns[64];
+
+    snprintf(columns, sizeof(columns), "%s|what it does|source", what);
+    listing_start(&l, c, columns);
+    for (; choices->name; choices++) {
+        listing_row(&l);
+        listing_cell(&l, choices->name);
+        listing_cell(&l, choices->help);
+        listing_cell(&l, choices->source);
+    }
+    return listing_end(&l, ST_OK, err);
+}
+
+static enum status ls_backends(const struct config *c, struct error *err)
+{
+    const struct kernel_ops *best = kernel_backend_best();
+    struct listing l;
+
+    listing_start(&l, c, "backend|what it is|here");
+    for (const struct kernel_ops *const *ops = kernel_backends; *ops; ops++) {
+        struct kernel_params params = { 0 };
+        struct kernels *k = NULL;
+        struct error why = { 0 };
+        enum status st = (*ops)->open(&params, &k, &why);
+        char text[256];
+
+        snprintf(text, sizeof(text), "%s%s", st ? why.text : (*ops)->describe(k),
+                 *ops == best ? " (default)" : "");
+        listing_row(&l);
+        listing_cell(&l, (*ops)->name);
+        listing_cell(&l, (*ops)->help);
+        listing_cell(&l, text);
+        (*ops)->close(k);
+    }
+    return listing_end(&l, ST_OK, err);
+}
+
+static enum status ls_runs(const struct config *c, struct error *err)
+{
+    struct listing l;
+    struct arena a = { 0 };
+    struct store *store = NULL;
+    struct run_summary *runs = NULL;
+    const char *path;
+    size_t n = 0;
+    enum status st;
+
+    listing_start(&l, c,
+                  "run|started|status|validity|model|tasks|selector|>samples|>passed|>internal");
+    st = path_results(c, false, &a, &path, err);
+    if (!st)
+        st = store_open(path, STORE_READ, &store, err);
+    if (!st)
+        st = store_list_runs(store, &a, &runs, &n, err);
+    for (size_t i = 0; i < n && !st; i++) {
+        listing_row(&l);
+        listing_cell(&l, runs[i].run_id);
+        listing_cell(&l, runs[i].started);
+        listing_cell(&l, runs[i].status);
+        listing_cell(&l, runs[i].validity);
+        listing_cell(&l, runs[i].model);
+        listing_cell(&l, runs[i].tasks);
+        listing_cell(&l, runs[i].selector);
+        listing_number(&l, runs[i].n_samples);
+        listing_number(&l, runs[i].n_passed);
+        listing_number(&l, runs[i].n_internal);
+    }
+    st = listing_end(&l, st, err);
+    store_close(store);
+    arena_release(&a);
+    return st;
+}
+
+static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+{
+    const char *what = c->args[0];
+
+    (void)ret_exit;
+    if (strcmp(what, "tasks") == 0)
+        return ls_tasks(c, err);
+    if (strcmp(what, "models") == 0)
+        return ls_models(c, err);
+    if (strcmp(what, "selectors") == 0)
+        return ls_choices(c, "selector", engine_selectors(), err);
+    if (strcmp(what, "decoders") == 0)
+        return ls_choices(c, "decoder", engine_decoders(), err);
+    if (strcmp(what, "caches") == 0)
+        return ls_choices(c, "cache", engine_caches(), err);
+    if (strcmp(what, "backends") == 0)
+        return ls_backends(c, err);
+    if (strcmp(what, "runs") == 0)
+        return ls_runs(c, err);
+    return error_set(err, ST_INVALID,
+                     "`ls` knows tasks, models, selectors, decoders, caches, backends and runs, "
+                     "not '%s'",
+                     what);
+}
+
+const struct verb verb_ls = {
+    .name = "ls",
+    .bit = VERB_LS,
+    .args = "tasks|models|selectors|decoders|caches|backends|runs",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "list tasks, models, selectors, decoders, caches, backends or stored runs",
+    .help = "Lists what there is to choose from, or the runs in a results file.\n\n"
+            "  desbench ls tasks --data-dir DIR\n"
+            "  desbench ls runs -o runs --json\n",
+    .run = run,
+};

@@ -1,0 +1,141 @@
+/* desbench: finds the verb, reads its options, runs it, turns a failure into a message and an
+ * exit code. The only file that does the last two. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "harness/verb.h"
+
+static const struct verb *const verbs[] = {
+    &verb_run, &verb_show, &verb_ls, &verb_validate, &verb_grade, &verb_extract, &verb_doctor,
+};
+enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+static enum exit_code exit_code_of(enum status st)
+{
+    switch (st) {
+    case ST_OK: return EXIT_DONE;
+    case ST_INVALID: return EXIT_USAGE;
+    case ST_UNSUPPORTED: return EXIT_USAGE;
+    case ST_NOT_FOUND: return EXIT_ENVIRONMENT;
+    case ST_NOMEM: return EXIT_ENVIRONMENT;
+    case ST_IO: return EXIT_ENVIRONMENT;
+    case ST_DEVICE: return EXIT_ENVIRONMENT;
+    case ST_MISMATCH: return EXIT_NOT_COMPARABLE;
+    case ST_INTERRUPTED: return EXIT_INTERRUPTED;
+    case ST_INTERNAL: return EXIT_INTERNAL;
+    }
+    return EXIT_INTERNAL;
+}
+
+static void put_usage(struct buf *b)
+{
+    buf_puts(b,
+             "desbench: what accuracy and speed cost, in experts\n\nUsage: desbench VERB ...\n\n");
+    for (int i = 0; i < N_VERBS; i++)
+        buf_printf(b, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+    buf_puts(b, "\n`desbench VERB --help` says more about one; `desbench --version` what this is.\n"
+                "With no arguments, `desbench run` needs neither data nor a model.\n"
+                "Exit codes: 0 done, 1 check failed, 2 usage or unusable input, 3 environment,\n"
+                "4 not comparable, 5 undecided, 6 incomplete, 7 judge or internal fault, 130 "
+                "interrupted.\n");
+}
+
+static void put_help(const struct verb *v, struct buf *b)
+{
+    buf_printf(b, "Usage: desbench %s [OPTION...]%s%s\n\n%s\n", v->name, *v->args ? " " : "",
+               v->args, v->help);
+    config_put_help(v->bit, b);
+}
+
+bool verb_wants_json(const struct config *c)
+{
+    return config_flag(c, OPT_JSON) || strcmp(config_text(c, OPT_FORMAT), "json") == 0;
+}
+
+enum status verb_print(const struct buf *text, struct error *err)
+{
+    if (!buf_ok(text))
+        return error_set(err, ST_NOMEM, "out of memory making the output");
+    if (fwrite(buf_str(text), 1, text->len, stdout) != text->len || fflush(stdout) != 0)
+        return error_set(err, ST_IO, "cannot write the output: %s", strerror(errno));
+    return ST_OK;
+}
+
+static enum status run_verb(const struct verb *v, int argc, char **argv, enum exit_code *ret_exit,
+                            struct error *err)
+{
+    struct config c = { 0 };
+    struct buf text = { 0 };
+    enum status st;
+
+    /* --help wins over any mistake beside it */
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            put_help(v, &text);
+            st = verb_print(&text, err);
+            goto out;
+        }
+    }
+    st = config_parse(v->bit, argc, argv, &c, err);
+    if (st)
+        goto out;
+    if ((int)c.n_args < v->min_args || (v->max_args >= 0 && (int)c.n_args > v->max_args)) {
+        if ((int)c.n_args < v->min_args)
+            st = error_set(err, ST_INVALID, "`%s` needs %s; see `desbench %s --help`", v->name,
+                           v->args, v->name);
+        else
+            st = error_set(err, ST_INVALID, "`%s` does not know what to do with '%s'", v->name,
+                           c.args[v->max_args]);
+        goto out;
+    }
+    if (config_flag(&c, OPT_QUIET))
+        log_set_level(LOG_WARN);
+    else if (config_flag(&c, OPT_VERBOSE))
+        log_set_level(LOG_DEBUG);
+    st = v->run(&c, ret_exit, err);
+out:
+    config_release(&c);
+    buf_release(&text);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = { 0 };
+    struct buf text = { 0 };
+    enum exit_code code = EXIT_DONE;
+    const struct verb *verb = NULL;
+    enum status st = ST_OK;
+
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, reported as one */
+    for (int i = 0; argc > 1 && i < N_VERBS; i++)
+        if (strcmp(argv[1], verbs[i]->name) == 0)
+            verb = verbs[i];
+    if (verb) {
+        st = run_verb(verb, argc - 2, argv + 2, &code, &err);
+    } else if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+        buf_printf(&text, "desbench %s (%s)\n%s, %s\n", build_version, build_commit, build_compiler,
+                   build_flags);
+        st = verb_print(&text, &err);
+    } else if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+                            strcmp(argv[1], "help") == 0)) {
+        put_usage(&text);
+        st = verb_print(&text, &err);
+    } else if (argc > 1) {
+        st =
+            error_set(&err, ST_INVALID, "unknown verb '%s'; `desbench --help` lists them", argv[1]);
+    } else {
+        put_usage(&text);
+        fputs(buf_str(&text), stderr);
+        code = EXIT_USAGE;
+    }
+    buf_release(&text);
+    if (st) {
+        log_error("%s", err.text);
+        code = exit_code_of(st);
+    }
+    return (int)code;
+}

@@ -1,0 +1,59 @@
+/*
+ * Plan: what a run will do, worked out before anything is computed. A cell is one task under
+ * one selector and one way of decoding; its work is items times samples.
+ */
+#ifndef HARNESS_PLAN_H
+#define HARNESS_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "harness/options.h"
+#include "tasks/task.h"
+
+/* A task as asked for: its open data and the items chosen. */
+struct plan_task {
+    const struct task_def *def;
+    struct task *task;
+    const char *form; /* prompt form, the default one filled in */
+    size_t *items;    /* (n_items) indices into the task */
+    size_t n_items;
+};
+
+struct plan_cell {
+    const struct plan_task *task;
+    struct decode_options decode; /* all but seed, which is a sample's */
+};
+
+struct plan {
+    struct arena arena;
+    struct plan_task *tasks;
+    size_t n_tasks;
+    struct plan_cell *cells; /* task by task, selectors in the order given */
+    size_t n_cells;
+    int n_samples;     /* answers an item */
+    size_t n_work;     /* samples over all cells */
+    size_t max_prompt; /* tokens of the longest prompt, template included; plan_decode() fills */
+    int max_gen;       /* largest gen_length of a cell */
+};
+
+/* Open the tasks that the options name and choose the items. deflt: tasks when --tasks is not
+ * given. plan_release() frees also after a failure. */
+MUST_CHECK enum status plan_tasks(const struct config *c, const char *deflt, struct plan *p,
+                                  struct error *err);
+
+/* Resolve decoding for every cell against an engine (text only is enough) and measure prompts. */
+MUST_CHECK enum status plan_decode(const struct config *c, const struct engine *e, struct plan *p,
+                                   struct error *err);
+
+void plan_release(struct plan *p);
+
+/* The prompt of an item as text for the tokenizer (chat template applied): in the arena. */
+MUST_CHECK enum status plan_prompt(const struct engine *e, const struct plan_task *t, size_t item,
+                                   struct arena *a, const char **ret, size_t *ret_len,
+                                   struct error *err);
+
+#endif

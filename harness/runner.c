@@ -1,0 +1,585 @@
+/* Runner: a small state machine over samples; each is a struct sample that owns an arena. */
+#include "harness/runner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "harness/progress.h"
+
+const char runner_checker_version[] = "checks-1";
+
+/* A sample in flight; spent ones are kept for reuse with their arenas. */
+struct sample {
+    struct sample *next; /* in the list of spent ones, or of those being judged */
+    struct arena arena;
+    uint64_t id;
+    const struct plan_cell *cell;
+    const char *cell_key;
+    size_t item;
+    struct task_item facts;
+    struct sequence *seq; /* while generating */
+    int64_t queued_ns;    /* when it could have begun; the clock's own time */
+    struct sample_row row;
+};
+
+struct runner {
+    const struct runner_options *o;
+    char (*cell_keys)[65];
+    struct sample **slots; /* (n_slots) NULL where free */
+    struct sample *spent, *judging;
+    size_t n_judging, next_work, n_generated;
+    uint64_t next_id;
+    int64_t start_ns, n_tokens, n_forwards;
+    struct progress progress;
+    struct runner_totals totals;
+};
+
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, ST_NOMEM, "out of memory running samples");
+}
+
+/* ---- preparation ------------------------------------------------------------------------ */
+
+static enum status put_cells(struct runner *r, struct error *err)
+{
+    const struct plan *p = r->o->plan;
+    const struct model_info *m = engine_info(r->o->engine);
+    struct arena a = { 0 };
+    enum status st = ST_OK;
+
+    for (size_t i = 0; i < p->n_tasks && !st; i++) {
+        const struct task_def *def = p->tasks[i].def;
+        struct dataset_row row = { .name = def->name,
+                                   .sha256 = task_sha256(p->tasks[i].task),
+                                   .licence = def->licence,
+                                   .source = def->source,
+                                   .n_items = (int64_t)task_n_items(p->tasks[i].task) };
+        st = store_put_dataset(r->o->store, &row, err);
+    }
+    for (size_t i = 0; i < p->n_cells && !st; i++) {
+        const struct plan_cell *cell = &p->cells[i];
+        const struct decode_options *d = &cell->decode;
+        char prompt_sha256[SHA256_HEX_SIZE];
+        const char *text, *decoder;
+        size_t len;
+
+        st = plan_prompt(r->o->engine, cell->task, 0, &a, &text, &len, err);
+        if (!st)
+            st = sha256_hex(text, len, prompt_sha256, err);
+        if (st)
+            break;
+        decoder = strcmp(d->decoder, "low-confidence") == 0
+                      ? arena_printf(&a, "%s:steps=%d", d->decoder, d->steps)
+                      : arena_printf(&a, "%s:threshold=%.9g", d->decoder, d->threshold);
+        if (!decoder) {
+            st = no_memory(err);
+            break;
+        }
+        st = store_put_cell(
+            r->o->store,
+            &(struct cell_row){
+                .task = cell->task->def->name,
+                .dataset_sha256 = task_sha256(cell->task->task),
+                .prompt_form = cell->task->form,
+                .prompt_sha256 = prompt_sha256,
+                .model = m->name,
+                .architecture = m->architecture,
+                .load_format = m->load_format,
+                .weights_sha256 = m->weights_sha256,
+                .config_sha256 = m->config_sha256,
+                .tokenizer_sha256 = m->tokenizer_sha256,
+                .template_sha256 = m->template_sha256,
+                .selector = d->selector,
+                .budget = strchr(d->selector, ':') ? strchr(d->selector, ':') + 1 : "",
+                .decoder = decoder,
+                .cache = d->cache,
+                .backend = m->backend,
+                .numeric_mode = "invariant",
+                .gen_length = d->gen_length,
+                .block_length = d->block_length,
+                .engine_results_version = ENGINE_RESULTS_VERSION,
+                .temperature = d->temperature,
+                .n_layer = m->n_layer,
+                .n_moe_layer = m->n_moe_layer,
+                .n_exp = m->n_exp,
+                .top_k = m->top_k,
+                .expert_bytes = m->expert_bytes,
+                .weight_bytes = m->weight_bytes,
+            },
+            r->cell_keys[i], err);
+        arena_clear(&a);
+    }
+    arena_release(&a);
+    return st;
+}
+
+/* ---- a sample's way --------------------------------------------------------------------- */
+
+static struct sample *sample_take(struct runner *r)
+{
+    struct sample *s = r->spent;
+
+    if (s) {
+        struct arena arena = s->arena;
+
+        r->spent = s->next;
+        arena_clear(&arena);
+        *s = (struct sample){ .arena = arena };
+    } else {
+        s = calloc(1, sizeof(*s));
+    }
+    return s;
+}
+
+static void sample_give(struct runner *r, struct sample *s)
+{
+    sequence_free(s->seq);
+    s->seq = NULL;
+    s->next = r->spent;
+    r->spent = s;
+}
+
+/* Which sample is number `work` of the plan: cells in order, their items, their repetitions. */
+static void find_work(const struct plan *p, size_t work, size_t *ret_cell, size_t *ret_item,
+                      int *ret_idx)
+{
+    size_t cell = 0, n;
+
+    for (;; cell++) {
+        n = p->cells[cell].task->n_items * (size_t)p->n_samples;
+        if (work < n)
+            break;
+        work -= n;
+    }
+    *ret_cell = cell;
+    *ret_item = p->cells[cell].task->items[work / (size_t)p->n_samples];
+    *ret_idx = (int)(work % (size_t)p->n_samples);
+}
+
+/* A sample's own seed: from the run's seed, the item and the repetition, not from its turn. */
+static uint64_t sample_seed(uint64_t seed, const char *task, const char *id, int idx)
+{
+    uint64_t x = seed;
+
+    x = splitmix64(&x) ^ rng_hash(task, strlen(task));
+    x = splitmix64(&x) ^ rng_hash(id, strlen(id));
+    x = splitmix64(&x) ^ (uint64_t)idx;
+    return splitmix64(&x) >> 1; /* SQLite integers are signed */
+}
+
+static enum status sample_start(struct runner *r, struct sample *s, struct error *err)
+{
+    const struct runner_options *o = r->o;
+    struct decode_options decode;
+    const char *text;
+    char *sha256;
+    size_t cell, len, n_ids;
+    int32_t *ids;
+    int idx;
+    enum status st;
+
+    find_work(o->plan, r->next_work++, &cell, &s->item, &idx);
+    s->id = r->next_id++;
+    s->cell = &o->plan->cells[cell];
+    s->cell_key = r->cell_keys[cell];
+    s->queued_ns = clock_mono_ns();
+    task_get_item(s->cell->task->task, s->item, &s->facts);
+    st = plan_prompt(o->engine, s->cell->task, s->item, &s->arena, &text, &len, err);
+    if (st)
+        return st;
+    st = engine_tokenize(o->engine, text, len, &s->arena, &ids, &n_ids, err);
+    if (st)
+        return st;
+    sha256 = arena_alloc(&s->arena, SHA256_HEX_SIZE);
+    if (!sha256)
+        return no_memory(err);
+    st = sha256_hex(text, len, sha256, err);
+    if (st)
+        return st;
+    decode = s->cell->decode;
+    decode.seed = sample_seed(o->seed, s->cell->task->def->name, s->facts.id, idx);
+    s->row = (struct sample_row){
+        .run_id = o->run_id,
+        .cell_key = s->cell_key,
+        .item = { .dataset_sha256 = task_sha256(s->cell->task->task),
+                  .task_id = s->facts.id,
+                  .item_sha256 = s->facts.sha256,
+                  .reference_sha256 = s->facts.reference_sha256,
+                  .subject = s->facts.subject,
+                  .level = s->facts.level },
+        .sample_idx = idx,
+        .seed = (int64_t)decode.seed,
+        .prompt = text,
+        .prompt_sha256 = sha256,
+        .n_prompt = (int64_t)n_ids,
+        .queue_ns = clock_mono_ns() - s->queued_ns,
+    };
+    return sequence_start(o->engine, &decode, ids, n_ids, &s->seq, err);
+}
+
+/* Copy what the sequence did into the sample's arena, so that the engine slot is free again. */
+static enum status copy_generation(struct sample *s, const struct generation *g, struct error *err)
+{
+    size_t n_rows = g->n_forwards * (size_t)g->n_moe_layer, n_counts = n_rows * (size_t)g->n_exp;
+    struct telemetry_forward *forwards;
+    struct telemetry_layer *layers;
+    uint16_t *counts;
+    int32_t *tokens, *commits;
+
+    forwards = arena_array(&s->arena, g->n_forwards, sizeof(*forwards));
+    layers = arena_array(&s->arena, n_rows, sizeof(*layers));
+    counts = arena_array(&s->arena, n_counts, sizeof(*counts));
+    tokens = arena_array(&s->arena, g->n_positions, sizeof(*tokens));
+    commits = arena_array(&s->arena, g->n_positions, sizeof(*commits));
+    if (!forwards || !layers || !counts || !tokens || !commits)
+        return no_memory(err);
+    for (size_t i = 0; i < g->n_forwards; i++) {
+        const struct forward_record *f = &g->forwards[i];
+
+        forwards[i] = (struct telemetry_forward){ .block = f->block,
+                                                  .step = f->step,
+                                                  .n_tok = f->n_tok,
+                                                  .n_masked_before = f->n_masked_before,
+                                                  .n_committed = f->n_committed,
+                                                  .is_cache_refresh = f->is_cache_refresh,
+                                                  .wall_ns = f->wall_ns };
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct layer_record *l = &g->layers[i];
+
+        layers[i] = (struct telemetry_layer){ .n_unique = l->n_unique,
+                                              .n_rerouted = l->n_rerouted,
+                                              .n_lost_top1 = l->n_lost_top1,
+                                              .kept_mass = (float)l->kept_mass,
+                                              .expert_bytes = l->expert_bytes };
+    }
+    if (n_counts)
+        memcpy(counts, g->tokens_per_expert, n_counts * sizeof(*counts));
+    if (g->n_positions) {
+        memcpy(tokens, g->tokens, g->n_positions * sizeof(*tokens));
+        memcpy(commits, g->commit_step, g->n_positions * sizeof(*commits));
+    }
+    s->row.tokens = tokens;
+    s->row.n_tokens_blob = (int64_t)g->n_positions;
+    s->row.n_gen_positions = (int64_t)g->n_positions;
+    s->row.n_tokens_before_eos = (int64_t)g->n_before_eos;
+    s->row.stop_reason = g->stop == STOP_EOS ? "eos" : "length";
+    s->row.n_forwards = (int64_t)g->n_forwards;
+    s->row.n_forwards_cache = (int64_t)g->n_forwards_cache;
+    s->row.first_block_ns = g->first_block_ns;
+    s->row.total_ns = g->total_ns;
+    s->row.telemetry = (struct telemetry){ .n_forwards = (int32_t)g->n_forwards,
+                                           .n_layer = g->n_moe_layer,
+                                           .n_exp = g->n_exp,
+                                           .n_positions = (int32_t)g->n_positions,
+                                           .forwards = forwards,
+                                           .layers = layers,
+                                           .tokens_per_expert = counts,
+                                           .commit_step = commits };
+    return ST_OK;
+}
+
+/* Hash of ids as little-endian i32, and the text up to the first EOS. */
+static enum status describe_output(struct runner *r, struct sample *s, struct error *err)
+{
+    const struct model_info *m = engine_info(r->o->engine);
+    struct sample_row *row = &s->row;
+    char *sha256 = arena_alloc(&s->arena, SHA256_HEX_SIZE);
+    struct sha256 *h = sha256_new();
+    struct buf text = { 0 };
+    enum status st;
+
+    if (!sha256 || !h) {
+        if (h)
+            sha256_finish(h, (char[SHA256_HEX_SIZE]){ 0 });
+        return no_memory(err);
+    }
+    for (int64_t i = 0; i < row->n_tokens_blob; i++) {
+        uint32_t id = (uint32_t)row->tokens[i];
+        unsigned char le[4];
+
+        for (int k = 0; k < 4; k++)
+            le[k] = (unsigned char)(id >> 8 * k);
+        sha256_add(h, le, sizeof(le));
+        row->n_tokens_after_stop += i >= row->n_tokens_before_eos && row->tokens[i] != m->eos_id;
+    }
+    sha256_finish(h, sha256);
+    row->tokens_sha256 = sha256;
+    st = engine_detokenize(r->o->engine, row->tokens, (size_t)row->n_tokens_before_eos, false,
+                           &text, err);
+    if (!st) {
+        row->raw_output = arena_strdup(&s->arena, buf_str(&text), text.len);
+        row->raw_output_len = text.len;
+        if (!row->raw_output)
+            st = no_memory(err);
+    }
+    buf_release(&text);
+    return st;
+}
+
+static enum status sample_store(struct runner *r, struct sample *s, struct error *err)
+{
+    enum status st;
+
+    s->row.verdict.checker_version = runner_checker_version;
+    st = store_put_sample(r->o->store, &s->row, err);
+    if (st)
+        return st;
+    r->totals.n_stored++;
+    r->totals.n_passed += s->row.verdict.is_passed;
+    r->totals.n_internal += strcmp(s->row.verdict.verdict, verdict_name(VERDICT_INTERNAL)) == 0;
+    sample_give(r, s);
+    return ST_OK;
+}
+
+static enum status grade_answer(struct runner *r, struct sample *s, const struct extraction *x,
+                                struct error *err)
+{
+    struct verdict_row *v = &s->row.verdict;
+    struct buf also = { 0 };
+    struct task_grade grade;
+    int64_t start = clock_mono_ns();
+    enum status st;
+
+    st = task_grade_answer(s->cell->task->task, s->item, x, s->row.raw_output,
+                           s->row.raw_output_len, &s->arena, &grade, err);
+    if (st)
+        return st;
+    v->verdict = verdict_name(grade.is_right ? VERDICT_PASS : VERDICT_FAIL);
+    v->is_passed = grade.is_right;
+    v->attempts = 1;
+    v->wall_ns = clock_mono_ns() - start;
+    for (size_t i = 0; i < grade.n_also; i++)
+        buf_printf(&also, "%s\"%s\":%s", i ? "," : "{", grade.also[i].name,
+                   grade.also[i].is_right ? "true" : "false");
+    if (grade.n_also) {
+        buf_putc(&also, '}');
+        v->also_json = buf_ok(&also) ? arena_strdup(&s->arena, also.data, also.len) : NULL;
+        if (!v->also_json)
+            st = no_memory(err);
+    }
+    buf_release(&also);
+    return st ? st : sample_store(r, s, err);
+}
+
+/* A sequence is done: text, extraction, then a grade or a place in the judge's queue. */
+static enum status sample_finish(struct runner *r, struct sample *s, struct error *err)
+{
+    const struct task *task = s->cell->task->task;
+    struct task_program program;
+    struct extraction x;
+    enum status st;
+
+    st = copy_generation(s, sequence_result(s->seq), err);
+    sequence_free(s->seq);
+    s->seq = NULL;
+    if (!st)
+        st = describe_output(r, s, err);
+    if (!st)
+        st = task_extract(task, s->item, s->row.raw_output, s->row.raw_output_len, &s->arena, &x,
+                          err);
+    if (st)
+        return st;
+    r->n_generated++;
+    r->n_tokens += s->row.n_tokens_before_eos;
+    r->n_forwards += s->row.n_forwards;
+    s->row.extracted = x.text;
+    s->row.extraction_method = x.method;
+    if (s->cell->task->def->kind == TASK_ANSWER)
+        return grade_answer(r, s, &x, err);
+    s->row.verdict.judge_mode = judge_mode();
+    s->row.verdict.sandbox_level = sandbox_level_name(judge_level(r->o->judge));
+    if (!x.text) {
+        s->row.verdict.verdict = verdict_name(VERDICT_NO_CODE);
+        s->row.verdict.attempts = 1;
+        return sample_store(r, s, err);
+    }
+    st = task_make_program(task, s->item, &x, &s->arena, &program, err);
+    if (st)
+        return st;
+    st = judge_submit(r->o->judge,
+                      &(struct judge_job){ .id = s->id,
+                                           .code = program.code,
+                                           .code_len = program.code_len,
+                                           .tests = program.tests,
+                                           .tests_len = program.tests_len,
+                                           .entry_point = program.entry_point },
+                      err);
+    if (st)
+        return st;
+    s->next = r->judging;
+    r->judging = s;
+    r->n_judging++;
+    return ST_OK;
+}
+
+/* Take one verdict if there is one within timeout_ns, and store its sample. */
+static enum status collect(struct runner *r, int64_t timeout_ns, bool *ret_has, struct error *err)
+{
+    struct judge_result result;
+    struct sample **link = &r->judging, *s;
+    struct verdict_row *v;
+    enum status st;
+
+    *ret_has = false;
+    if (!r->n_judging)
+        return ST_OK;
+    st = judge_wait(r->o->judge, timeout_ns, &result, ret_has, err);
+    if (st || !*ret_has)
+        return st;
+    while (*link && (*link)->id != result.id)
+        link = &(*link)->next;
+    s = *link;
+    if (!s)
+        return error_set(err, ST_INTERNAL, "the judge returned unknown job %" PRIu64, result.id);
+    *link = s->next;
+    r->n_judging--;
+    v = &s->row.verdict;
+    v->verdict = result.verdict == VERDICT_SIGNAL
+                     ? arena_printf(&s->arena, "signal:%d", result.signal)
+                     : verdict_name(result.verdict);
+    v->first_verdict = result.attempts > 1 ? verdict_name(result.first_verdict) : NULL;
+    v->is_passed = result.verdict == VERDICT_PASS;
+    v->is_near_limit = result.is_near_limit;
+    v->attempts = result.attempts;
+    v->signal = result.signal;
+    v->details = result.details;
+    v->stdout_tail = result.stdout_tail;
+    v->stderr_tail = result.stderr_tail;
+    v->cpu_ns = result.cpu_ns;
+    v->wall_ns = result.wall_ns;
+    v->max_rss_bytes = result.max_rss_bytes;
+    st = v->verdict ? sample_store(r, s, err) : no_memory(err);
+    if (st)
+        sample_give(r, s);
+    return st;
+}
+
+/* ---- the loop --------------------------------------------------------------------------- */
+
+static void show(struct runner *r)
+{
+    double s = (double)(clock_mono_ns() - r->start_ns) * 1e-9;
+    const struct runner_totals *t = &r->totals;
+
+    progress_update(&r->progress, t->n_stored, (double)r->n_generated,
+                    "%zu passed, %.1f tok/s, %.2f tok/forward, %zu being judged", t->n_passed,
+                    s > 0 ? (double)r->n_tokens / s : 0.0,
+                    r->n_forwards ? (double)r->n_tokens / (double)r->n_forwards : 0.0,
+                    r->n_judging);
+}
+
+/* Fill free slots, advance all sequences by one step, finish those that are done. */
+static enum status advance(struct runner *r, bool *ret_is_busy, struct error *err)
+{
+    const struct runner_options *o = r->o;
+    struct sequence *active[256];
+    size_t n_active = 0;
+    enum status st;
+
+    for (int i = 0; i < o->n_slots; i++) {
+        if (!r->slots[i] && r->next_work < o->plan->n_work) {
+            struct sample *s = sample_take(r);
+
+            if (!s)
+                return no_memory(err);
+            r->slots[i] = s;
+            st = sample_start(r, s, err);
+            if (st)
+                return error_prefix(err, st, "task '%s' item '%s'", s->cell->task->def->name,
+                                    s->facts.id);
+        }
+        if (r->slots[i])
+            active[n_active++] = r->slots[i]->seq;
+    }
+    *ret_is_busy = n_active > 0;
+    if (!n_active)
+        return ST_OK;
+    st = engine_step(o->engine, active, n_active, err);
+    for (int i = 0; i < o->n_slots && !st; i++) {
+        struct sample *s = r->slots[i];
+
+        if (s && sequence_is_done(s->seq)) {
+            r->slots[i] = NULL;
+            st = sample_finish(r, s, err);
+            if (st) {
+                error_prefix(err, st, "task '%s' item '%s'", s->cell->task->def->name, s->facts.id);
+                sample_give(r, s);
+            }
+        }
+    }
+    return st;
+}
+
+static enum status loop(struct runner *r, struct error *err)
+{
+    const struct runner_options *o = r->o;
+    size_t max_judging = o->judge ? 64 + 4 * (size_t)judge_n_workers(o->judge) : 0;
+    bool is_busy = true, has = true;
+    enum status st = ST_OK;
+
+    while (is_busy && !*o->n_stops && !st) {
+        st = advance(r, &is_busy, err);
+        for (has = true; has && !st;)
+            st = collect(r, r->n_judging > max_judging ? -1 : 0, &has, err);
+        show(r);
+    }
+    while (r->n_judging && *o->n_stops < 2 && !st) {
+        st = collect(r, 100000000, &has, err);
+        show(r);
+    }
+    if (!st && *o->n_stops)
+        st = error_set(err, ST_INTERRUPTED, "interrupted: %zu of %zu samples stored in run '%s'",
+                       r->totals.n_stored, o->plan->n_work, o->run_id);
+    return st;
+}
+
+static void free_list(struct sample *s)
+{
+    while (s) {
+        struct sample *next = s->next;
+
+        sequence_free(s->seq);
+        arena_release(&s->arena);
+        free(s);
+        s = next;
+    }
+}
+
+enum status runner_run(const struct runner_options *opts, struct runner_totals *ret,
+                       struct error *err)
+{
+    struct runner r = { .o = opts, .start_ns = clock_mono_ns() };
+    enum status st;
+
+    r.cell_keys = calloc(opts->plan->n_cells + 1, sizeof(*r.cell_keys));
+    r.slots = calloc((size_t)opts->n_slots, sizeof(*r.slots));
+    if (!r.cell_keys || !r.slots) {
+        st = no_memory(err);
+        goto out;
+    }
+    st = put_cells(&r, err);
+    if (st)
+        goto out;
+    progress_start(&r.progress, opts->progress, opts->is_quiet, opts->plan->n_work,
+                   (double)opts->plan->n_work);
+    st = loop(&r, err);
+    progress_stop(&r.progress);
+out:
+    for (int i = 0; r.slots && i < opts->n_slots; i++)
+        free_list(r.slots[i]);
+    free_list(r.judging);
+    free_list(r.spent);
+    free(r.slots);
+    free(r.cell_keys);
+    r.totals.wall_ns = clock_mono_ns() - r.start_ns;
+    *ret = r.totals;
+    return st;
+}

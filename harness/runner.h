@@ -1,0 +1,53 @@
+/*
+ * Runner: carries every sample of a plan from prompt to stored verdict.
+ *
+ *   prompt -> ids -> sequence (engine slot) -> text -> extraction -> program -> judge -> store
+ *                                                   \-> answer -----> grade --------/
+ *
+ * One thread drives the engine; judge workers run programs meanwhile. A sample is written in
+ * one transaction when its verdict is known, so that whatever stops the run, the store holds
+ * whole samples only.
+ */
+#ifndef HARNESS_RUNNER_H
+#define HARNESS_RUNNER_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "harness/judge/judge.h"
+#include "harness/plan.h"
+#include "results/results.h"
+
+struct runner_options {
+    const struct plan *plan;
+    struct engine *engine;
+    struct judge *judge; /* NULL when no task of the plan has code */
+    struct store *store;
+    const char *run_id;
+    uint64_t seed;
+    int n_slots;          /* sequences in flight, <= the engine's max_batch */
+    const char *progress; /* "auto", "always", "never" */
+    bool is_quiet;
+    const volatile sig_atomic_t *n_stops; /* 1: finish what is being judged; 2: drop it */
+};
+
+struct runner_totals {
+    size_t n_stored, n_passed, n_internal;
+    int64_t wall_ns;
+};
+
+/*
+ * ST_INTERRUPTED when stopped by request (everything judged by then is stored); any other
+ * failure names the sample. *ret is valid in every case.
+ */
+MUST_CHECK enum status runner_run(const struct runner_options *opts, struct runner_totals *ret,
+                                  struct error *err);
+
+/* Version of extraction and grading rules: stored with each verdict, raised when one changes. */
+extern const char runner_checker_version[];
+
+#endif

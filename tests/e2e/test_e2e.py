@@ -1,0 +1,335 @@
+"""End-to-end tests of desbench by its command line. Prints TAP. Usage: test_e2e.py PROGRAM
+
+The real data sets are looked for in $DESBENCH_DATA, else ../shared/data beside the source tree;
+cases that need them are skipped where they are absent.
+"""
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+PROGRAM = sys.argv[1]
+SOURCE = os.environ["DESBENCH_SOURCE"]
+DATA = os.environ.get("DESBENCH_DATA") or os.path.join(SOURCE, "..", "shared", "data")
+HAS_DATA = os.path.isfile(os.path.join(DATA, "mbpp.jsonl"))
+SHAPE = os.path.join(SOURCE, "models", "shapes", "tiny-llada-moe")
+REAL = "humaneval,humaneval_pro,mbpp,gsm8k,math500"
+SAMPLES = "sample_humaneval,sample_humaneval_pro,sample_mbpp,sample_gsm8k,sample_math500"
+
+
+class Skip(Exception):
+    pass
+
+
+def call(*args, stdin=None, env=None, cwd=None):
+    """(exit code, stdout, stderr) of desbench ARGS."""
+    full = {k: v for k, v in os.environ.items() if not k.startswith("DESBENCH_")}
+    full.update(env or {})
+    p = subprocess.run([PROGRAM, *map(str, args)], input=stdin, capture_output=True, env=full, cwd=cwd, timeout=500)
+    return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+
+def ok(*args, **kw):
+    code, out, err = call(*args, **kw)
+    assert code == 0, f"exit {code}: {err}"
+    return out
+
+
+def fails(code, words, *args, **kw):
+    """It must exit with code, print nothing on stdout and every word in one line of stderr."""
+    got, out, err = call(*args, **kw)
+    assert got == code, f"exit {got}, wanted {code}: {err}"
+    assert out == "", f"stdout: {out[:200]}"
+    assert all(w in err for w in words), f"{words} not in: {err}"
+    assert "Sanitizer" not in err, err
+
+
+def dry(folder, *extra):
+    return ["run", "--model", SHAPE, "--load-format", "dummy", "-o", folder, "--progress", "never", *extra]
+
+
+def rows(folder, sql):
+    db = sqlite3.connect(os.path.join(folder, "results.sqlite"))
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+def need_data():
+    if not HAS_DATA:
+        raise Skip(f"no data sets in {DATA}")
+
+
+# ---- cases: each a function whose name is a sentence -----------------------------------------
+
+
+def version_and_help_print_on_stdout(tmp):
+    assert re.match(r"desbench \d+\.\d+\.\d+ \(", ok("--version"))
+    assert "Exit codes" in ok("--help")
+    for verb in ["run", "show", "ls", "validate", "grade", "extract", "doctor"]:
+        text = ok(verb, "--help")
+        assert text.startswith(f"Usage: desbench {verb}") and "--help" in text, text
+
+
+def wrong_usage_exits_2_and_names_the_word(tmp):
+    fails(2, ["unknown verb 'fly'"], "fly")
+    fails(2, ["'--limt'", "--limit"], "run", "--limt", "2")
+    fails(2, ["'humanevil'"], "run", "-t", "humanevil")
+    fails(2, ["'x'"], *dry(tmp, "-E", "x"))
+    fails(2, ["named twice"], *dry(tmp, "-t", "sample_gsm8k,sample_gsm8k"))
+    fails(2, ["empty entry"], *dry(tmp, "-t", "sample_gsm8k,"))
+    fails(2, ["no-such-form"], *dry(tmp, "--prompt-form", "no-such-form"))
+    fails(2, ["no-such-selector"], *dry(tmp, "--selector", "no-such-selector"))
+    fails(2, ["no-such-decoder"], *dry(tmp, "--decoder", "no-such-decoder"))
+    fails(2, ["no-such-cache"], *dry(tmp, "--cache", "no-such-cache"))
+    fails(2, ["33"], *dry(tmp, "--gen-length", "33", "--block-length", "32"))
+    fails(2, ["TASK"], "grade")
+    fails(2, ["humaneval"], "grade", "humaneval", stdin=b"")
+    fails(2, ["'extra'"], "doctor", "extra")
+
+
+def missing_things_exit_3_and_say_what_to_do(tmp):
+    fails(3, ["--data-dir", "HumanEval.jsonl.gz"], *dry(tmp, "-t", "humaneval"))
+    fails(3, ["does not exist"], *dry(tmp, "-t", "humaneval", "--data-dir", tmp + "/none"))
+    fails(3, [tmp, "HumanEval.jsonl.gz"], *dry(tmp, "-t", "humaneval", "--data-dir", tmp))
+    fails(3, ["no-such-model"], "run", "--model", "no-such-model", "-o", tmp)
+    fails(3, ["safetensors"], "run", "--model", SHAPE, "-o", tmp, "-t", "sample_gsm8k")
+    fails(3, ["results.sqlite"], "ls", "runs", "-o", tmp + "/none")
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    fails(3, ["'2099'"], "show", "2099", "-o", tmp)
+    fails(3, ["sample_mbpp"], "show", "last", "sample_mbpp", "-o", tmp)
+
+
+def unusable_results_files_are_refused_untouched(tmp):
+    path = tmp + "/x.sqlite"
+    with open(path, "wb") as f:
+        f.write(b"this is not a database" * 100)
+    before = open(path, "rb").read()
+    fails(2, [path], *dry(path, "-t", "sample_gsm8k", "-L", "1"))
+    assert open(path, "rb").read() == before
+    os.remove(path)
+    sqlite3.connect(path).execute("create table t(x)").connection.close()
+    fails(2, [path], *dry(path, "-t", "sample_gsm8k", "-L", "1"))
+
+
+def a_data_file_with_other_bytes_is_refused(tmp):
+    need_data()
+    with open(os.path.join(DATA, "math500.jsonl"), "rb") as f:
+        text = f.read()
+    with open(tmp + "/math500.jsonl", "wb") as f:
+        f.write(text.replace(b'"answer": "27"', b'"answer": "28"', 1) if b'"answer": "27"' in text else text + b"\n")
+    fails(4, ["math500.jsonl", "35dc41080a36"], *dry(tmp, "-t", "math500", "--data-dir", tmp))
+
+
+def dry_run_prints_the_plan_and_stores_nothing(tmp):
+    out = ok(*dry(tmp, "--dry-run", "-t", SAMPLES, "--selector", "vanilla", "--selector", "topk:k=1"))
+    assert "sample_mbpp" in out and "topk:k=1" in out and "longest prompt" in out
+    assert os.listdir(tmp) == []
+
+
+def show_config_names_the_source_of_each_value(tmp):
+    out = ok("run", "--show-config", "--seed", "9", env={"DESBENCH_LIMIT": "4"})
+    assert re.search(r"^seed\s+= 9\s+# command line$", out, re.M), out
+    assert re.search(r"^limit\s+= 4\s+# environment$", out, re.M), out
+    got = json.loads(ok("run", "--show-config", "--json", "--seed", "9"))
+    assert got["seed"] == {"value": 9, "source": "command line"}
+
+
+def samples_run_without_data_or_model_and_are_labelled(tmp):
+    out = ok("run", "-o", tmp, "--gen-length", "64", "--progress", "never")
+    assert "DUMMY WEIGHTS" in out
+    assert all(t in out for t in SAMPLES.split(","))
+    assert rows(tmp, "select count(*) from sample")[0][0] == 20
+    assert rows(tmp, "select status, validity from run") == [("done", "VALID")]
+
+
+def json_of_run_has_one_entry_a_task_and_selector(tmp):
+    out = json.loads(ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "2", "--gen-length", "64", "--json", "--selector",
+                             "vanilla", "--selector", "topk:k=1")))
+    assert [(t["task"], t["selector"]) for t in out["tasks"]] == [("sample_gsm8k", "vanilla"),
+                                                                  ("sample_gsm8k", "topk:k=1")]
+    for t in out["tasks"]:
+        assert 0 <= t["ci_low"] <= t["value"] <= t["ci_high"] <= 1
+        assert t["n_samples"] == 2 and t["n_forwards"] > 0 and t["n_gen_positions"] == 128
+    full, one = out["tasks"]
+    assert one["mean_unique_experts"] < full["mean_unique_experts"] <= full["n_experts"]
+
+
+def real_prompts_go_from_data_to_verdict_and_repeat_exactly(tmp):
+    need_data()
+    tokens = []
+    for i in range(2):
+        folder = f"{tmp}/{i}"
+        out = ok(*dry(folder, "-t", REAL, "-L", "2", "--data-dir", DATA, "--gen-length", "64"))
+        assert all(t in out for t in REAL.split(","))
+        tokens.append(rows(folder, "select task_id, seed, tokens_sha256, prompt_sha256 from sample s join item using "
+                                   "(item_id) order by sample_id"))
+        verdicts = rows(folder, "select verdict from verdict")
+        assert len(verdicts) == 10 and ("internal",) not in verdicts, verdicts
+        assert all(n > 0 for n, in rows(folder, "select n_prompt from sample"))
+    assert tokens[0] == tokens[1] and len(tokens[0]) == 10
+    shown = ok("show", "last", "humaneval", "HumanEval/0", "-o", f"{tmp}/0")
+    for words in ["has_close_elements", "--- denoising steps", "--- experts by layer", "--- verdict: "]:
+        assert words in shown, f"{words} not in {shown}"
+    one = json.loads(ok("show", "last", "humaneval", "HumanEval/0", "-o", f"{tmp}/0", "--json"))
+    assert len(one["tokens"]) == 64 == one["n_gen_positions"]
+    assert sum(f["n_committed"] for f in one["forwards"]) == 64
+    assert all(0 < u for f in one["forwards"] for u in f["unique_experts"])
+
+
+def answers_do_not_depend_on_the_batch_or_the_threads(tmp):
+    got = []
+    for i, extra in enumerate((["-b", "1"], ["-b", "3"], ["-b", "8", "--threads", "1"])):
+        ok(*dry(f"{tmp}/{i}", "-t", SAMPLES, "--gen-length", "64", *extra))
+        got.append(sorted(rows(f"{tmp}/{i}", "select task_id, tokens_sha256 from sample s join item using (item_id)")))
+    assert got[0] == got[1] == got[2]
+
+
+def every_decoder_and_cache_commits_every_position(tmp):
+    for decoder in ["low-confidence", "threshold"]:
+        for cache in ["none", "dual"]:
+            folder = f"{tmp}/{decoder}-{cache}"
+            ok(*dry(folder, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64", "--block-length", "32", "--decoder",
+                    decoder, "--cache", cache))
+            one = json.loads(ok("show", "last", "sample_gsm8k", "-o", folder, "--json").splitlines()[0])
+            done = sum(f["n_committed"] for f in one["forwards"])
+            assert done == 64 or one["stop_reason"] == "eos", one["stop_reason"]
+            assert any(f["cache_refresh"] for f in one["forwards"]) == (cache == "dual")
+
+
+def sampling_repeats_for_a_seed_and_differs_for_another(tmp):
+    got = []
+    for i, seed in enumerate((1, 1, 2)):
+        ok(*dry(f"{tmp}/{i}", "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64", "--temperature", "1", "--seed", seed,
+                "-n", "2"))
+        got.append([h for h, in rows(f"{tmp}/{i}", "select tokens_sha256 from sample order by sample_idx")])
+    assert got[0] == got[1] != got[2]
+    assert got[0][0] != got[0][1]
+
+
+def an_interrupted_run_keeps_whole_samples_and_exits_130(tmp):
+    p = subprocess.Popen([PROGRAM, *dry(tmp, "-t", SAMPLES, "--gen-length", "1024", "-n", "50")], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if rows(tmp, "select count(*) from sample")[0][0] >= 2:
+                break
+        except sqlite3.OperationalError:
+            pass
+        time.sleep(0.05)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130, f"exit {p.returncode}: {err}"
+    assert b"interrupted" in err
+    n = rows(tmp, "select count(*) from sample")[0][0]
+    assert 2 <= n < 1000 and rows(tmp, "select count(*) from verdict")[0][0] == n
+    assert rows(tmp, "select status from run") == [("interrupted",)]
+
+
+def a_killed_run_leaves_only_whole_samples(tmp):
+    p = subprocess.Popen([PROGRAM, *dry(tmp, "-t", SAMPLES, "--gen-length", "256", "-n", "50")], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if rows(tmp, "select count(*) from sample")[0][0] >= 3:
+                break
+        except sqlite3.OperationalError:
+            pass
+        time.sleep(0.02)
+    p.kill()
+    p.communicate()
+    assert rows(tmp, "pragma integrity_check") == [("ok",)]
+    n = rows(tmp, "select count(*) from sample")[0][0]
+    assert n >= 3 and rows(tmp, "select count(*) from verdict")[0][0] == n
+    assert json.loads(ok("ls", "runs", "-o", tmp, "--json"))[0]["samples"] == n
+
+
+def bundled_references_all_pass(tmp):
+    out = ok("validate", "-t", SAMPLES, "--progress", "never")
+    assert len(re.findall(r"^sample_\w+\s+4/4 ", out, re.M)) == 5, out
+
+
+def every_reference_of_the_real_sets_passes(tmp):
+    need_data()
+    got = {t["task"]: (t["n_ok"], t["n_items"]) for t in
+           json.loads(ok("validate", "--data-dir", DATA, "--json", "--progress", "never"))}
+    assert got == {"humaneval": (164, 164), "humaneval_pro": (164, 164), "mbpp_all": (974, 974),
+                   "mbpp_sanitized": (427, 427), "gsm8k": (1319, 1319), "math500": (500, 500)}, got
+
+
+def grade_answers_line_by_line_in_order(tmp):
+    pairs = [("0.5", "\\frac{1}{2}", True), ("0.333", "\\frac{1}{3}", False), ("x", "42", False)]
+    text = "".join(json.dumps({"pred": p, "gold": g}) + "\n" for p, g, _ in pairs)
+    out = ok("grade", "math500", stdin=text.encode())
+    assert [json.loads(x)["equal"] for x in out.splitlines()] == [e for _, _, e in pairs]
+    assert json.loads(ok("grade", "gsm8k", stdin=b'{"pred": "1,234", "gold": "1234"}')) == {"equal": True}
+    code, out, err = call("grade", "gsm8k", stdin=b'{"pred": "1", "gold": "1"}\n{"pred": 3}\n')
+    assert code == 2 and out.count("\n") == 1 and "line 2" in err and "'pred'" in err, (code, out, err)
+    fails(2, ["line 1"], "grade", "gsm8k", stdin=b"{nonsense\n")
+
+
+def extract_finds_answers_and_code(tmp):
+    lines = [{"output": "so \\boxed{42}."}, {"output": "no idea, sorry"}]
+    out = ok("extract", "math500", stdin="\n".join(map(json.dumps, lines)).encode())
+    assert [json.loads(x)["extracted"] for x in out.splitlines()] == ["42", None]
+    need_data()
+    line = {"output": "Sure:\n```python\ndef f(): pass\n```\n", "problem": "HumanEval/0"}
+    out = json.loads(ok("extract", "humaneval", "--data-dir", DATA, stdin=json.dumps(line).encode()))
+    assert out["extracted"].strip() == "def f(): pass"
+    fails(2, ["HumanEval/999"], "extract", "humaneval", "--data-dir", DATA,
+          stdin=b'{"output": "x", "problem": "HumanEval/999"}')
+    fails(2, ["'problem'"], "extract", "humaneval", "--data-dir", DATA, stdin=b'{"output": "x"}')
+
+
+def lists_and_doctor_speak_json(tmp):
+    for what in ["tasks", "models", "selectors", "decoders", "caches", "backends"]:
+        assert json.loads(ok("ls", what, "--json")), what
+    assert {"vanilla", "topk"} <= {s["selector"] for s in json.loads(ok("ls", "selectors", "--json"))}
+    shapes = {m["model"]: m for m in json.loads(ok("ls", "models", "--json"))}
+    assert shapes["llada-moe-7b-a1b"]["params (10^9)"] == 7.3569, shapes
+    report = json.loads(ok("doctor", "--json"))
+    assert report["sandbox_level"] in ("full", "user") and report["ok"]
+    fails(2, ["'things'"], "ls", "things")
+
+
+def a_full_disk_or_closed_output_is_an_error(tmp):
+    with open("/dev/full", "wb") as full:
+        p = subprocess.run([PROGRAM, "ls", "tasks"], stdout=full, stderr=subprocess.PIPE)
+    assert p.returncode == 3 and b"cannot write" in p.stderr, (p.returncode, p.stderr)
+
+
+CASES = [f for name, f in list(globals().items()) if callable(f) and getattr(f, "__code__", None)
+         and f.__code__.co_varnames[:1] == ("tmp",) and f.__code__.co_argcount == 1]
+
+
+def main():
+    only = sys.argv[2:]
+    cases = [f for f in CASES if not only or f.__name__ in only]
+    print(f"1..{len(cases)}", flush=True)
+    n_failed = 0
+    for i, f in enumerate(cases, 1):
+        with tempfile.TemporaryDirectory(prefix="desbench-e2e-") as tmp:
+            try:
+                f(tmp)
+                line = f"ok {i} - {f.__name__}"
+            except Skip as e:
+                line = f"ok {i} - {f.__name__} # SKIP {e}"
+            except Exception:
+                n_failed += 1
+                line = f"not ok {i} - {f.__name__}"
+                for text in traceback.format_exc().splitlines():
+                    print(f"# {text}")
+        print(line, flush=True)
+    sys.exit(n_failed > 0)
+
+
+main()
