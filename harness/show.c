@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "harness/paths.h"
 #include "harness/table.h"
 #include "harness/verb.h"
@@ -16,6 +17,25 @@ struct showing {
     size_t n;
 };
 
+/* Outside text for a terminal: control characters, which could drive it, are shown as codes. */
+static void put_visible(struct buf *b, const char *text, size_t len)
+{
+    uint32_t c;
+    int n;
+
+    for (size_t i = 0; i < len; i += (size_t)n) {
+        n = utf8_decode(text + i, len - i, &c);
+        if (!n) {
+            n = 1;
+            buf_printf(b, "\\x%02x", (unsigned char)text[i]);
+        } else if ((c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c < 0xa0)) {
+            buf_printf(b, "\\x%02x", (unsigned)c);
+        } else {
+            buf_append(b, text + i, (size_t)n);
+        }
+    }
+}
+
 /* Text between marker lines; the middle of a long one is left out unless --full. */
 static void put_text(struct buf *b, const char *title, const char *text, bool is_full)
 {
@@ -26,7 +46,7 @@ static void put_text(struct buf *b, const char *title, const char *text, bool is
     if (!text)
         return;
     if (is_full || len <= HEAD + TAIL) {
-        buf_append(b, text, len);
+        put_visible(b, text, len);
     } else {
         size_t head = HEAD, tail = len - TAIL;
 
@@ -34,9 +54,9 @@ static void put_text(struct buf *b, const char *title, const char *text, bool is
             head++; /* never inside a character */
         while (tail < len && ((unsigned char)text[tail] & 0xc0) == 0x80)
             tail++;
-        buf_append(b, text, head);
+        put_visible(b, text, head);
         buf_printf(b, "\n[... %zu bytes left out, --full shows them ...]\n", tail - head);
-        buf_append(b, text + tail, len - tail);
+        put_visible(b, text + tail, len - tail);
     }
     if (len && text[len - 1] != '\n')
         buf_putc(b, '\n');

@@ -1,0 +1,29 @@
+/*
+ * Accelerators of this machine, as the driver tells them.
+ */
+#ifndef KERNELS_DEVICES_H
+#define KERNELS_DEVICES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct gpu_device {
+    char name[256];
+    char uuid[48]; /* "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", as nvidia-smi prints it */
+    int64_t memory_bytes;
+    int compute_major, compute_minor;    /* 9.0: Hopper */
+    int driver_version, runtime_version; /* CUDA's numbers: 13000 is 13.0 */
+};
+
+/* Was this program built with CUDA? */
+bool gpu_is_built(void);
+
+/* Devices, at most cap of them, into ret; *ret_n how many. None is ST_OK with 0, also in a build
+ * without CUDA or on a machine without a driver. ST_DEVICE: a driver that is there but fails. */
+MUST_CHECK enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_n,
+                                struct error *err);
+
+#endif
