@@ -42,8 +42,8 @@ struct run_row {
     const char *version, *git_commit; /* of the program; commit NULL when unknown */
     bool git_dirty;
     const char *build_flags, *compiler;
-    const char *env_json; /* results/env.h: host, kernel, CPU, memory, GPU, driver */
-    const char *sandbox_level, *judge_mode, *python_version;
+    const char *env_json; /* env_capture_json(): host, kernel, CPU, memory, GPU, driver */
+    const char *sandbox_level, *judge_mode, *python_version; /* NULL: nothing was judged */
 };
 MUST_CHECK enum status store_begin_run(struct store *s, const struct run_row *row,
                                        struct error *err);
@@ -78,9 +78,9 @@ struct cell_row {
     double temperature;
     int64_t n_layer, n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes;
 };
-/* 64 hex digits of SHA-256 over the deciding columns, each length-prefixed. Backend and numeric
- * mode are among them: results of two backends are not the same experiment. */
-void cell_key(const struct cell_row *row, char ret_key[65]);
+/* 64 hex digits of SHA-256 over the deciding columns (results/cell.c), each length-prefixed.
+ * Backend and numeric mode are among them: results of two backends are not the same experiment. */
+void cell_key(const struct cell_row *row, char ret_key[65]); /* "" when out of memory */
 MUST_CHECK enum status store_put_cell(struct store *s, const struct cell_row *row, char ret_key[65],
                                       struct error *err);
 
@@ -157,6 +157,8 @@ MUST_CHECK enum status store_put_sample(struct store *s, const struct sample_row
 MUST_CHECK enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
                                         int sample_idx, bool *ret, struct error *err);
 
+/* A score of a run's task: of one cell, or of all it ran together (cell_key NULL). Stored again,
+ * it replaces the old value. The first metric stored of a task is the one it is known by. */
 struct metric_row {
     const char *run_id, *task, *cell_key, *metric, *ci_method; /* cell_key, ci_method: or NULL */
     double value, ci_low, ci_high; /* NaN low/high: no interval; stored as NULL */
@@ -182,7 +184,8 @@ MUST_CHECK enum status store_find_run(struct store *s, const char *prefix, struc
 
 /* Per task and cell of a run: the numbers that the table of `run` shows. */
 struct task_summary {
-    const char *task, *cell_key, *selector, *decoder, *metric_name;
+    const char *task, *cell_key, *selector, *decoder;
+    const char *metric_name; /* of the first metric stored; NULL: none was */
     int64_t n_samples, n_passed, n_internal, n_no_answer, n_timeouts;
     int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache;
     int64_t gen_ns;           /* sum of total_ns */
@@ -193,16 +196,19 @@ struct task_summary {
 MUST_CHECK enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
                                        struct task_summary **ret, size_t *ret_n, struct error *err);
 
-/* A stored sample with everything `show` prints; pointers live in the arena. */
+/* A stored sample with everything `show` prints and `score` needs; pointers live in the arena. */
 struct stored_sample {
     const char *run_id, *task, *task_id, *prompt, *raw_output, *extracted, *extraction_method;
     const char *stop_reason, *selector, *decoder, *cache, *model, *backend, *load_format;
-    const char *tokens_sha256;
+    const char *tokens_sha256, *prompt_sha256, *cell_key;
+    size_t raw_output_len; /* an output may hold NUL */
+    struct item_row item;
     int sample_idx;
     int64_t seed, n_prompt, n_gen_positions, n_tokens_before_eos, n_tokens_after_stop;
     int64_t n_forwards, n_forwards_cache, queue_ns, first_block_ns, total_ns, n_exp;
-    const int32_t *tokens;
-    struct telemetry telemetry;
+    const int32_t *tokens; /* (n_tokens_blob) */
+    int64_t n_tokens_blob;
+    struct telemetry telemetry; /* zeroed when none was stored */
     struct verdict_row verdict;
 };
 /* The samples of a run in the order they were stored, those of `task` / `task_id` only when not
@@ -212,7 +218,8 @@ MUST_CHECK enum status store_each_sample(struct store *s, const char *run_id, co
                                          const char *task_id, store_sample_fn cb, void *arg,
                                          struct error *err);
 
-/* The run's config_json and env_json, in the arena. */
+/* The run as it was begun and what became of it, in the arena; either may be NULL.
+ * ST_NOT_FOUND: no such run. */
 MUST_CHECK enum status store_get_run(struct store *s, const char *run_id, struct arena *arena,
                                      struct run_row *ret, struct run_summary *ret_summary,
                                      struct error *err);

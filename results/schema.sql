@@ -1,0 +1,340 @@
+-- The results file, schema 1. store.c runs this text on an empty file, in one transaction.
+--
+--   dataset 1--n item 1--n sample n--1 run        A sample is one answer: the item it answers,
+--                           |  n--1 cell          the cell (settings) it was made under, the run
+--                           1                     (invocation) that made it. Its verdict is a
+--                        verdict                  row of its own, as it has another author.
+--
+-- A sample and its verdict are committed together, so a file cut off at any moment holds whole
+-- samples only. Rates are not stored: views and reports derive them from counts and durations.
+--
+-- Conventions: *_ns nanoseconds; *_bytes bytes; *_sha256 64 lower-case hex digits; times of day
+-- are UTC, ISO 8601; booleans are 0 or 1. Columns that hold outside text (prompts, model output)
+-- are of type ANY: TEXT when the bytes are UTF-8 without NUL, else a BLOB of the same bytes.
+--
+-- The views step, expert and expert_load call telemetry_*(), table-valued functions that
+-- desbench itself registers (store_vtab.c). All others work in any SQLite from 3.38 on.
+
+PRAGMA application_id = 1684370274; -- 0x64657362, "desb": what file(1) and store_open() look at
+PRAGMA user_version = 1;            -- schema number; a newer one is refused
+
+-- One invocation of the program.
+CREATE TABLE run (
+    run_no         INTEGER PRIMARY KEY,  -- order of arrival in this file
+    run_id         TEXT NOT NULL UNIQUE, -- 20261122-065119-3f9a
+    parent_run     TEXT,                 -- run resumed or scored anew; may lie in another file
+    started        TEXT NOT NULL,
+    finished       TEXT,                 -- NULL: running, or killed
+    status         TEXT NOT NULL DEFAULT 'running', -- running, done, interrupted, failed
+    validity       TEXT NOT NULL DEFAULT 'VALID',   -- VALID, or INVALID: reason
+    command        TEXT NOT NULL,        -- the command line, shell-quoted
+    config_json    TEXT NOT NULL CHECK (json_valid(config_json)), -- options, values, origins
+    config_sha256  TEXT NOT NULL,        -- of config_json
+    version        TEXT NOT NULL,        -- of the program
+    git_commit     TEXT,                 -- it was built from; NULL: unknown
+    git_dirty      INTEGER NOT NULL CHECK (git_dirty IN (0, 1)),
+    build_flags    TEXT NOT NULL,
+    compiler       TEXT NOT NULL,
+    env_json       TEXT NOT NULL CHECK (json_valid(env_json)), -- host facts, env_capture_json()
+    sandbox_level  TEXT,                 -- none, user, full; NULL: nothing was judged
+    judge_mode     TEXT,                 -- one-process, ...; NULL likewise
+    python_version TEXT                  -- of the interpreter under test; NULL likewise
+) STRICT;
+
+-- A data set file, identified by its bytes.
+CREATE TABLE dataset (
+    sha256  TEXT NOT NULL PRIMARY KEY,
+    name    TEXT NOT NULL,
+    n_items INTEGER NOT NULL CHECK (n_items >= 0), -- all of the file, whatever --limit took
+    licence TEXT,
+    source  TEXT                                   -- where it is published
+) STRICT, WITHOUT ROWID;
+
+-- A problem of a data set. The same task_id with another item_sha256 is another item: a reader
+-- that understands a record differently must not mix its results with the old ones.
+CREATE TABLE item (
+    item_id          INTEGER PRIMARY KEY,
+    dataset_sha256   TEXT NOT NULL REFERENCES dataset (sha256),
+    task_id          TEXT NOT NULL, -- the data set's own name of it: HumanEval/0, 17, ...
+    item_sha256      TEXT NOT NULL, -- of the record
+    reference_sha256 TEXT NOT NULL, -- of its reference solution or gold answer
+    subject          TEXT,          -- a class to report by (MATH500); NULL: none
+    level            INTEGER NOT NULL DEFAULT 0, -- difficulty (MATH500: 1 .. 5); 0: none
+    UNIQUE (dataset_sha256, task_id, item_sha256, reference_sha256)
+) STRICT;
+
+-- A cell of a sweep: all that decides the tokens of a sample but the item and the seed.
+CREATE TABLE cell (
+    cell_key               TEXT NOT NULL PRIMARY KEY, -- SHA-256 of the columns marked *, cell.c
+    task                   TEXT NOT NULL, -- *
+    dataset_sha256         TEXT NOT NULL REFERENCES dataset (sha256), -- *
+    prompt_form            TEXT NOT NULL, -- * name of the prompt template
+    prompt_sha256          TEXT NOT NULL, -- * of the first item's prompt: the template's text
+    model                  TEXT NOT NULL, -- its folder's name
+    architecture           TEXT NOT NULL, -- as config.json has it
+    load_format            TEXT NOT NULL, -- * safetensors, dummy
+    weights_sha256         TEXT NOT NULL, -- *
+    config_sha256          TEXT NOT NULL, -- *
+    tokenizer_sha256       TEXT NOT NULL, -- *
+    template_sha256        TEXT NOT NULL, -- * of the chat template
+    selector               TEXT NOT NULL, -- * expert selection with all its settings
+    budget                 TEXT NOT NULL, -- its budget alone (part of selector); '': none
+    decoder                TEXT NOT NULL, -- * with all its settings
+    cache                  TEXT NOT NULL, -- * KV cache: none, dual, ...
+    backend                TEXT NOT NULL, -- * ref, cpu, cuda
+    numeric_mode           TEXT NOT NULL, -- * invariant, fast
+    gen_length             INTEGER NOT NULL, -- * positions to denoise
+    block_length           INTEGER NOT NULL, -- * positions of one block
+    engine_results_version INTEGER NOT NULL, -- * raised when the engine's results may change
+    temperature            REAL NOT NULL,    -- * 0: greedy
+    n_layer                INTEGER NOT NULL, -- all layers
+    n_moe_layer            INTEGER NOT NULL, -- those with routed experts
+    n_exp                  INTEGER NOT NULL, -- routed experts of a layer
+    top_k                  INTEGER NOT NULL, -- experts of a token
+    expert_bytes           INTEGER NOT NULL, -- weights of one routed expert
+    weight_bytes           INTEGER NOT NULL  -- weights of the model
+) STRICT, WITHOUT ROWID;
+
+-- One answer of the model to one item.
+CREATE TABLE sample (
+    sample_id          INTEGER PRIMARY KEY, -- order of arrival in this file
+    run_id             TEXT NOT NULL REFERENCES run (run_id),
+    cell_key           TEXT NOT NULL REFERENCES cell (cell_key),
+    item_id            INTEGER NOT NULL REFERENCES item (item_id),
+    sample_idx         INTEGER NOT NULL CHECK (sample_idx >= 0), -- 0 .. samples an item - 1
+    seed               INTEGER NOT NULL, -- of this sample; the bits of an unsigned 64-bit number
+    prompt             ANY NOT NULL CHECK (typeof(prompt) IN ('text', 'blob')), -- as tokenized
+    prompt_sha256      TEXT NOT NULL,
+    raw_output         ANY NOT NULL CHECK (typeof(raw_output) IN ('text', 'blob')), -- to 1st EOS
+    extracted          ANY CHECK (typeof(extracted) IN ('text', 'blob', 'null')), -- NULL: none
+    extraction_method  TEXT,             -- the rule that applied: fence, boxed, ...
+    stop_reason        TEXT NOT NULL,    -- eos, length
+    tokens             BLOB NOT NULL,    -- generated ids with EOS fill, i32 little-endian
+    tokens_sha256      TEXT NOT NULL,    -- of those ids
+    n_prompt           INTEGER NOT NULL, -- prompt tokens
+    n_gen_positions    INTEGER NOT NULL, -- positions denoised, EOS fill included
+    n_tokens_before_eos INTEGER NOT NULL, -- tokens before the first EOS: what the reader gets
+    n_tokens_after_stop INTEGER NOT NULL, -- positions denoised behind the stop: wasted
+    n_forwards         INTEGER NOT NULL, -- forward passes (NFE)
+    n_forwards_cache   INTEGER NOT NULL, -- those of them that filled the cache
+    queue_ns           INTEGER NOT NULL, -- waited for a place in the batch
+    first_block_ns     INTEGER NOT NULL, -- start to the first finished block
+    total_ns           INTEGER NOT NULL, -- start to the end
+    telemetry          BLOB,             -- per forward and layer, telemetry.c; NULL: none
+    n_layer_forwards   INTEGER NOT NULL, -- forwards times MoE layers in telemetry
+    sum_unique         INTEGER NOT NULL, -- unique experts, summed over n_layer_forwards
+    sum_expert_bytes   INTEGER NOT NULL, -- expert bytes read, summed likewise
+    UNIQUE (run_id, cell_key, item_id, sample_idx)
+) STRICT;
+CREATE INDEX sample_by_cell ON sample (cell_key, item_id, sample_idx); -- store_has_sample()
+CREATE INDEX sample_by_run ON sample (run_id, sample_id);              -- store_each_sample()
+
+-- How an answer was graded.
+CREATE TABLE verdict (
+    sample_id       INTEGER PRIMARY KEY REFERENCES sample (sample_id) ON DELETE CASCADE,
+    checker_version TEXT NOT NULL,    -- of the grading rule or judge
+    verdict         TEXT NOT NULL,    -- pass, fail, timeout_cpu, no_code, internal, ...
+    first_verdict   TEXT,             -- of attempt 1 where there were two
+    passed          INTEGER NOT NULL CHECK (passed IN (0, 1)),
+    near_limit      INTEGER NOT NULL CHECK (near_limit IN (0, 1)), -- within 20 % of a time limit
+    attempts        INTEGER NOT NULL,
+    signal          INTEGER NOT NULL, -- number that killed the program; 0: none
+    judge_mode      TEXT,             -- NULL: graded without running anything
+    sandbox_level   TEXT,             -- NULL likewise
+    details         ANY CHECK (typeof(details) IN ('text', 'blob', 'null')), -- last line of it
+    stdout_tail     ANY CHECK (typeof(stdout_tail) IN ('text', 'blob', 'null')),
+    stderr_tail     ANY CHECK (typeof(stderr_tail) IN ('text', 'blob', 'null')),
+    also_json       TEXT CHECK (json_valid(also_json)), -- results of rival rules; NULL: none
+    cpu_ns          INTEGER NOT NULL, -- user and system, whole process tree
+    wall_ns         INTEGER NOT NULL,
+    max_rss_bytes   INTEGER NOT NULL
+) STRICT;
+
+-- Times of one kernel over a run.
+CREATE TABLE kernel (
+    run_id     TEXT NOT NULL REFERENCES run (run_id),
+    name       TEXT NOT NULL,    -- of the op
+    layer      INTEGER NOT NULL, -- -1: all layers together
+    shape      TEXT NOT NULL,    -- the sizes that decide the work: n_tok=32,n_unique=38
+    calls      INTEGER NOT NULL,
+    sum_ns     INTEGER NOT NULL,
+    min_ns     INTEGER NOT NULL,
+    p50_ns     INTEGER NOT NULL,
+    p90_ns     INTEGER NOT NULL,
+    p99_ns     INTEGER NOT NULL,
+    max_ns     INTEGER NOT NULL,
+    bytes      INTEGER,          -- moved by one call; NULL: not known
+    flops      INTEGER,          -- of one call
+    bandwidth_frac REAL,         -- of the device's copy bandwidth, 0 .. 1, at p50
+    peak_frac  REAL,             -- of the device's arithmetic peak, 0 .. 1, at p50
+    PRIMARY KEY (run_id, name, layer, shape)
+) STRICT, WITHOUT ROWID;
+
+-- Clocks and power over a run.
+CREATE TABLE power (
+    run_id        TEXT NOT NULL REFERENCES run (run_id),
+    device        INTEGER NOT NULL, -- index of the GPU; -1: the CPU package
+    t_ns          INTEGER NOT NULL, -- since the start of the run
+    watts         REAL,
+    sm_clock_mhz  INTEGER,
+    mem_clock_mhz INTEGER,
+    temp_c        INTEGER,
+    throttle_bits INTEGER,          -- NVML's clocksThrottleReasons
+    PRIMARY KEY (run_id, device, t_ns)
+) STRICT, WITHOUT ROWID;
+
+-- A score, as computed when the run ended.
+CREATE TABLE metric (
+    run_id    TEXT NOT NULL REFERENCES run (run_id),
+    task      TEXT NOT NULL,
+    cell_key  TEXT REFERENCES cell (cell_key), -- NULL: over all cells of the task
+    metric    TEXT NOT NULL,    -- pass@1, accuracy, ...
+    value     REAL NOT NULL,    -- scores are fractions, 0 .. 1
+    n         INTEGER NOT NULL, -- items
+    ci_low    REAL,             -- NULL: no interval
+    ci_high   REAL,
+    ci_method TEXT              -- wilson-95, bootstrap-95, ...
+) STRICT;
+CREATE UNIQUE INDEX metric_key ON metric (run_id, task, metric, coalesce(cell_key, ''));
+
+-- Two runs on the same items, paired: a both right, b only base, c only cand, d both wrong.
+CREATE TABLE comparison (
+    comparison_id INTEGER PRIMARY KEY,
+    made          TEXT NOT NULL, -- when
+    base_run      TEXT NOT NULL, -- no foreign keys: either may lie in another file
+    base_cell     TEXT NOT NULL,
+    cand_run      TEXT NOT NULL,
+    cand_cell     TEXT NOT NULL,
+    task          TEXT NOT NULL, -- 'all': pooled over tasks
+    a             INTEGER NOT NULL,
+    b             INTEGER NOT NULL,
+    c             INTEGER NOT NULL,
+    d             INTEGER NOT NULL,
+    p_mcnemar     REAL,          -- exact, one-sided: loss; NULL: no item changed
+    delta         REAL NOT NULL, -- (c - b) / n, a fraction
+    loss_low      REAL,          -- Tango bounds of the paired loss (b - c) / n: one-sided 99 %
+    loss_high     REAL,          -- one-sided 95 %
+    margin        REAL NOT NULL, -- loss that is tolerated, a fraction
+    outcome       TEXT NOT NULL  -- identical, pass, fail, undecided
+) STRICT;
+
+-- Samples with what they point at: one flat row each.
+CREATE VIEW sample_flat AS
+SELECT s.sample_id, s.run_id, s.cell_key, c.task, i.task_id, i.subject, i.level, s.sample_idx,
+       s.seed, c.model, c.architecture, c.load_format, c.selector, c.budget, c.decoder, c.cache,
+       c.backend, c.numeric_mode, c.prompt_form, c.gen_length, c.block_length, c.temperature,
+       c.n_exp, c.top_k, v.verdict, v.passed, v.first_verdict, v.attempts, v.near_limit,
+       v.sandbox_level, v.judge_mode, v.details, v.cpu_ns AS judge_cpu_ns,
+       v.wall_ns AS judge_wall_ns, s.extracted, s.extraction_method, s.stop_reason,
+       s.prompt_sha256, s.tokens_sha256, i.item_sha256, s.n_prompt, s.n_gen_positions,
+       s.n_tokens_before_eos, s.n_tokens_after_stop, s.n_forwards, s.n_forwards_cache,
+       s.queue_ns, s.first_block_ns, s.total_ns,
+       1.0 * s.sum_unique / nullif(s.n_layer_forwards, 0) AS mean_unique, -- per layer, forward
+       1.0 * s.sum_expert_bytes / nullif(s.n_forwards, 0) AS mean_expert_bytes -- per forward
+FROM sample s JOIN cell c USING (cell_key) JOIN item i USING (item_id)
+     JOIN verdict v USING (sample_id);
+
+-- Per run, task and cell: what the table of `run` shows.
+CREATE VIEW task_summary AS
+SELECT s.run_id, c.task, s.cell_key, c.model, c.selector, c.budget, c.decoder, c.cache, c.backend,
+       (SELECT m.metric FROM metric m
+        WHERE m.run_id = s.run_id AND m.task = c.task
+              AND (m.cell_key = s.cell_key OR m.cell_key IS NULL)
+        ORDER BY m.rowid LIMIT 1) AS metric_name, -- the first one stored is the task's own
+       count(*) AS n_samples,
+       sum(v.passed) AS n_passed,
+       sum(v.verdict = 'internal') AS n_internal,
+       sum(s.extracted IS NULL) AS n_no_answer,
+       sum(v.verdict IN ('timeout_cpu', 'timeout_wall')) AS n_timeouts,
+       sum(s.n_prompt) AS n_prompt,
+       sum(s.n_gen_positions) AS n_gen_positions,
+       sum(s.n_tokens_before_eos) AS n_tokens_before_eos,
+       sum(s.n_forwards) AS n_forwards,
+       sum(s.n_forwards_cache) AS n_forwards_cache,
+       sum(s.total_ns) AS gen_ns,
+       1.0 * sum(s.sum_unique) / nullif(sum(s.n_layer_forwards), 0) AS mean_unique,
+       1.0 * sum(s.sum_expert_bytes) / nullif(sum(s.n_forwards), 0) AS mean_expert_bytes,
+       c.n_exp,
+       min(s.sample_id) AS first_sample_id
+FROM sample s JOIN cell c USING (cell_key) JOIN verdict v USING (sample_id)
+GROUP BY s.run_id, s.cell_key;
+
+-- The cells that a run has samples of.
+CREATE VIEW run_cell AS
+SELECT DISTINCT run_id, cell_key FROM sample;
+
+-- Runs with what they did. Names are sorted and comma-joined.
+CREATE VIEW run_summary AS
+SELECT r.run_no, r.run_id, r.parent_run, r.started, r.finished, r.status, r.validity, r.command,
+       r.version, r.git_commit, json_extract(r.env_json, '$.host') AS host,
+       json_extract(r.env_json, '$.cpu_model') AS cpu_model,
+       json_extract(r.env_json, '$.gpus[0].name') AS gpu_name,
+       (SELECT group_concat(x, ',') FROM (SELECT DISTINCT c.task AS x FROM run_cell k
+        JOIN cell c USING (cell_key) WHERE k.run_id = r.run_id ORDER BY x)) AS tasks,
+       (SELECT group_concat(x, ',') FROM (SELECT DISTINCT c.model AS x FROM run_cell k
+        JOIN cell c USING (cell_key) WHERE k.run_id = r.run_id ORDER BY x)) AS model,
+       (SELECT group_concat(x, ',') FROM (SELECT DISTINCT c.selector AS x FROM run_cell k
+        JOIN cell c USING (cell_key) WHERE k.run_id = r.run_id ORDER BY x)) AS selector,
+       (SELECT count(*) FROM sample s WHERE s.run_id = r.run_id) AS n_samples,
+       (SELECT count(*) FROM sample s JOIN verdict v USING (sample_id)
+        WHERE s.run_id = r.run_id AND v.passed) AS n_passed,
+       (SELECT count(*) FROM sample s JOIN verdict v USING (sample_id)
+        WHERE s.run_id = r.run_id AND v.verdict = 'internal') AS n_internal
+FROM run r;
+
+-- Token rates, each named after what it counts; all over the sum of total_ns, the time from a
+-- sample's start to its end. With several samples in a batch these are rates of one sequence.
+CREATE VIEW rates AS
+SELECT run_id, task, cell_key, selector, decoder, n_samples,
+       n_tokens_before_eos * 1e9 / nullif(gen_ns, 0) AS before_eos_tok_per_s,
+       n_gen_positions * 1e9 / nullif(gen_ns, 0) AS positions_per_s,
+       n_forwards * 1e9 / nullif(gen_ns, 0) AS forwards_per_s,
+       1.0 * n_tokens_before_eos / nullif(n_forwards, 0) AS before_eos_tok_per_forward
+FROM task_summary;
+
+-- A row for each run and cell under the column names of llama-bench's SQL output, for scripts
+-- that read those. A repetition is a sample; avg_ts counts tokens before EOS.
+CREATE VIEW llama_bench AS
+WITH x AS (
+    SELECT s.run_id, s.cell_key, count(*) AS n, avg(s.n_prompt) AS n_prompt,
+           avg(s.total_ns) AS avg_ns, avg(1.0 * s.total_ns * s.total_ns) AS avg_ns2,
+           avg(s.n_tokens_before_eos * 1e9 / s.total_ns) AS avg_ts,
+           avg((s.n_tokens_before_eos * 1e9 / s.total_ns) * (s.n_tokens_before_eos * 1e9
+               / s.total_ns)) AS avg_ts2
+    FROM sample s WHERE s.total_ns > 0 GROUP BY s.run_id, s.cell_key
+)
+SELECT r.git_commit AS build_commit, json_extract(r.env_json, '$.cpu_model') AS cpu_info,
+       coalesce(json_extract(r.env_json, '$.gpus[0].name'), '') AS gpu_info,
+       c.backend AS backends, c.model AS model_filename, c.architecture AS model_type,
+       c.weight_bytes AS model_size, CAST(round(x.n_prompt) AS INTEGER) AS n_prompt,
+       c.gen_length AS n_gen, r.started AS test_time,
+       CAST(round(x.avg_ns) AS INTEGER) AS avg_ns,
+       CASE WHEN x.n > 1 THEN CAST(round(sqrt(max(x.avg_ns2 - x.avg_ns * x.avg_ns, 0) * x.n
+            / (x.n - 1))) AS INTEGER) ELSE 0 END AS stddev_ns,
+       x.avg_ts,
+       CASE WHEN x.n > 1 THEN sqrt(max(x.avg_ts2 - x.avg_ts * x.avg_ts, 0) * x.n / (x.n - 1))
+            ELSE 0.0 END AS stddev_ts,
+       c.task, c.selector, c.decoder, c.cache, x.n AS n_samples, x.run_id, x.cell_key
+FROM x JOIN run r USING (run_id) JOIN cell c USING (cell_key);
+
+-- Telemetry, expanded. A row for each forward pass of a sample ...
+CREATE VIEW step AS
+SELECT s.sample_id, t.forward, t.block, t.step, t.n_tok, t.n_masked_before, t.n_committed,
+       t.is_cache_refresh, t.wall_ns
+FROM sample s, telemetry_forward(s.telemetry) t;
+
+-- ... for each MoE layer of a forward pass ...
+CREATE VIEW expert AS
+SELECT s.sample_id, t.forward, t.block, t.step, t.layer, t.n_tok, t.n_unique, t.n_rerouted,
+       t.n_lost_top1, t.kept_mass, t.expert_bytes, t.bitmap
+FROM sample s, telemetry_layer(s.telemetry) t;
+
+-- ... for each expert that a layer executed ...
+CREATE VIEW expert_load AS
+SELECT s.sample_id, t.forward, t.layer, t.expert, t.n_tok
+FROM sample s, telemetry_expert(s.telemetry) t;
+
+-- ... and for each generated position: the forward that committed it, NULL where none did.
+CREATE VIEW position AS
+SELECT s.sample_id, t.position, t.forward, t.token
+FROM sample s, telemetry_position(s.telemetry, s.tokens) t;

@@ -1,0 +1,434 @@
+/* Reading rows. */
+#include <string.h>
+
+#include "results/store_db.h"
+
+/* Run a query of the caller's making with up to three text parameters, NULL last. */
+static enum status query(struct store *s, const char *sql, const char *const *params,
+                         sqlite3_stmt **ret, struct error *err)
+{
+    struct binder b = { 0 };
+    enum status st = store_prepare(s, sql, &b.stmt, err);
+
+    for (; !st && *params; params++)
+        bind_text(&b, *params);
+    if (!st && b.rc)
+        st = store_fail(s, b.rc, err, "read");
+    if (st) {
+        sqlite3_finalize(b.stmt);
+        return st;
+    }
+    *ret = b.stmt;
+    return ST_OK;
+}
+
+/* The next row of a query: *ret_has says whether there is one. */
+static enum status next_row(struct store *s, sqlite3_stmt *stmt, bool *ret_has, struct error *err)
+{
+    int rc = sqlite3_step(stmt);
+
+    *ret_has = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ST_OK : store_fail(s, rc, err, "read");
+}
+
+/*
+ * Room for one more element at the end of an array in an arena, which is doubled when full: the
+ * old half is lost until the arena is cleared. NULL when out of memory.
+ */
+static void *grow(struct arena *arena, void **array, size_t n, size_t *cap, size_t size)
+{
+    if (n == *cap) {
+        size_t cap_new = *cap ? *cap * 2 : 16;
+        void *p = arena_array(arena, cap_new, size);
+
+        if (!p)
+            return NULL;
+        if (n)
+            memcpy(p, *array, n * size);
+        *array = p;
+        *cap = cap_new;
+    }
+    return (char *)*array + n * size;
+}
+
+/* ---- samples by key --------------------------------------------------------------------- */
+
+enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
+                             int sample_idx, bool *ret, struct error *err)
+{
+    struct binder b = { 0 };
+    enum status st = store_stmt(s, SQL_HAS_SAMPLE,
+                                "SELECT 1 FROM cell c"
+                                " JOIN item i ON i.dataset_sha256 = c.dataset_sha256"
+                                " JOIN sample s ON s.cell_key = c.cell_key"
+                                "  AND s.item_id = i.item_id"
+                                " JOIN verdict v ON v.sample_id = s.sample_id"
+                                " WHERE c.cell_key = ? AND i.task_id = ? AND s.sample_idx = ?"
+                                "  AND v.verdict <> 'internal' LIMIT 1",
+                                &b.stmt, err);
+    int rc;
+
+    if (st)
+        return st;
+    bind_text(&b, cell_key);
+    bind_text(&b, task_id);
+    bind_int(&b, sample_idx);
+    rc = b.rc ? b.rc : sqlite3_step(b.stmt);
+    sqlite3_reset(b.stmt);
+    sqlite3_clear_bindings(b.stmt);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return store_fail(s, rc, err, "look up item '%s' in", task_id);
+    *ret = rc == SQLITE_ROW;
+    return ST_OK;
+}
+
+/* ---- runs ------------------------------------------------------------------------------- */
+
+/* Newest first: by start, and within one second by arrival, as ids end in a random part. */
+#define NEWEST_FIRST " ORDER BY started DESC, run_no DESC"
+#define SUMMARY_COLUMNS                                                                            \
+    "run_id, started, finished, status, validity, command, tasks, model, selector, n_samples,"     \
+    " n_passed, n_internal"
+
+static void read_summary(struct columns *c, struct run_summary *ret)
+{
+    ret->run_id = column_text(c);
+    ret->started = column_text(c);
+    ret->finished = column_text(c);
+    ret->status = column_text(c);
+    ret->validity = column_text(c);
+    ret->command = column_text(c);
+    ret->tasks = column_text(c);
+    ret->model = column_text(c);
+    ret->selector = column_text(c);
+    ret->n_samples = column_int(c);
+    ret->n_passed = column_int(c);
+    ret->n_internal = column_int(c);
+}
+
+enum status store_list_runs(struct store *s, struct arena *arena, struct run_summary **ret,
+                            size_t *ret_n, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    void *list = NULL;
+    size_t n = 0, cap = 0;
+    bool has;
+    enum status st = query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary" NEWEST_FIRST,
+                           (const char *const[]){ NULL }, &stmt, err);
+
+    if (st)
+        return st;
+    while (!(st = next_row(s, stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
+        struct run_summary *row = grow(arena, &list, n, &cap, sizeof(*row));
+
+        if (row)
+            read_summary(&c, row);
+        else
+            c.st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+        st = c.st;
+        if (st)
+            break;
+        n++;
+    }
+    sqlite3_finalize(stmt);
+    if (st)
+        return st;
+    *ret = list;
+    *ret_n = n;
+    return ST_OK;
+}
+
+enum status store_find_run(struct store *s, const char *prefix, struct arena *arena,
+                           const char **ret_run_id, struct error *err)
+{
+    bool is_last = strcmp(prefix, "last") == 0;
+    sqlite3_stmt *stmt = NULL;
+    const char *found[2] = { NULL, NULL };
+    bool has = true;
+    enum status st;
+
+    /* a whole id comes before the longer ones it is a prefix of */
+    st = query(s,
+               is_last ? "SELECT run_id FROM run" NEWEST_FIRST " LIMIT 1"
+                       : "SELECT run_id, run_id = ?1 FROM run"
+                         " WHERE substr(run_id, 1, length(?1)) = ?1"
+                         " ORDER BY run_id <> ?1, run_id LIMIT 2",
+               (const char *const[]){ is_last ? NULL : prefix, NULL }, &stmt, err);
+    for (int i = 0; i < 2 && !st && has; i++) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
+
+        st = next_row(s, stmt, &has, err);
+        if (st || !has)
+            break;
+        found[i] = column_text(&c);
+        st = c.st;
+        if (!is_last && column_int(&c))
+            break;
+    }
+    sqlite3_finalize(stmt);
+    if (st)
+        return st;
+    if (!found[0])
+        return is_last ? error_set(err, ST_NOT_FOUND, "no runs in '%s'", s->path)
+                       : error_set(err, ST_NOT_FOUND, "no run '%s' in '%s'", prefix, s->path);
+    if (found[1])
+        return error_set(err, ST_INVALID, "run '%s' is ambiguous in '%s': '%s' or '%s'", prefix,
+                         s->path, found[0], found[1]);
+    *ret_run_id = found[0];
+    return ST_OK;
+}
+
+enum status store_get_run(struct store *s, const char *run_id, struct arena *arena,
+                          struct run_row *ret, struct run_summary *ret_summary, struct error *err)
+{
+    struct columns c = { .s = s, .arena = arena, .err = err };
+    struct run_row r = { 0 };
+    struct run_summary summary = { 0 };
+    bool has = false;
+    enum status st = query(s,
+                           "SELECT r.run_id, r.parent_run, r.started, r.command, r.config_json,"
+                           " r.config_sha256, r.version, r.git_commit, r.git_dirty, r.build_flags,"
+                           " r.compiler, r.env_json, r.sandbox_level, r.judge_mode,"
+                           " r.python_version FROM run r WHERE r.run_id = ?",
+                           (const char *const[]){ run_id, NULL }, &c.stmt, err);
+
+    if (!st)
+        st = next_row(s, c.stmt, &has, err);
+    if (!st && !has)
+        st = error_set(err, ST_NOT_FOUND, "no run '%s' in '%s'", run_id, s->path);
+    if (!st) {
+        r.run_id = column_text(&c);
+        r.parent_run = column_text(&c);
+        r.started = column_text(&c);
+        r.command = column_text(&c);
+        r.config_json = column_text(&c);
+        r.config_sha256 = column_text(&c);
+        r.version = column_text(&c);
+        r.git_commit = column_text(&c);
+        r.git_dirty = column_int(&c) != 0;
+        r.build_flags = column_text(&c);
+        r.compiler = column_text(&c);
+        r.env_json = column_text(&c);
+        r.sandbox_level = column_text(&c);
+        r.judge_mode = column_text(&c);
+        r.python_version = column_text(&c);
+        st = c.st;
+    }
+    sqlite3_finalize(c.stmt);
+    if (!st && ret_summary) {
+        c = (struct columns){ .s = s, .arena = arena, .err = err };
+        st = query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary WHERE run_id = ?",
+                   (const char *const[]){ run_id, NULL }, &c.stmt, err);
+        if (!st)
+            st = next_row(s, c.stmt, &has, err);
+        if (!st && has) {
+            read_summary(&c, &summary);
+            st = c.st;
+        }
+        sqlite3_finalize(c.stmt);
+    }
+    if (st)
+        return st;
+    if (ret)
+        *ret = r;
+    if (ret_summary)
+        *ret_summary = summary;
+    return ST_OK;
+}
+
+enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
+                            struct task_summary **ret, size_t *ret_n, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    void *list = NULL;
+    size_t n = 0, cap = 0;
+    bool has;
+    enum status st = query(s,
+                           "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
+                           " n_passed, n_internal, n_no_answer, n_timeouts, n_prompt,"
+                           " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
+                           " gen_ns, mean_unique, mean_expert_bytes, n_exp FROM task_summary"
+                           " WHERE run_id = ? ORDER BY first_sample_id",
+                           (const char *const[]){ run_id, NULL }, &stmt, err);
+
+    if (st)
+        return st;
+    while (!(st = next_row(s, stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
+        struct task_summary *t = grow(arena, &list, n, &cap, sizeof(*t));
+
+        if (!t) {
+            st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+            break;
+        }
+        t->task = column_text(&c);
+        t->cell_key = column_text(&c);
+        t->selector = column_text(&c);
+        t->decoder = column_text(&c);
+        t->metric_name = column_text(&c);
+        t->n_samples = column_int(&c);
+        t->n_passed = column_int(&c);
+        t->n_internal = column_int(&c);
+        t->n_no_answer = column_int(&c);
+        t->n_timeouts = column_int(&c);
+        t->n_prompt = column_int(&c);
+        t->n_gen_positions = column_int(&c);
+        t->n_tokens_before_eos = column_int(&c);
+        t->n_forwards = column_int(&c);
+        t->n_forwards_cache = column_int(&c);
+        t->gen_ns = column_int(&c);
+        t->mean_unique = column_real(&c);
+        t->mean_expert_bytes = column_real(&c);
+        t->n_exp = column_int(&c);
+        st = c.st;
+        if (st)
+            break;
+        n++;
+    }
+    sqlite3_finalize(stmt);
+    if (st)
+        return st;
+    *ret = list;
+    *ret_n = n;
+    return ST_OK;
+}
+
+/* ---- samples ---------------------------------------------------------------------------- */
+
+/* The ids of a tokens blob. */
+static const int32_t *unpack_tokens(struct columns *c, int64_t *ret_n)
+{
+    size_t len;
+    const unsigned char *p = (const unsigned char *)column_bytes(c, &len);
+    int32_t *tokens;
+
+    if (c->st)
+        return NULL;
+    if (len % 4) {
+        c->st = error_set(c->err, ST_INVALID, "'%s': tokens of %zu bytes", c->s->path, len);
+        return NULL;
+    }
+    tokens = arena_array(c->arena, len / 4, sizeof(*tokens));
+    if (!tokens) {
+        c->st = error_set(c->err, ST_NOMEM, "out of memory for %zu tokens", len / 4);
+        return NULL;
+    }
+    for (size_t i = 0; i < len / 4; i++, p += 4)
+        tokens[i] = (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                              (uint32_t)p[3] << 24);
+    *ret_n = (int64_t)(len / 4);
+    return tokens;
+}
+
+static const char sample_query[] =
+    "SELECT s.run_id, s.cell_key, c.task, i.task_id, i.dataset_sha256, i.item_sha256,"
+    " i.reference_sha256, i.subject, i.level, s.prompt, s.prompt_sha256, s.raw_output,"
+    " s.extracted, s.extraction_method, s.stop_reason, c.selector, c.decoder, c.cache, c.model,"
+    " c.backend, c.load_format, s.tokens_sha256, s.sample_idx, s.seed, s.n_prompt,"
+    " s.n_gen_positions, s.n_tokens_before_eos, s.n_tokens_after_stop, s.n_forwards,"
+    " s.n_forwards_cache, s.queue_ns, s.first_block_ns, s.total_ns, c.n_exp, s.tokens,"
+    " s.telemetry, v.checker_version, v.verdict, v.first_verdict, v.passed, v.near_limit,"
+    " v.attempts, v.signal, v.judge_mode, v.sandbox_level, v.details, v.stdout_tail,"
+    " v.stderr_tail, v.also_json, v.cpu_ns, v.wall_ns, v.max_rss_bytes, s.sample_id"
+    " FROM sample s INDEXED BY sample_by_run JOIN cell c USING (cell_key)"
+    " JOIN item i USING (item_id) JOIN verdict v USING (sample_id)"
+    " WHERE s.run_id = ?1 AND (?2 IS NULL OR c.task = ?2) AND (?3 IS NULL OR i.task_id = ?3)"
+    " ORDER BY s.sample_id";
+
+static enum status read_sample(struct columns *c, struct stored_sample *ret)
+{
+    struct verdict_row *v = &ret->verdict;
+    const char *blob;
+    size_t len;
+
+    ret->run_id = column_text(c);
+    ret->cell_key = column_text(c);
+    ret->task = column_text(c);
+    ret->task_id = ret->item.task_id = column_text(c);
+    ret->item.dataset_sha256 = column_text(c);
+    ret->item.item_sha256 = column_text(c);
+    ret->item.reference_sha256 = column_text(c);
+    ret->item.subject = column_text(c);
+    ret->item.level = column_i32(c);
+    ret->prompt = column_text(c);
+    ret->prompt_sha256 = column_text(c);
+    ret->raw_output = column_bytes(c, &ret->raw_output_len);
+    ret->extracted = column_text(c);
+    ret->extraction_method = column_text(c);
+    ret->stop_reason = column_text(c);
+    ret->selector = column_text(c);
+    ret->decoder = column_text(c);
+    ret->cache = column_text(c);
+    ret->model = column_text(c);
+    ret->backend = column_text(c);
+    ret->load_format = column_text(c);
+    ret->tokens_sha256 = column_text(c);
+    ret->sample_idx = column_i32(c);
+    ret->seed = column_int(c);
+    ret->n_prompt = column_int(c);
+    ret->n_gen_positions = column_int(c);
+    ret->n_tokens_before_eos = column_int(c);
+    ret->n_tokens_after_stop = column_int(c);
+    ret->n_forwards = column_int(c);
+    ret->n_forwards_cache = column_int(c);
+    ret->queue_ns = column_int(c);
+    ret->first_block_ns = column_int(c);
+    ret->total_ns = column_int(c);
+    ret->n_exp = column_int(c);
+    ret->tokens = unpack_tokens(c, &ret->n_tokens_blob);
+    blob = column_bytes(c, &len);
+    if (!c->st && blob)
+        c->st = telemetry_decode(blob, len, c->arena, &ret->telemetry, c->err);
+    v->checker_version = column_text(c);
+    v->verdict = column_text(c);
+    v->first_verdict = column_text(c);
+    v->is_passed = column_int(c) != 0;
+    v->is_near_limit = column_int(c) != 0;
+    v->attempts = column_i32(c);
+    v->signal = column_i32(c);
+    v->judge_mode = column_text(c);
+    v->sandbox_level = column_text(c);
+    v->details = column_text(c);
+    v->stdout_tail = column_text(c);
+    v->stderr_tail = column_text(c);
+    v->also_json = column_text(c);
+    v->cpu_ns = column_int(c);
+    v->wall_ns = column_int(c);
+    v->max_rss_bytes = column_int(c);
+    if (c->st)
+        return error_prefix(c->err, c->st, "'%s' sample %lld", c->s->path,
+                            (long long)column_int(c));
+    return ST_OK;
+}
+
+enum status store_each_sample(struct store *s, const char *run_id, const char *task,
+                              const char *task_id, store_sample_fn cb, void *arg, struct error *err)
+{
+    struct binder b = { 0 };
+    struct arena arena = { 0 };
+    bool has = false;
+    enum status st;
+
+    /* not a cached statement: cb may call this again */
+    st = store_prepare(s, sample_query, &b.stmt, err);
+    if (st)
+        return st;
+    bind_text(&b, run_id);
+    bind_text(&b, task);
+    bind_text(&b, task_id);
+    if (b.rc)
+        st = store_fail(s, b.rc, err, "read");
+    while (!st && !(st = next_row(s, b.stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = b.stmt, .arena = &arena, .err = err };
+        struct stored_sample row = { 0 };
+
+        arena_clear(&arena);
+        st = read_sample(&c, &row);
+        if (!st)
+            st = cb(arg, &row, err);
+    }
+    sqlite3_finalize(b.stmt);
+    arena_release(&arena);
+    return st;
+}
