@@ -108,7 +108,8 @@ struct decode_options {
     const char *selector; /* "vanilla", "topk:k=4": NAME[:field=value,...] */
     int gen_length;       /* positions to denoise; a multiple of block_length */
     int block_length;
-    int steps;              /* low-confidence: total steps; a multiple of gen_length/block_length */
+    int steps;              /* low-confidence: total steps; a multiple of gen_length/block_length;
+                             * 0: gen_length of them */
     double threshold;       /* threshold: commit above this confidence */
     double temperature;     /* 0: greedy */
     uint64_t seed;          /* of this sequence */
@@ -133,6 +134,11 @@ const struct engine_choice *engine_decoders(void);
 const struct engine_choice *engine_selectors(void);
 const struct engine_choice *engine_caches(void);
 
+/* Append the canonical text of a selector ("topk:k=04" is "topk:k=4"): equal texts mean equal
+ * settings. ST_INVALID as in engine_check_decode(), but for what only a model can tell. */
+MUST_CHECK enum status engine_selector_text(const char *selector, struct buf *ret,
+                                            struct error *err);
+
 /*
  * Start denoising. The prompt is copied; the strings of opts are read only during the call.
  * At most max_batch sequences may exist at once (ST_INVALID beyond).
@@ -141,13 +147,19 @@ MUST_CHECK enum status sequence_start(struct engine *e, const struct decode_opti
                                       const int32_t *prompt, size_t n_prompt, struct sequence **ret,
                                       struct error *err);
 
-/* Advance each of n sequences that is not done by one denoising step. */
+/*
+ * Advance each of n sequences that is not done by one denoising step: one forward for all. They
+ * may be at different blocks and steps, and differ in options. Allocates nothing. On failure
+ * none of them has moved. ST_INVALID: the model's logits are not finite.
+ */
 MUST_CHECK enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n,
                                    struct error *err);
 
 bool sequence_is_done(const struct sequence *s);
-void sequence_free(struct sequence *s);
+void sequence_free(struct sequence *s); /* accepts NULL; before engine_close() */
 
+/* Whether the answer came to its end (an EOS, or <|role_end|> where the tokenizer has it, is
+ * among the tokens) or was cut at gen_length. */
 enum stop_reason { STOP_EOS, STOP_LENGTH };
 
 /* One forward pass of a sequence. */
@@ -169,14 +181,16 @@ struct layer_record {
 };
 
 /*
- * What a sequence did; valid until sequence_free(). Indexing of layers: forward * n_moe_layer +
- * layer; of tokens_per_expert: that times n_exp + expert.
+ * What a sequence did; valid until sequence_free(), complete once it is done (until then masks
+ * are among the tokens, and n_before_eos, stop and total_ns are not set). Indexing of layers:
+ * forward * n_moe_layer + layer; of tokens_per_expert: that times n_exp + expert.
  */
 struct generation {
     const int32_t *tokens;      /* (n_positions) generated ids as committed, EOS fill included */
     const int32_t *commit_step; /* (n_positions) index into forwards of the commit; -1: never */
-    size_t n_positions;         /* positions denoised */
-    size_t n_before_eos;        /* tokens before the first EOS (or all) */
+    size_t n_positions;         /* gen_length; those with a commit_step >= 0 were denoised, the
+                                 * others filled after an early stop */
+    size_t n_before_eos;        /* tokens before the first EOS or <|role_end|> (or all) */
     size_t n_prompt;
     enum stop_reason stop;
     const struct forward_record *forwards;

@@ -1,0 +1,43 @@
+/*
+ * Decode options: where their defaults come from, and what they mean for one model.
+ */
+#ifndef ENGINE_DECODE_OPTIONS_H
+#define ENGINE_DECODE_OPTIONS_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "engine/decoder.h"
+#include "engine/engine.h"
+#include "engine/forward_plan.h"
+#include "kernels/kernels.h"
+
+/*
+ * Defaults: the built-in ones of the architecture, overlaid by model_dir/generation_config.json
+ * where that exists. Read from it: decoder, cache, threshold, temperature, block_length,
+ * gen_length, steps; do_sample false means temperature 0. The keys that Hugging Face's
+ * GenerationConfig writes are passed over; any other is ST_UNSUPPORTED. ST_INVALID names the
+ * file, the key and the value. Strings are static.
+ */
+MUST_CHECK enum status decode_defaults_read(const char *model_dir, const char *architecture,
+                                            struct decode_options *ret, struct error *err);
+
+/* Options looked up and checked: what a sequence runs by. */
+struct decode_setup {
+    const struct decoder *decoder;
+    const struct cache_policy *cache;
+    struct route_params route;
+    int n_blocks;
+    int n_steps; /* scheduled forwards of a block, for decoders with has_steps */
+};
+
+/*
+ * Check opts for a prompt of n_prompt tokens on a model that routes by `route` and was opened
+ * for max_canvas positions. The message names the option and its value.
+ */
+MUST_CHECK enum status decode_options_resolve(const struct decode_options *opts,
+                                              const struct route_params *route, int max_canvas,
+                                              size_t n_prompt, struct decode_setup *ret,
+                                              struct error *err);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * Cache policies: which canvas positions go through a forward, and how much of the key/value
+ * cache they see. A policy is a pure function of where in the canvas decoding stands; the cache
+ * itself does what the plan says (engine/model.h).
+ */
+#ifndef ENGINE_FORWARD_PLAN_H
+#define ENGINE_FORWARD_PLAN_H
+
+#include <stdbool.h>
+
+#include "engine/engine.h"
+
+/* Where a sequence stands before a forward. */
+struct canvas_view {
+    int n_canvas;               /* prompt and generated positions */
+    int block_start, block_end; /* canvas positions of the current block */
+    int step;                   /* forwards of this block so far */
+};
+
+/* Positions [first, first + n_tok), holding the block's masked ones, attend to [0, n_kv). */
+struct forward_plan {
+    int first, n_tok, n_kv;
+    bool is_refresh; /* fills the cache that later forwards of the block read */
+};
+
+/* The first plan of a sequence (step 0 of block 0) covers the whole canvas: what a cache held
+ * before is never read. */
+struct cache_policy {
+    const struct engine_choice *about;
+    struct forward_plan (*plan)(const struct canvas_view *v);
+};
+
+/* By name, or NULL. */
+const struct cache_policy *cache_policy_find(const char *name);
+
+#endif

@@ -1,0 +1,240 @@
+/* Decode options: generation_config.json, built-in defaults, checks. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/decode_options.h"
+
+static const struct route_params own = { .n_exp = 8, .top_k = 2, .top_k_base = 2, .scale = 1 };
+
+/* Read the defaults of a fresh model folder that holds text (NULL: nothing). */
+static enum status read_text(const char *text, const char *architecture, struct decode_options *ret,
+                             struct error *err)
+{
+    char dir[] = "/tmp/desbench-test-XXXXXX", path[64];
+    enum status st;
+
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/generation_config.json", dir);
+    if (text)
+        cr_assert_eq(file_write_atomic(path, text, strlen(text), NULL), ST_OK);
+    st = decode_defaults_read(dir, architecture, ret, err);
+    unlink(path);
+    rmdir(dir);
+    return st;
+}
+
+Test(decode_options, without_a_file_the_built_in_defaults_hold)
+{
+    struct decode_options o;
+
+    cr_assert_eq(read_text(NULL, "LLaDAMoEModelLM", &o, NULL), ST_OK);
+    cr_assert_str_eq(o.decoder, "threshold");
+    cr_assert_str_eq(o.cache, "none");
+    cr_assert_str_eq(o.selector, "vanilla");
+    cr_assert(o.gen_length == 1024 && o.block_length == 64 && o.steps == 0);
+    cr_assert(o.threshold == 0.8 && o.temperature == 0 && o.is_eos_early_stop);
+    cr_assert_eq(read_text(NULL, "LLaDA2MoeModelLM", &o, NULL), ST_OK);
+    cr_assert(o.gen_length == 2048 && o.block_length == 32 && o.threshold == 0.95);
+}
+
+Test(decode_options, built_in_defaults_pass_their_own_check)
+{
+    static const char *const names[] = { "LLaDAMoEModelLM", "LLaDA2MoeModelLM" };
+
+    for (int i = 0; i < 2; i++) {
+        struct decode_options o;
+        struct decode_setup s;
+
+        cr_assert_eq(read_text(NULL, names[i], &o, NULL), ST_OK);
+        cr_assert_eq(decode_options_resolve(&o, &own, 4096, 100, &s, NULL), ST_OK);
+    }
+}
+
+Test(decode_options, every_key_of_ours_is_read)
+{
+    struct decode_options o;
+    const char *text = "{\"decoder\": \"low-confidence\", \"cache\": \"dual\", \"gen_length\": 96,"
+                       "\"block_length\": 32, \"steps\": 48, \"threshold\": 0.25,"
+                       "\"temperature\": 0.5}";
+
+    cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
+    cr_assert_str_eq(o.decoder, "low-confidence");
+    cr_assert_str_eq(o.cache, "dual");
+    cr_assert(o.gen_length == 96 && o.block_length == 32 && o.steps == 48);
+    cr_assert(o.threshold == 0.25 && o.temperature == 0.5);
+    cr_assert_str_eq(o.selector, "vanilla");
+}
+
+Test(decode_options, keys_of_hugging_face_are_passed_over)
+{
+    struct decode_options o;
+    const char *text = "{\"_from_model_config\": true, \"eos_token_id\": [1, 2], \"top_p\": 0.8,"
+                       "\"pad_token_id\": 156892, \"transformers_version\": \"4.46.3\","
+                       "\"max_new_tokens\": null, \"block_length\": 16}";
+
+    cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
+    cr_assert_eq(o.block_length, 16);
+    cr_assert_eq(o.gen_length, 1024);
+}
+
+Test(decode_options, do_sample_false_means_temperature_zero)
+{
+    struct decode_options o;
+
+    cr_assert_eq(read_text("{\"do_sample\": false, \"temperature\": 0.7}", "X", &o, NULL), ST_OK);
+    cr_assert_eq(o.temperature, 0);
+    cr_assert_eq(read_text("{\"temperature\": 0.7, \"do_sample\": true}", "X", &o, NULL), ST_OK);
+    cr_assert_eq(o.temperature, 0.7);
+}
+
+struct bad_file {
+    char text[64], part[64];
+    enum status st;
+};
+
+ParameterizedTestParameters(decode_options, bad_files_are_refused_by_field_and_value)
+{
+    static struct bad_file cases[] = {
+        { "", "generation_config.json", ST_INVALID },
+        { "[1]", "not an object", ST_INVALID },
+        { "{\"gen_length\": 8", "not valid JSON", ST_INVALID },
+        { "{\"gen_length\": \"8\"}", "'gen_length'", ST_INVALID },
+        { "{\"gen_length\": 8.0}", "'gen_length'", ST_INVALID },
+        { "{\"gen_length\": 0}", "found 0", ST_INVALID },
+        { "{\"gen_length\": 9999999999}", "found 9999999999", ST_INVALID },
+        { "{\"block_length\": -4}", "found -4", ST_INVALID },
+        { "{\"steps\": -1}", "found -1", ST_INVALID },
+        { "{\"threshold\": true}", "'threshold'", ST_INVALID },
+        { "{\"threshold\": 1.5}", "found 1.5", ST_INVALID },
+        { "{\"threshold\": null}", "'threshold'", ST_INVALID },
+        { "{\"temperature\": -0.5}", "found -0.5", ST_INVALID },
+        { "{\"decoder\": 3}", "'decoder'", ST_INVALID },
+        { "{\"decoder\": \"magic\"}", "unknown decoder 'magic'", ST_UNSUPPORTED },
+        { "{\"cache\": \"prefixx\"}", "unknown cache 'prefixx'", ST_UNSUPPORTED },
+        { "{\"do_sample\": 1}", "'do_sample'", ST_INVALID },
+        { "{\"treshold\": 0.5}", "unknown field 'treshold'", ST_UNSUPPORTED },
+        { "{\"threshold\": 0.5, \"threshold\": 0.6}", "duplicate", ST_INVALID },
+    };
+
+    return cr_make_param_array(struct bad_file, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct bad_file *c, decode_options, bad_files_are_refused_by_field_and_value)
+{
+    struct decode_options o = { .steps = -7 };
+    struct error err = { 0 };
+
+    cr_assert_eq(read_text(c->text, "X", &o, &err), c->st, "'%s'", c->text);
+    cr_assert(strstr(err.text, c->part), "'%s' gives: %s", c->text, err.text);
+    cr_assert(strstr(err.text, "generation_config.json"), "no file named: %s", err.text);
+    cr_assert_eq(o.steps, -7, "the result was touched");
+}
+
+static struct decode_options good(void)
+{
+    return (struct decode_options){ .decoder = "low-confidence",
+                                    .cache = "none",
+                                    .selector = "vanilla",
+                                    .gen_length = 64,
+                                    .block_length = 16,
+                                    .steps = 32,
+                                    .threshold = 0.9 };
+}
+
+static void refused(const struct decode_options *o, size_t n_prompt, const char *part)
+{
+    struct decode_setup s = { .n_blocks = -7 };
+    struct error err = { 0 };
+
+    cr_assert_eq(decode_options_resolve(o, &own, 100, n_prompt, &s, &err), ST_INVALID, "%s", part);
+    cr_assert(strstr(err.text, part), "wanted '%s' in: %s", part, err.text);
+    cr_assert_eq(s.n_blocks, -7, "the result was touched");
+}
+
+Test(decode_options, good_options_resolve)
+{
+    struct decode_options o = good();
+    struct decode_setup s;
+
+    o.selector = "topk:k=1";
+    cr_assert_eq(decode_options_resolve(&o, &own, 100, 36, &s, NULL), ST_OK);
+    cr_assert(s.n_blocks == 4 && s.n_steps == 8 && s.route.top_k == 1);
+    cr_assert_eq(s.decoder, decoder_find("low-confidence"));
+    cr_assert_eq(s.cache, cache_policy_find("none"));
+}
+
+Test(decode_options, no_steps_means_one_position_a_step)
+{
+    struct decode_options o = good();
+    struct decode_setup s;
+
+    o.steps = 0;
+    cr_assert_eq(decode_options_resolve(&o, &own, 100, 0, &s, NULL), ST_OK);
+    cr_assert_eq(s.n_steps, 16);
+}
+
+Test(decode_options, steps_matter_only_to_decoders_that_read_them)
+{
+    struct decode_options o = good();
+    struct decode_setup s;
+
+    o.steps = 30;
+    refused(&o, 0, "steps 30 is not a multiple of the 4 blocks");
+    o.steps = 2;
+    refused(&o, 0, "steps 2 is not a multiple of the 4 blocks");
+    o.decoder = "threshold";
+    cr_assert_eq(decode_options_resolve(&o, &own, 100, 0, &s, NULL), ST_OK);
+}
+
+Test(decode_options, bad_options_are_named_with_their_value)
+{
+    struct decode_options o = good();
+
+    o.decoder = "magic";
+    refused(&o, 0, "unknown decoder 'magic'; known: low-confidence, threshold");
+    o = good();
+    o.cache = "full";
+    refused(&o, 0, "unknown cache 'full'; known: none, dual");
+    o = good();
+    o.selector = "topk:k=3";
+    refused(&o, 0, "k 3 is more than the model's own top-k 2");
+    o = good();
+    o.gen_length = 0;
+    refused(&o, 0, "gen_length 0");
+    o = good();
+    o.block_length = -1;
+    refused(&o, 0, "block_length -1");
+    o = good();
+    o.block_length = 24;
+    refused(&o, 0, "gen_length 64 is not a multiple of block_length 24");
+    o = good();
+    o.steps = -4;
+    refused(&o, 0, "steps -4");
+    o = good();
+    o.threshold = 1.01;
+    refused(&o, 0, "threshold 1.01");
+    o.threshold = strtod("nan", NULL);
+    refused(&o, 0, "threshold");
+    o = good();
+    o.temperature = -1;
+    refused(&o, 0, "temperature -1");
+    o.temperature = strtod("inf", NULL);
+    refused(&o, 0, "temperature inf");
+}
+
+Test(decode_options, a_prompt_that_does_not_fit_is_refused_with_both_numbers)
+{
+    struct decode_options o = good();
+    struct decode_setup s;
+
+    cr_assert_eq(decode_options_resolve(&o, &own, 100, 36, &s, NULL), ST_OK);
+    refused(&o, 37, "prompt of 37 tokens is longer than 36");
+    refused(&o, (size_t)-1, "is longer than 36");
+    o.gen_length = 112;
+    refused(&o, 0, "gen_length 112 is more than the 100 positions");
+}
