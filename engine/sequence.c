@@ -1,0 +1,465 @@
+/*
+ * Sequences and the denoising step.
+ *
+ * Everything a sequence needs is allocated by sequence_start(): each step commits at least one
+ * position, so gen_length bounds the forwards and with them the telemetry.
+ */
+#include "engine/sequence.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/size.h"
+#include "engine/decode_options.h"
+
+struct sequence {
+    struct engine *engine;
+    struct kv_cache *cache;
+    struct arena arena; /* of every array below */
+    struct decode_setup setup;
+    int n_prompt, n_canvas, block_length;
+    float threshold;
+    double temperature;
+    uint64_t seed;
+    bool is_eos_early_stop, is_done;
+    int64_t start_ns;
+
+    int32_t *canvas; /* (n_canvas) prompt, then what is generated */
+
+    /* The block under way. */
+    int block, step, n_masked, n_masked_start;
+    int row_first, n_rows; /* rows of the block from its first masked to its last */
+    struct pick *picks;    /* (block_length) */
+    bool *is_masked;       /* (block_length) */
+    bool *is_commit;       /* (block_length) */
+
+    struct generation result; /* its arrays, writable: */
+    int32_t *commit_step;
+    struct forward_record *forwards;
+    struct layer_record *layers;
+    uint16_t *tokens_per_expert;
+};
+
+/* ---- engine ----------------------------------------------------------------------------- */
+
+enum status engine_new(struct model *m, struct engine **ret, struct error *err)
+{
+    const struct engine_options *opts = model_options(m);
+    struct engine *e;
+    enum status st = ST_OK;
+
+    if (!model_kernels(m)->ops->pick)
+        return error_set(err, ST_UNSUPPORTED, "backend '%s' has no op 'pick'",
+                         model_kernels(m)->ops->name);
+    if (opts->max_canvas < 1 || opts->max_canvas > UINT16_MAX)
+        return error_set(err, ST_INVALID, "max_canvas %d is not within 1 .. %d", opts->max_canvas,
+                         UINT16_MAX); /* tokens_per_expert is 16 bits wide */
+    if (opts->max_batch < 1)
+        return error_set(err, ST_INVALID, "max_batch %d must be at least 1", opts->max_batch);
+    e = calloc(1, sizeof(*e));
+    if (!e)
+        return error_set(err, ST_NOMEM, "out of memory");
+    e->info = model_get_info(m);
+    e->route = *model_route(m);
+    e->max_canvas = opts->max_canvas;
+    e->max_batch = opts->max_batch;
+    e->answer_end_id = -1;
+    e->positions = calloc((size_t)e->max_canvas, sizeof(*e->positions));
+    e->free = calloc((size_t)e->max_batch, sizeof(struct kv_cache *));
+    e->active = calloc((size_t)e->max_batch, sizeof(struct sequence *));
+    e->items = calloc((size_t)e->max_batch, sizeof(*e->items));
+    if (!e->positions || !e->free || !e->active || !e->items) {
+        st = error_set(err, ST_NOMEM, "out of memory");
+        goto out;
+    }
+    for (int i = 0; i < e->max_canvas; i++)
+        e->positions[i] = i;
+    while (e->n_free < e->max_batch) {
+        st = kv_cache_new(m, &e->free[e->n_free], err);
+        if (st)
+            goto out;
+        e->n_free++;
+    }
+    e->model = m;
+    *ret = e;
+    e = NULL;
+out:
+    engine_close(e);
+    return st;
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    for (int i = 0; i < e->n_free; i++)
+        kv_cache_free(e->free[i]);
+    free(e->items);
+    free(e->active);
+    free(e->free);
+    free(e->positions);
+    model_close(e->model);
+    free(e);
+}
+
+const struct model_info *engine_info(const struct engine *e)
+{
+    return e->info;
+}
+
+void engine_decode_defaults(const struct engine *e, struct decode_options *ret)
+{
+    *ret = e->defaults;
+}
+
+enum status engine_check_decode(const struct engine *e, const struct decode_options *opts,
+                                size_t n_prompt, struct error *err)
+{
+    struct decode_setup setup;
+
+    return decode_options_resolve(opts, &e->route, e->max_canvas, n_prompt, &setup, err);
+}
+
+/* ---- start and end ---------------------------------------------------------------------- */
+
+static void block_enter(struct sequence *s)
+{
+    s->step = 0;
+    s->n_masked = s->block_length;
+    s->n_masked_start = s->n_masked;
+    for (int i = 0; i < s->block_length; i++)
+        s->is_masked[i] = true;
+}
+
+static enum status sequence_alloc(struct sequence *s, size_t n_gen, struct error *err)
+{
+    const struct model_info *info = s->engine->info;
+    size_t n_layers, n_counts;
+    struct generation *g = &s->result;
+
+    /* Products of int sizes: at most gen_length forwards. */
+    if (!size_mul(n_gen, (size_t)info->n_moe_layer, &n_layers) ||
+        !size_mul(n_layers, (size_t)info->n_exp, &n_counts))
+        return error_set(err, ST_NOMEM, "telemetry of %zu forwards exceeds the address space",
+                         n_gen);
+    s->canvas = arena_array(&s->arena, (size_t)s->n_canvas, sizeof(*s->canvas));
+    s->picks = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->picks));
+    s->is_masked = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->is_masked));
+    s->is_commit = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->is_commit));
+    s->commit_step = arena_array(&s->arena, n_gen, sizeof(*s->commit_step));
+    s->forwards = arena_array(&s->arena, n_gen, sizeof(*s->forwards));
+    s->layers = arena_array(&s->arena, n_layers, sizeof(*s->layers));
+    s->tokens_per_expert = arena_array(&s->arena, n_counts, sizeof(*s->tokens_per_expert));
+    if (!s->canvas || !s->picks || !s->is_masked || !s->is_commit || !s->commit_step ||
+        !s->forwards || !s->layers || !s->tokens_per_expert)
+        return error_set(err, ST_NOMEM, "out of memory for a sequence of %d positions",
+                         s->n_canvas);
+    g->tokens = s->canvas + s->n_prompt;
+    g->commit_step = s->commit_step;
+    g->forwards = s->forwards;
+    g->layers = s->layers;
+    g->tokens_per_expert = s->tokens_per_expert;
+    g->n_positions = n_gen;
+    g->n_prompt = (size_t)s->n_prompt;
+    g->n_moe_layer = info->n_moe_layer;
+    g->n_exp = info->n_exp;
+    return ST_OK;
+}
+
+enum status sequence_start(struct engine *e, const struct decode_options *opts,
+                           const int32_t *prompt, size_t n_prompt, struct sequence **ret,
+                           struct error *err)
+{
+    int64_t start_ns = clock_mono_ns();
+    struct decode_setup setup;
+    struct sequence *s;
+    enum status st;
+
+    if (!e->model)
+        return error_set(err, ST_UNSUPPORTED, "model '%s' was opened for text only", e->info->name);
+    st = decode_options_resolve(opts, &e->route, e->max_canvas, n_prompt, &setup, err);
+    if (st)
+        return st;
+    for (size_t i = 0; i < n_prompt; i++)
+        if (prompt[i] < 0 || prompt[i] >= e->info->n_vocab)
+            return error_set(err, ST_INVALID, "prompt token %zu is %d, not within 0 .. %d", i,
+                             prompt[i], e->info->n_vocab - 1);
+    if (!e->n_free)
+        return error_set(err, ST_INVALID, "all %d sequences that the model was opened for exist",
+                         e->max_batch);
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(err, ST_NOMEM, "out of memory");
+    s->engine = e;
+    s->cache = e->free[--e->n_free];
+    s->setup = setup;
+    s->n_prompt = (int)n_prompt;
+    s->n_canvas = s->n_prompt + opts->gen_length;
+    s->block_length = opts->block_length;
+    s->threshold = (float)opts->threshold;
+    s->temperature = opts->temperature;
+    s->seed = opts->seed;
+    s->is_eos_early_stop = opts->is_eos_early_stop;
+    s->start_ns = start_ns;
+    st = sequence_alloc(s, (size_t)opts->gen_length, err);
+    if (st)
+        goto out;
+    if (n_prompt)
+        memcpy(s->canvas, prompt, n_prompt * sizeof(*prompt));
+    for (int i = s->n_prompt; i < s->n_canvas; i++) {
+        s->canvas[i] = e->info->mask_id;
+        s->commit_step[i - s->n_prompt] = -1;
+    }
+    block_enter(s);
+    *ret = s;
+    s = NULL;
+out:
+    sequence_free(s);
+    return st;
+}
+
+void sequence_free(struct sequence *s)
+{
+    if (!s)
+        return;
+    s->engine->free[s->engine->n_free++] = s->cache;
+    arena_release(&s->arena);
+    free(s);
+}
+
+bool sequence_is_done(const struct sequence *s)
+{
+    return s->is_done;
+}
+
+const struct generation *sequence_result(const struct sequence *s)
+{
+    return &s->result;
+}
+
+static bool is_answer_end(const struct engine *e, int32_t id)
+{
+    return id == e->info->eos_id || id == e->answer_end_id;
+}
+
+static void sequence_finish(struct sequence *s, int64_t now_ns)
+{
+    struct generation *g = &s->result;
+    size_t n = 0;
+
+    while (n < g->n_positions && !is_answer_end(s->engine, g->tokens[n]))
+        n++;
+    g->n_before_eos = n;
+    g->stop = n < g->n_positions ? STOP_EOS : STOP_LENGTH;
+    g->total_ns = now_ns - s->start_ns;
+    s->is_done = true;
+}
+
+/* The block has no mask left: stop, or go to the next. */
+static void block_leave(struct sequence *s, int64_t now_ns)
+{
+    int start = s->n_prompt + s->block * s->block_length, end = start + s->block_length;
+    bool has_end = false;
+
+    if (s->block == 0)
+        s->result.first_block_ns = now_ns - s->start_ns;
+    for (int i = start; i < end; i++)
+        has_end |= is_answer_end(s->engine, s->canvas[i]);
+    if (has_end && s->is_eos_early_stop) {
+        for (int i = end; i < s->n_canvas; i++)
+            s->canvas[i] = s->engine->info->eos_id;
+        sequence_finish(s, now_ns);
+    } else if (end == s->n_canvas) {
+        sequence_finish(s, now_ns);
+    } else {
+        s->block++;
+        block_enter(s);
+    }
+}
+
+/* ---- the step --------------------------------------------------------------------------- */
+
+/* What goes through the model next, and its record. */
+static void step_plan(struct sequence *s, struct forward_item *ret)
+{
+    struct canvas_view v = { .n_canvas = s->n_canvas, .step = s->step };
+    struct forward_plan p;
+    int last = s->block_length - 1;
+
+    v.block_start = s->n_prompt + s->block * s->block_length;
+    v.block_end = v.block_start + s->block_length;
+    p = s->setup.cache->plan(&v);
+    s->row_first = 0;
+    while (!s->is_masked[s->row_first])
+        s->row_first++;
+    while (!s->is_masked[last])
+        last--;
+    s->n_rows = last - s->row_first + 1;
+    *ret = (struct forward_item){
+        .cache = s->cache,
+        .ids = s->canvas + p.first,
+        .positions = s->engine->positions + p.first,
+        .n_tok = p.n_tok,
+        .n_kv = p.n_kv,
+        .logits_row = v.block_start + s->row_first - p.first,
+        .n_logits = s->n_rows,
+        .route = &s->setup.route,
+    };
+    assert(ret->logits_row >= 0 && ret->logits_row + ret->n_logits <= ret->n_tok);
+    s->forwards[s->result.n_forwards] = (struct forward_record){
+        .block = s->block,
+        .step = s->step,
+        .n_tok = p.n_tok,
+        .n_masked_before = s->n_masked,
+        .is_cache_refresh = p.is_refresh,
+    };
+}
+
+/* Proposals for the rows that got logits. Whatever the weights hold, a decoder only sees
+ * probabilities and tokens. */
+static enum status step_pick(struct sequence *s, const float *logits, struct error *err)
+{
+    const struct engine *e = s->engine;
+    struct kernels *k = model_kernels(e->model);
+    int first = s->n_prompt + s->block * s->block_length + s->row_first;
+    struct pick_params params = {
+        .mask_id = e->info->mask_id,
+        .banned_id = -1,
+        .temperature = s->temperature,
+        .seed = s->seed,
+        .draw = (uint64_t)s->result.n_forwards,
+        .positions = e->positions + first,
+    };
+    struct pick *picks = s->picks + s->row_first;
+    enum status st;
+
+    st = k->ops->pick(k, logits, s->n_rows, e->info->n_vocab, &params, picks, err);
+    if (st)
+        return st;
+    for (int i = 0; i < s->n_rows; i++) {
+        if (!s->is_masked[s->row_first + i])
+            continue;
+        if (!(picks[i].prob >= 0 && picks[i].prob <= 1.001F)) /* rounding may pass 1 */
+            return error_set(err, ST_INVALID,
+                             "model '%s' gives position %d a probability of %g: logits that are "
+                             "not finite",
+                             e->info->name, first + i, (double)picks[i].prob);
+        if (picks[i].id < 0 || picks[i].id >= e->info->n_vocab || picks[i].id == e->info->mask_id)
+            return error_set(err, ST_INTERNAL, "backend '%s' proposes token %d at position %d",
+                             k->ops->name, picks[i].id, first + i);
+    }
+    return ST_OK;
+}
+
+static void step_commit(struct sequence *s)
+{
+    const struct decode_block b = {
+        .picks = s->picks,
+        .is_masked = s->is_masked,
+        .n = s->block_length,
+        .n_masked_start = s->n_masked_start,
+        .step = s->step,
+        .n_steps = s->setup.n_steps,
+        .threshold = s->threshold,
+    };
+    int n = s->setup.decoder->commit(&b, s->is_commit), row = s->block * s->block_length;
+
+    assert(n >= 1 && n <= s->n_masked);
+    for (int i = 0; i < s->block_length; i++) {
+        if (!s->is_commit[i])
+            continue;
+        assert(s->is_masked[i]);
+        s->is_masked[i] = false;
+        s->canvas[s->n_prompt + row + i] = s->picks[i].id;
+        s->commit_step[row + i] = (int32_t)s->result.n_forwards;
+    }
+    s->n_masked -= n;
+    s->forwards[s->result.n_forwards].n_committed = n;
+}
+
+/* Routing of item number `item` of the forward. */
+static void step_record(struct sequence *s, const struct forward_result *r, int item)
+{
+    size_t n_layer = (size_t)s->result.n_moe_layer, n_exp = (size_t)s->result.n_exp;
+    size_t from = (size_t)item * n_layer, to = s->result.n_forwards * n_layer;
+
+    for (size_t l = 0; l < n_layer; l++) {
+        const struct route_stats *in = &r->stats[from + l];
+
+        s->layers[to + l] = (struct layer_record){
+            .n_unique = in->n_unique,
+            .n_rerouted = in->n_rerouted,
+            .n_lost_top1 = in->n_lost_top1,
+            .kept_mass = in->kept_mass,
+            .expert_bytes = in->n_unique * s->engine->info->expert_bytes,
+        };
+    }
+    for (size_t i = 0; i < n_layer * n_exp; i++)
+        s->tokens_per_expert[to * n_exp + i] = (uint16_t)r->tokens_per_expert[from * n_exp + i];
+}
+
+/* Collect the sequences that are not done in e->active, their forwards in e->items. */
+static enum status step_gather(struct engine *e, struct sequence *const *seqs, size_t n, int *ret_n,
+                               struct error *err)
+{
+    int n_active = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct sequence *s = seqs[i];
+
+        if (s->engine != e)
+            return error_set(err, ST_INTERNAL, "a sequence of another engine in a step");
+        for (int j = 0; j < n_active; j++)
+            if (e->active[j] == s)
+                return error_set(err, ST_INTERNAL, "a sequence twice in one step");
+        if (s->is_done)
+            continue;
+        e->active[n_active] = s;
+        step_plan(s, &e->items[n_active]);
+        n_active++;
+    }
+    *ret_n = n_active;
+    return ST_OK;
+}
+
+enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n, struct error *err)
+{
+    int64_t start_ns = clock_mono_ns(), now_ns;
+    struct forward_result r;
+    size_t row = 0;
+    int n_active = 0;
+    enum status st;
+
+    st = step_gather(e, seqs, n, &n_active, err);
+    if (st || !n_active)
+        return st;
+    st = model_forward(e->model, e->items, n_active, &r, err);
+    if (st)
+        return st;
+    for (int i = 0; i < n_active; i++) { /* all that can fail, before anything changes */
+        st = step_pick(e->active[i], r.logits + row * (size_t)e->info->n_vocab, err);
+        if (st)
+            return st;
+        row += (size_t)e->active[i]->n_rows;
+    }
+    for (int i = 0; i < n_active; i++) {
+        step_record(e->active[i], &r, i);
+        step_commit(e->active[i]);
+    }
+    now_ns = clock_mono_ns();
+    for (int i = 0; i < n_active; i++) {
+        struct sequence *s = e->active[i];
+        struct forward_record *f = &s->forwards[s->result.n_forwards];
+
+        f->wall_ns = now_ns - start_ns;
+        s->result.n_forwards++;
+        s->result.n_forwards_cache += f->is_cache_refresh;
+        s->step++;
+        if (!s->n_masked)
+            block_leave(s, now_ns);
+    }
+    return ST_OK;
+}

@@ -1,0 +1,101 @@
+/* Decoders and cache policies against the loops of tools/make_decoder_vectors.py. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/engine/fake_run.h"
+
+static int64_t get_int(const json_t *c, const char *key)
+{
+    cr_assert(json_is_integer(json_object_get(c, key)), "%s", key);
+    return json_integer_value(json_object_get(c, key));
+}
+
+static const char *get_str(const json_t *c, const char *key)
+{
+    cr_assert(json_is_string(json_object_get(c, key)), "%s", key);
+    return json_string_value(json_object_get(c, key));
+}
+
+static void check_vector(const json_t *c)
+{
+    const char *name = get_str(c, "name");
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    const json_t *prompt = json_object_get(c, "prompt"), *fwd = json_object_get(c, "forwards");
+    const json_t *tokens = json_object_get(c, "tokens"), *steps = json_object_get(c, "commit_step");
+    const struct generation *g;
+    struct sequence *s;
+    struct engine *e;
+    int32_t ids[16];
+
+    f.n_vocab = (int)get_int(c, "n_vocab");
+    f.mask_id = (int32_t)get_int(c, "mask_id");
+    f.eos_id = (int32_t)get_int(c, "eos_id");
+    f.seed = (uint64_t)get_int(c, "seed");
+    f.scale = json_number_value(json_object_get(c, "scale"));
+    f.levels = (int)get_int(c, "levels");
+    f.is_twin = json_is_true(json_object_get(c, "is_twin"));
+    f.mask_every = (int)get_int(c, "mask_every");
+    f.eos_from = (int)get_int(c, "eos_from");
+    o.decoder = get_str(c, "decoder");
+    o.cache = get_str(c, "cache");
+    o.gen_length = (int)get_int(c, "gen_length");
+    o.block_length = (int)get_int(c, "block_length");
+    o.steps = (int)get_int(c, "steps");
+    o.threshold = json_number_value(json_object_get(c, "threshold"));
+    o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
+    for (size_t i = 0; i < json_array_size(prompt); i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(prompt, i));
+
+    e = engine_of(&f);
+    s = start(e, &o, ids, json_array_size(prompt));
+    run(e, &s, 1);
+    g = sequence_result(s);
+    cr_assert_eq(g->n_positions, json_array_size(tokens), "%s", name);
+    cr_assert_eq(g->n_forwards, json_array_size(fwd), "%s: %zu forwards", name, g->n_forwards);
+    for (size_t i = 0; i < g->n_positions; i++) {
+        cr_assert_eq(g->tokens[i], json_integer_value(json_array_get(tokens, i)),
+                     "%s: token %zu is %d", name, i, g->tokens[i]);
+        cr_assert_eq(g->commit_step[i], json_integer_value(json_array_get(steps, i)),
+                     "%s: position %zu committed at %d", name, i, g->commit_step[i]);
+    }
+    for (size_t i = 0; i < g->n_forwards; i++) {
+        const json_t *pair = json_array_get(fwd, i);
+
+        cr_assert_eq(g->forwards[i].n_tok, json_integer_value(json_array_get(pair, 0)),
+                     "%s: forward %zu has %d tokens", name, i, g->forwards[i].n_tok);
+        cr_assert_eq(g->forwards[i].n_committed, json_integer_value(json_array_get(pair, 1)),
+                     "%s: forward %zu commits %d", name, i, g->forwards[i].n_committed);
+    }
+    sequence_free(s);
+    engine_close(e);
+}
+
+static void check_vectors(const char *file)
+{
+    const char *tests = getenv("DESBENCH_TESTS");
+    char path[4096];
+    json_error_t je;
+    json_t *all, *c;
+    size_t i;
+
+    cr_assert_not_null(tests, "DESBENCH_TESTS is not set");
+    snprintf(path, sizeof(path), "%s/vectors/decoder/%s", tests, file);
+    all = json_load_file(path, 0, &je);
+    cr_assert_not_null(all, "%s: %s", path, je.text);
+    cr_assert_geq(json_array_size(all), 10);
+    json_array_foreach(all, i, c) check_vector(c);
+    json_decref(all);
+}
+
+Test(decoder_vectors, low_confidence_matches_the_independent_loop)
+{
+    check_vectors("low-confidence.json");
+}
+
+Test(decoder_vectors, threshold_matches_the_independent_loop)
+{
+    check_vectors("threshold.json");
+}
