@@ -268,8 +268,8 @@ static enum status unknown(const char *what, const char *name, const struct engi
     return ST_INVALID;
 }
 
-static enum status check_lengths(const struct decode_options *o, int max_canvas, size_t n_prompt,
-                                 struct error *err)
+static enum status check_lengths(const struct decode_options *o, int max_canvas, int max_block,
+                                 size_t n_prompt, struct error *err)
 {
     if (o->gen_length < 1)
         return error_set(err, ST_INVALID, "gen_length %d must be at least 1", o->gen_length);
@@ -278,6 +278,11 @@ static enum status check_lengths(const struct decode_options *o, int max_canvas,
     if (o->gen_length % o->block_length)
         return error_set(err, ST_INVALID, "gen_length %d is not a multiple of block_length %d",
                          o->gen_length, o->block_length);
+    if (o->block_length > max_block)
+        return error_set(err, ST_INVALID,
+                         "block_length %d is more than the %d positions (max_block) that the "
+                         "model was opened for",
+                         o->block_length, max_block);
     if (o->gen_length > max_canvas)
         return error_set(err, ST_INVALID,
                          "gen_length %d is more than the %d positions that the model was opened "
@@ -292,8 +297,8 @@ static enum status check_lengths(const struct decode_options *o, int max_canvas,
 }
 
 enum status decode_options_resolve(const struct decode_options *opts,
-                                   const struct route_params *route, int max_canvas,
-                                   size_t n_prompt, struct decode_setup *ret, struct error *err)
+                                   const struct decode_limits *limits, size_t n_prompt,
+                                   struct decode_setup *ret, struct error *err)
 {
     struct decode_setup s = { 0 };
     struct selector sel;
@@ -309,9 +314,9 @@ enum status decode_options_resolve(const struct decode_options *opts,
         return unknown("cache", opts->cache, engine_caches(), err);
     st = selector_parse(opts->selector, &sel, err);
     if (!st)
-        st = selector_route(&sel, route, &s.route, err);
+        st = selector_route(&sel, &limits->route, &s.route, err);
     if (!st)
-        st = check_lengths(opts, max_canvas, n_prompt, err);
+        st = check_lengths(opts, limits->max_canvas, limits->max_block, n_prompt, err);
     if (st)
         return st;
     s.n_blocks = opts->gen_length / opts->block_length;

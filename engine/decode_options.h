@@ -31,13 +31,15 @@ struct decode_setup {
     int n_steps; /* scheduled forwards of a block, for decoders with has_steps */
 };
 
-/*
- * Check opts for a prompt of n_prompt tokens on a model that routes by `route` and was opened
- * for max_canvas positions. The message names the option and its value.
- */
+/* What the model was opened for. */
+struct decode_limits {
+    int max_canvas, max_block;
+    struct route_params route; /* its own */
+};
+
+/* Check opts for a prompt of n_prompt tokens. The message names the option and its value. */
 MUST_CHECK enum status decode_options_resolve(const struct decode_options *opts,
-                                              const struct route_params *route, int max_canvas,
-                                              size_t n_prompt, struct decode_setup *ret,
-                                              struct error *err);
+                                              const struct decode_limits *limits, size_t n_prompt,
+                                              struct decode_setup *ret, struct error *err);
 
 #endif

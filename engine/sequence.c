@@ -63,11 +63,13 @@ enum status engine_new(struct model *m, struct engine **ret, struct error *err)
     if (!e)
         return error_set(err, ST_NOMEM, "out of memory");
     e->info = model_get_info(m);
-    e->route = *model_route(m);
-    e->max_canvas = opts->max_canvas;
+    e->tokenizer = model_tokenizer(m);
+    e->limits.route = *model_route(m);
+    e->limits.max_canvas = opts->max_canvas;
+    e->limits.max_block = opts->max_block;
     e->max_batch = opts->max_batch;
     e->answer_end_id = -1;
-    e->positions = calloc((size_t)e->max_canvas, sizeof(*e->positions));
+    e->positions = calloc((size_t)opts->max_canvas, sizeof(*e->positions));
     e->free = calloc((size_t)e->max_batch, sizeof(struct kv_cache *));
     e->active = calloc((size_t)e->max_batch, sizeof(struct sequence *));
     e->items = calloc((size_t)e->max_batch, sizeof(*e->items));
@@ -75,7 +77,7 @@ enum status engine_new(struct model *m, struct engine **ret, struct error *err)
         st = error_set(err, ST_NOMEM, "out of memory");
         goto out;
     }
-    for (int i = 0; i < e->max_canvas; i++)
+    for (int i = 0; i < opts->max_canvas; i++)
         e->positions[i] = i;
     while (e->n_free < e->max_batch) {
         st = kv_cache_new(m, &e->free[e->n_free], err);
@@ -102,6 +104,8 @@ void engine_close(struct engine *e)
     free(e->free);
     free(e->positions);
     model_close(e->model);
+    tokenizer_close(e->text_tokenizer);
+    arena_release(&e->text_arena);
     free(e);
 }
 
@@ -120,7 +124,7 @@ enum status engine_check_decode(const struct engine *e, const struct decode_opti
 {
     struct decode_setup setup;
 
-    return decode_options_resolve(opts, &e->route, e->max_canvas, n_prompt, &setup, err);
+    return decode_options_resolve(opts, &e->limits, n_prompt, &setup, err);
 }
 
 /* ---- start and end ---------------------------------------------------------------------- */
@@ -180,7 +184,7 @@ enum status sequence_start(struct engine *e, const struct decode_options *opts,
 
     if (!e->model)
         return error_set(err, ST_UNSUPPORTED, "model '%s' was opened for text only", e->info->name);
-    st = decode_options_resolve(opts, &e->route, e->max_canvas, n_prompt, &setup, err);
+    st = decode_options_resolve(opts, &e->limits, n_prompt, &setup, err);
     if (st)
         return st;
     for (size_t i = 0; i < n_prompt; i++)

@@ -12,28 +12,37 @@
 
 #include <stdint.h>
 
+#include "base/arena.h"
+#include "engine/decode_options.h"
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "engine/tokenizer.h"
 
 struct engine {
     struct model *model; /* NULL: opened for text only */
     const struct model_info *info;
-    struct route_params route; /* the model's own */
+    const struct tokenizer *tokenizer;
     struct decode_options defaults;
-    int max_canvas, max_batch;
+    struct decode_limits limits;
+    int max_batch;
     int32_t answer_end_id;  /* a token other than EOS that ends an answer, or -1 */
     int32_t *positions;     /* (max_canvas) 0, 1, 2, ... */
     struct kv_cache **free; /* (max_batch) caches that no sequence holds: the first n_free */
     int n_free;
     struct sequence **active;   /* (max_batch) the sequences of the step under way */
     struct forward_item *items; /* (max_batch) beside them */
+
+    /* Without a model, what it would own. */
+    struct arena text_arena;
+    struct model_info text_info;
+    struct tokenizer *text_tokenizer;
 };
 
 /*
  * An engine around a model, which it owns from then on (on failure the caller still does):
- * allocates the caches of max_batch sequences and the workspace of a step. defaults and
- * answer_end_id are left for the caller to set (answer_end_id is -1). ST_UNSUPPORTED: the
- * backend lacks the op that decoding needs; ST_NOMEM.
+ * allocates the caches of max_batch sequences and the workspace of a step. defaults are left for
+ * the caller to set; answer_end_id is -1. ST_UNSUPPORTED: the backend lacks the op that decoding
+ * needs; ST_NOMEM.
  */
 MUST_CHECK enum status engine_new(struct model *m, struct engine **ret, struct error *err);
 

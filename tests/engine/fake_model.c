@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "engine/tokenizer.h"
 
 struct fake_kernels {
     struct kernels k;
@@ -79,6 +80,7 @@ struct fake_settings fake_defaults(void)
     return (struct fake_settings){ .n_vocab = 12,
                                    .max_canvas = 64,
                                    .max_batch = 4,
+                                   .max_block = 64,
                                    .mask_id = 11,
                                    .eos_id = 10,
                                    .seed = 1,
@@ -98,7 +100,9 @@ struct model *fake_model_new(const struct fake_settings *s)
     m->kernels.ops =
         (struct kernel_ops){ .name = "fake", .pick = s->has_no_pick ? NULL : fake_pick };
     m->kernels.k.ops = &m->kernels.ops;
-    m->opts = (struct engine_options){ .max_canvas = s->max_canvas, .max_batch = s->max_batch };
+    m->opts = (struct engine_options){ .max_canvas = s->max_canvas,
+                                       .max_batch = s->max_batch,
+                                       .max_block = s->max_block };
     m->info = (struct model_info){ .name = "made-up",
                                    .architecture = "Fake",
                                    .n_moe_layer = FAKE_N_LAYER,
@@ -133,6 +137,17 @@ void model_close(struct model *m)
 const struct model_info *model_get_info(const struct model *m)
 {
     return &m->info;
+}
+
+const struct tokenizer *model_tokenizer(const struct model *m)
+{
+    (void)m;
+    return NULL;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    (void)t;
 }
 
 struct kernels *model_kernels(struct model *m)

@@ -12,7 +12,7 @@
 #include "engine/model.h"
 
 struct fake_settings {
-    int n_vocab, max_canvas, max_batch;
+    int n_vocab, max_canvas, max_batch, max_block;
     int32_t mask_id, eos_id;
     uint64_t seed;
     double scale;      /* logits lie within 0 .. scale */

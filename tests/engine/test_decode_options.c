@@ -9,7 +9,11 @@
 #include "base/file.h"
 #include "engine/decode_options.h"
 
-static const struct route_params own = { .n_exp = 8, .top_k = 2, .top_k_base = 2, .scale = 1 };
+static const struct decode_limits limits = {
+    .max_canvas = 100,
+    .max_block = 32,
+    .route = { .n_exp = 8, .top_k = 2, .top_k_base = 2, .scale = 1 }
+};
 
 /* Read the defaults of a fresh model folder that holds text (NULL: nothing). */
 static enum status read_text(const char *text, const char *architecture, struct decode_options *ret,
@@ -48,10 +52,13 @@ Test(decode_options, built_in_defaults_pass_their_own_check)
 
     for (int i = 0; i < 2; i++) {
         struct decode_options o;
+        struct decode_limits wide = limits;
         struct decode_setup s;
 
+        wide.max_canvas = 4096;
+        wide.max_block = 64;
         cr_assert_eq(read_text(NULL, names[i], &o, NULL), ST_OK);
-        cr_assert_eq(decode_options_resolve(&o, &own, 4096, 100, &s, NULL), ST_OK);
+        cr_assert_eq(decode_options_resolve(&o, &wide, 100, &s, NULL), ST_OK);
     }
 }
 
@@ -151,7 +158,7 @@ static void refused(const struct decode_options *o, size_t n_prompt, const char 
     struct decode_setup s = { .n_blocks = -7 };
     struct error err = { 0 };
 
-    cr_assert_eq(decode_options_resolve(o, &own, 100, n_prompt, &s, &err), ST_INVALID, "%s", part);
+    cr_assert_eq(decode_options_resolve(o, &limits, n_prompt, &s, &err), ST_INVALID, "%s", part);
     cr_assert(strstr(err.text, part), "wanted '%s' in: %s", part, err.text);
     cr_assert_eq(s.n_blocks, -7, "the result was touched");
 }
@@ -162,7 +169,7 @@ Test(decode_options, good_options_resolve)
     struct decode_setup s;
 
     o.selector = "topk:k=1";
-    cr_assert_eq(decode_options_resolve(&o, &own, 100, 36, &s, NULL), ST_OK);
+    cr_assert_eq(decode_options_resolve(&o, &limits, 36, &s, NULL), ST_OK);
     cr_assert(s.n_blocks == 4 && s.n_steps == 8 && s.route.top_k == 1);
     cr_assert_eq(s.decoder, decoder_find("low-confidence"));
     cr_assert_eq(s.cache, cache_policy_find("none"));
@@ -174,7 +181,7 @@ Test(decode_options, no_steps_means_one_position_a_step)
     struct decode_setup s;
 
     o.steps = 0;
-    cr_assert_eq(decode_options_resolve(&o, &own, 100, 0, &s, NULL), ST_OK);
+    cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, NULL), ST_OK);
     cr_assert_eq(s.n_steps, 16);
 }
 
@@ -188,7 +195,7 @@ Test(decode_options, steps_matter_only_to_decoders_that_read_them)
     o.steps = 2;
     refused(&o, 0, "steps 2 is not a multiple of the 4 blocks");
     o.decoder = "threshold";
-    cr_assert_eq(decode_options_resolve(&o, &own, 100, 0, &s, NULL), ST_OK);
+    cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, NULL), ST_OK);
 }
 
 Test(decode_options, bad_options_are_named_with_their_value)
@@ -213,6 +220,9 @@ Test(decode_options, bad_options_are_named_with_their_value)
     o.block_length = 24;
     refused(&o, 0, "gen_length 64 is not a multiple of block_length 24");
     o = good();
+    o.block_length = 64;
+    refused(&o, 0, "block_length 64 is more than the 32 positions");
+    o = good();
     o.steps = -4;
     refused(&o, 0, "steps -4");
     o = good();
@@ -232,7 +242,7 @@ Test(decode_options, a_prompt_that_does_not_fit_is_refused_with_both_numbers)
     struct decode_options o = good();
     struct decode_setup s;
 
-    cr_assert_eq(decode_options_resolve(&o, &own, 100, 36, &s, NULL), ST_OK);
+    cr_assert_eq(decode_options_resolve(&o, &limits, 36, &s, NULL), ST_OK);
     refused(&o, 37, "prompt of 37 tokens is longer than 36");
     refused(&o, (size_t)-1, "is longer than 36");
     o.gen_length = 112;
