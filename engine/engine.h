@@ -24,7 +24,8 @@ struct sequence;
 enum { ENGINE_RESULTS_VERSION = 1 };
 
 struct engine_options {
-    bool is_text_only;       /* config.json and tokenizer alone: everything but sequences works */
+    bool is_text_only;       /* config.json and tokenizer alone: everything but sequences works;
+                              * max_canvas and max_block 0: as many positions as the model sees */
     const char *model_dir;   /* Hugging Face layout: config.json, tokenizer.json, safetensors */
     const char *load_format; /* "safetensors"; or "dummy": random weights of the configured shape,
                               * N(0, 1/fan_in), norms U(0.5, 1.5), keyed by tensor name */
@@ -149,8 +150,9 @@ MUST_CHECK enum status sequence_start(struct engine *e, const struct decode_opti
 
 /*
  * Advance each of n sequences that is not done by one denoising step: one forward for all. They
- * may be at different blocks and steps, and differ in options. Allocates nothing. On failure
- * none of them has moved. ST_INVALID: the model's logits are not finite.
+ * may be at different blocks and steps, and differ in options. Allocates nothing, but for scratch
+ * of the backend until a step was as large as any after it. On failure none of them has moved.
+ * ST_INVALID: the model's logits are not finite.
  */
 MUST_CHECK enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n,
                                    struct error *err);

@@ -3,6 +3,7 @@
 
 An independent statement of two decoding loops and two cache policies, over the made-up model of
 tests/engine/fake_model.c, whose logits are hashes. Run from the repository root, no arguments.
+tools/make_generation_vectors.py runs the same loops over a checkpoint.
 
 Sources: low-confidence remasking, arXiv:2502.09992; threshold, dInfer (arXiv:2510.08666);
 dual cache, Fast-dLLM (arXiv:2505.22618).
@@ -32,16 +33,32 @@ def fold(seed, values):
     return seed
 
 
-def logits(c, keys, pos):
-    at = mix(fold(c['seed'], keys), pos // 2 if c['is_twin'] else pos)
-    bits = [mix(at, v) >> 40 for v in range(c['n_vocab'])]
-    if c['levels']:
-        bits = [(b * c['levels'] >> 24) * ((1 << 24) // c['levels']) for b in bits]
-    row = [f32(b / (1 << 24) * c['scale']) for b in bits]
-    if c['mask_every'] and mix(c['seed'], pos) % c['mask_every'] == 0:
-        row[c['mask_id']] = c['scale']
-    row[c['eos_id']] = c['scale'] if pos >= c['eos_from'] else 0.0
-    return row
+class Fake:
+    """The model of tests/engine/fake_model.c for one canvas."""
+
+    def __init__(self, c):
+        self.c = c
+        self.keys = [0] * (len(c['prompt']) + c['gen_length'])
+
+    def forward(self, x, fresh):
+        """Run positions `fresh` of canvas x; return a function from position to logits."""
+        ctx = fold(self.c['seed'], x)
+        for i in fresh:
+            self.keys[i] = mix(ctx, i)
+        seen = fold(self.c['seed'], self.keys)
+        return lambda pos: self.logits(seen, pos)
+
+    def logits(self, seen, pos):
+        c = self.c
+        at = mix(seen, pos // 2 if c['is_twin'] else pos)
+        bits = [mix(at, v) >> 40 for v in range(c['n_vocab'])]
+        if c['levels']:
+            bits = [(b * c['levels'] >> 24) * ((1 << 24) // c['levels']) for b in bits]
+        row = [f32(b / (1 << 24) * c['scale']) for b in bits]
+        if c['mask_every'] and mix(c['seed'], pos) % c['mask_every'] == 0:
+            row[c['mask_id']] = c['scale']
+        row[c['eos_id']] = c['scale'] if pos >= c['eos_from'] else 0.0
+        return row
 
 
 def propose(c, row):
@@ -67,18 +84,15 @@ def choose(c, cand, step, n_start, steps_per_block):
     return [i for i in ranked_free if cand[i][1] >= thr]
 
 
-def generate(c):
+def generate(c, model):
     prompt, gen, size = c['prompt'], c['gen_length'], c['block_length']
-    x = prompt + [c['mask_id']] * gen
-    keys, when, forwards = [0] * len(x), [-1] * gen, []
+    x, when, forwards = prompt + [c['mask_id']] * gen, [-1] * gen, []
     for start in range(len(prompt), len(x), size):
         block, step = range(start, start + size), 0
         while any(x[i] == c['mask_id'] for i in block):
             fresh = block if c['cache'] == 'dual' and step else range(len(x))
-            ctx = fold(c['seed'], x)
-            for i in fresh:
-                keys[i] = mix(ctx, i)
-            cand = {i: propose(c, logits(c, keys, i)) for i in block if x[i] == c['mask_id']}
+            logits = model.forward(x, fresh)
+            cand = {i: propose(c, logits(i)) for i in block if x[i] == c['mask_id']}
             chosen = choose(c, cand, step, size, c['steps'] * size // gen)
             for i in chosen:
                 x[i] = cand[i][0]
@@ -126,13 +140,15 @@ CASES = {
     ],
 }
 
+def write(name, cases, make_model):
+    out = []
+    for c in cases:
+        c['tokens'], c['commit_step'], c['forwards'] = generate(c, make_model(c))
+        out.append(json.dumps(c))
+    path = pathlib.Path('tests/vectors/decoder') / name
+    path.write_text('[\n' + ',\n'.join(out) + '\n]\n')
+
+
 if __name__ == '__main__':
     for decoder, cases in CASES.items():
-        out = []
-        for case in cases:
-            c = {**BASE, 'decoder': decoder, **case}
-            c['tokens'], c['commit_step'], c['forwards'] = generate(c)
-            out.append(c)
-        path = pathlib.Path('tests/vectors/decoder') / (decoder + '.json')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('[\n' + ',\n'.join(json.dumps(c) for c in out) + '\n]\n')
+        write(decoder + '.json', [{**BASE, 'decoder': decoder, **c} for c in cases], Fake)

@@ -1,0 +1,452 @@
+/* The engine as its callers see it: real checkpoints, every backend of the build. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "kernels/kernels.h"
+#include "tests/engine/count_alloc.h"
+
+static char dir_bf16[4096], dir_f32[4096];
+
+static void setup(void)
+{
+    const char *tests = getenv("DESBENCH_TESTS");
+
+    cr_assert_not_null(tests, "DESBENCH_TESTS is not set");
+    snprintf(dir_bf16, sizeof(dir_bf16), "%s/vectors/model/tiny-bf16", tests);
+    snprintf(dir_f32, sizeof(dir_f32), "%s/vectors/model/tiny-f32", tests);
+}
+
+TestSuite(engine, .init = setup);
+
+static struct engine_options options_of(const char *dir, const char *backend)
+{
+    return (struct engine_options){ .model_dir = dir,
+                                    .load_format = "safetensors",
+                                    .backend = backend,
+                                    .n_threads = 1,
+                                    .max_canvas = 96,
+                                    .max_batch = 3,
+                                    .max_block = 32 };
+}
+
+/* NULL where the backend cannot run on this machine. */
+static struct engine *open_on(const char *dir, const char *backend)
+{
+    struct engine_options o = options_of(dir, backend);
+    struct engine *e = NULL;
+    struct error err = { 0 };
+    enum status st = engine_open(&o, &e, &err);
+
+    cr_assert(st == ST_OK || st == ST_UNSUPPORTED || st == ST_DEVICE, "%s: %s", backend, err.text);
+    return e;
+}
+
+static struct engine *open_text(const char *dir)
+{
+    struct engine_options o = { .model_dir = dir, .is_text_only = true };
+    struct engine *e = NULL;
+    struct error err = { 0 };
+
+    cr_assert_eq(engine_open(&o, &e, &err), ST_OK, "%s", err.text);
+    return e;
+}
+
+static struct sequence *start(struct engine *e, const struct decode_options *o,
+                              const int32_t *prompt, size_t n)
+{
+    struct sequence *s = NULL;
+    struct error err = { 0 };
+
+    cr_assert_eq(sequence_start(e, o, prompt, n, &s, &err), ST_OK, "%s", err.text);
+    return s;
+}
+
+static void run(struct engine *e, struct sequence **s, size_t n)
+{
+    struct error err = { 0 };
+
+    for (int i = 0; i < 200; i++) {
+        bool is_done = true;
+
+        for (size_t j = 0; j < n; j++)
+            is_done &= sequence_is_done(s[j]);
+        if (is_done)
+            return;
+        cr_assert_eq(engine_step(e, s, n, &err), ST_OK, "%s", err.text);
+    }
+    cr_assert_fail("not done after 200 steps");
+}
+
+static void three_options(struct decode_options o[3])
+{
+    for (int i = 0; i < 3; i++)
+        o[i] = (struct decode_options){ .decoder = "threshold",
+                                        .cache = "none",
+                                        .selector = "vanilla",
+                                        .gen_length = 32,
+                                        .block_length = 16,
+                                        .threshold = 0.03,
+                                        .is_eos_early_stop = true };
+    o[0].cache = "dual";
+    o[1].decoder = "low-confidence";
+    o[1].steps = 10;
+    o[1].selector = "topk:k=1";
+    o[2].temperature = 0.8;
+    o[2].seed = 5;
+}
+
+static const int32_t prompts[3][7] = { { 10, 20, 30, 40, 50, 60, 70 }, { 99, 98, 97 }, { 5 } };
+static const size_t prompt_lens[3] = { 7, 3, 1 };
+
+/* ---- text ------------------------------------------------------------------------------- */
+
+Test(engine, text_needs_no_weights)
+{
+    struct engine *e = open_text(dir_bf16);
+    struct engine_message msg = { "user", "hi", 2 };
+    struct arena a = { 0 };
+    struct buf text = { 0 };
+    int32_t *ids;
+    size_t n;
+
+    cr_assert_str_eq(engine_info(e)->architecture, "LLaDAMoEModelLM");
+    cr_assert_str_eq(engine_info(e)->name, "tiny-bf16");
+    cr_assert_null(engine_info(e)->backend);
+    cr_assert_eq(engine_chat(e, &msg, 1, &text, NULL), ST_OK);
+    cr_assert_not_null(strstr(buf_str(&text), "<role>HUMAN</role>hi<|role_end|>"));
+    cr_assert_eq(engine_tokenize(e, buf_str(&text), text.len, &a, &ids, &n, NULL), ST_OK);
+    buf_clear(&text);
+    cr_assert_eq(engine_detokenize(e, ids, n, true, &text, NULL), ST_OK);
+    cr_assert_not_null(strstr(buf_str(&text), "HUMANhi"), "%s", buf_str(&text));
+    buf_release(&text);
+    arena_release(&a);
+    engine_close(e);
+}
+
+Test(engine, without_weights_options_are_checked_and_sequences_refused)
+{
+    struct engine *e = open_text(dir_bf16);
+    struct decode_options o[3];
+    struct sequence *s = NULL;
+    struct error err = { 0 };
+
+    three_options(o);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(engine_check_decode(e, &o[i], 0, NULL), ST_OK);
+    cr_assert_eq(sequence_start(e, &o[0], prompts[0], 7, &s, &err), ST_UNSUPPORTED);
+    cr_assert(strstr(err.text, "text only"), "%s", err.text);
+    o[0].selector = "topk:k=3";
+    cr_assert_eq(engine_check_decode(e, &o[0], 0, &err), ST_INVALID);
+    cr_assert(strstr(err.text, "top-k 2"), "%s", err.text);
+    o[0].selector = "vanilla"; /* max_position_embeddings is 256 */
+    o[0].gen_length = 256;
+    cr_assert_eq(engine_check_decode(e, &o[0], 0, &err), ST_OK);
+    cr_assert_eq(engine_check_decode(e, &o[0], 1, &err), ST_INVALID);
+    engine_close(e);
+}
+
+Test(engine, peek_and_open_agree)
+{
+    struct engine_options o = options_of(dir_f32, "ref");
+    struct engine *e = open_on(dir_f32, "ref");
+    const struct model_info *m = engine_info(e);
+    struct model_info p;
+    struct arena a = { 0 };
+
+    cr_assert_eq(engine_peek(&o, &a, &p, NULL), ST_OK);
+    cr_assert_str_eq(p.architecture, m->architecture);
+    cr_assert_str_eq(p.config_sha256, m->config_sha256);
+    cr_assert_str_eq(p.tokenizer_sha256, m->tokenizer_sha256);
+    cr_assert(p.mask_id == m->mask_id && p.eos_id == m->eos_id && p.n_params == m->n_params);
+    cr_assert(p.mask_id == 257 && p.eos_id == 256 && p.n_vocab == 288);
+    arena_release(&a);
+    engine_close(e);
+}
+
+Test(engine, a_folder_that_is_not_there_is_named)
+{
+    static const bool is_text_only[] = { false, true };
+
+    for (int i = 0; i < 2; i++) {
+        struct engine_options o = options_of("/nonexistent/model", "ref");
+        struct engine *e = NULL;
+        struct error err = { 0 };
+
+        o.is_text_only = is_text_only[i];
+        cr_assert_eq(engine_open(&o, &e, &err), ST_NOT_FOUND);
+        cr_assert(strstr(err.text, "/nonexistent/model"), "%s", err.text);
+        cr_assert_null(e);
+    }
+}
+
+/* ---- defaults --------------------------------------------------------------------------- */
+
+/* The tiny model with a generation_config.json of its own. */
+static enum status open_with_config(const char *text, struct decode_options *ret, struct error *err)
+{
+    static const char *const names[] = { "config.json", "tokenizer.json" };
+    char dir[] = "/tmp/desbench-test-XXXXXX", from[8192], to[64];
+    struct engine_options o = { .model_dir = dir, .is_text_only = true };
+    struct engine *e = NULL;
+    enum status st;
+
+    cr_assert_not_null(mkdtemp(dir));
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof(from), "%s/%s", dir_f32, names[i]);
+        snprintf(to, sizeof(to), "%s/%s", dir, names[i]);
+        cr_assert_eq(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof(to), "%s/generation_config.json", dir);
+    cr_assert_eq(file_write_atomic(to, text, strlen(text), NULL), ST_OK);
+    st = engine_open(&o, &e, err);
+    if (!st)
+        engine_decode_defaults(e, ret);
+    engine_close(e);
+    unlink(to);
+    for (int i = 0; i < 2; i++) {
+        snprintf(to, sizeof(to), "%s/%s", dir, names[i]);
+        unlink(to);
+    }
+    rmdir(dir);
+    return st;
+}
+
+Test(engine, defaults_come_from_generation_config)
+{
+    struct decode_options d;
+    struct error err = { 0 };
+
+    cr_assert_eq(open_with_config("{\"cache\": \"dual\", \"gen_length\": 48,"
+                                  "\"eos_token_id\": 256}",
+                                  &d, &err),
+                 ST_OK, "%s", err.text);
+    cr_assert_str_eq(d.cache, "dual"); /* although the engine is closed: the string is static */
+    cr_assert_eq(d.gen_length, 48);
+}
+
+Test(engine, a_broken_generation_config_fails_the_open)
+{
+    struct decode_options d;
+    struct error err = { 0 };
+
+    cr_assert_eq(open_with_config("{\"gen_length\": \"48\"}", &d, &err), ST_INVALID);
+    cr_assert(strstr(err.text, "generation_config.json") && strstr(err.text, "gen_length"), "%s",
+              err.text);
+}
+
+/* ---- against the independent forward pass and loop -------------------------------------- */
+
+static void check_generation(struct engine *e, const json_t *c, const char *backend)
+{
+    const char *name = json_string_value(json_object_get(c, "name"));
+    const json_t *p = json_object_get(c, "prompt"), *tokens = json_object_get(c, "tokens");
+    const json_t *when = json_object_get(c, "commit_step");
+    struct decode_options o = { .selector = "vanilla" };
+    const struct generation *g;
+    struct sequence *s;
+    int32_t ids[32];
+
+    o.decoder = json_string_value(json_object_get(c, "decoder"));
+    o.cache = json_string_value(json_object_get(c, "cache"));
+    o.gen_length = (int)json_integer_value(json_object_get(c, "gen_length"));
+    o.block_length = (int)json_integer_value(json_object_get(c, "block_length"));
+    o.steps = (int)json_integer_value(json_object_get(c, "steps"));
+    o.threshold = json_real_value(json_object_get(c, "threshold"));
+    o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
+    for (size_t i = 0; i < json_array_size(p); i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(p, i));
+    s = start(e, &o, ids, json_array_size(p));
+    run(e, &s, 1);
+    g = sequence_result(s);
+    cr_assert_eq(g->n_positions, json_array_size(tokens), "%s", name);
+    for (size_t i = 0; i < g->n_positions; i++) {
+        cr_assert_eq(g->tokens[i], json_integer_value(json_array_get(tokens, i)),
+                     "%s on %s: token %zu is %d", name, backend, i, g->tokens[i]);
+        cr_assert_eq(g->commit_step[i], json_integer_value(json_array_get(when, i)),
+                     "%s on %s: position %zu committed at %d", name, backend, i, g->commit_step[i]);
+    }
+    sequence_free(s);
+}
+
+Test(engine, generates_what_the_formulas_in_f64_generate)
+{
+    char path[4200];
+    json_t *all, *c;
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/vectors/decoder/tiny-f32.json", getenv("DESBENCH_TESTS"));
+    all = json_load_file(path, 0, NULL);
+    cr_assert_geq(json_array_size(all), 5);
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on(dir_f32, (*b)->name);
+
+        if (!e)
+            continue;
+        json_array_foreach(all, i, c) check_generation(e, c, (*b)->name);
+        engine_close(e);
+    }
+    json_decref(all);
+}
+
+/* ---- batches ---------------------------------------------------------------------------- */
+
+static void assert_same(const struct generation *a, const struct generation *b)
+{
+    size_t n_layers = a->n_forwards * (size_t)a->n_moe_layer;
+
+    cr_assert_eq(a->n_forwards, b->n_forwards);
+    cr_assert_eq(a->n_positions, b->n_positions);
+    for (size_t i = 0; i < a->n_positions; i++) {
+        cr_assert_eq(a->tokens[i], b->tokens[i], "token %zu", i);
+        cr_assert_eq(a->commit_step[i], b->commit_step[i], "commit step of %zu", i);
+    }
+    for (size_t i = 0; i < n_layers; i++) {
+        cr_assert_eq(a->layers[i].n_unique, b->layers[i].n_unique);
+        cr_assert_eq(a->layers[i].n_rerouted, b->layers[i].n_rerouted);
+        cr_assert_eq(a->layers[i].kept_mass, b->layers[i].kept_mass);
+    }
+    cr_assert_eq(memcmp(a->tokens_per_expert, b->tokens_per_expert,
+                        n_layers * (size_t)a->n_exp * sizeof(uint16_t)),
+                 0);
+}
+
+Test(engine, a_sequence_alone_and_in_a_batch_of_three_is_the_same)
+{
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on(dir_bf16, (*b)->name), *single;
+        struct decode_options o[3];
+        struct sequence *batch[3];
+
+        if (!e)
+            continue;
+        single = open_on(dir_bf16, (*b)->name);
+        three_options(o);
+        for (int i = 0; i < 3; i++)
+            batch[i] = start(e, &o[i], prompts[i], prompt_lens[i]);
+        run(e, batch, 3);
+        for (int i = 0; i < 3; i++) {
+            struct sequence *alone = start(single, &o[i], prompts[i], prompt_lens[i]);
+
+            run(single, &alone, 1);
+            assert_same(sequence_result(alone), sequence_result(batch[i]));
+            sequence_free(alone);
+            sequence_free(batch[i]);
+        }
+        engine_close(single);
+        engine_close(e);
+    }
+}
+
+Test(engine, steps_allocate_nothing)
+{
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on(dir_bf16, (*b)->name);
+        struct decode_options o[3];
+        struct sequence *s[3];
+        long before;
+
+        if (!e)
+            continue;
+        three_options(o);
+        for (int i = 0; i < 3; i++)
+            s[i] = start(e, &o[i], prompts[i], prompt_lens[i]);
+        cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK); /* scratch of the backend grows */
+        before = alloc_count;
+        cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK);
+        cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK);
+        cr_assert_eq(alloc_count, before, "%s allocates %ld times in two steps", (*b)->name,
+                     alloc_count - before);
+        for (int i = 0; i < 3; i++)
+            sequence_free(s[i]);
+        engine_close(e);
+    }
+}
+
+/* ---- selectors and records -------------------------------------------------------------- */
+
+static struct sequence *run_selector(struct engine *e, const char *selector)
+{
+    struct decode_options o[3];
+    struct sequence *s;
+
+    three_options(o);
+    o[0].selector = selector;
+    s = start(e, &o[0], prompts[0], prompt_lens[0]);
+    run(e, &s, 1);
+    return s;
+}
+
+Test(engine, topk_at_the_models_own_k_is_vanilla_bit_for_bit)
+{
+    struct engine *e = open_on(dir_bf16, "ref");
+    struct sequence *a = run_selector(e, "vanilla"), *b = run_selector(e, "topk:k=2");
+
+    assert_same(sequence_result(a), sequence_result(b));
+    sequence_free(a);
+    sequence_free(b);
+    engine_close(e);
+}
+
+Test(engine, expert_counts_add_up)
+{
+    static const char *const selectors[] = { "vanilla", "topk:k=1" };
+    struct engine *e = open_on(dir_bf16, "ref");
+
+    for (int k = 0; k < 2; k++) {
+        struct sequence *s = run_selector(e, selectors[k]);
+        const struct generation *g = sequence_result(s);
+        int top_k = k ? 1 : engine_info(e)->top_k;
+
+        cr_assert(g->n_moe_layer == 2 && g->n_exp == 8);
+        for (size_t i = 0; i < g->n_forwards * 2; i++) {
+            const struct layer_record *r = &g->layers[i];
+            int sum = 0, used = 0;
+
+            for (size_t x = 0; x < 8; x++) {
+                sum += g->tokens_per_expert[i * 8 + x];
+                used += g->tokens_per_expert[i * 8 + x] > 0;
+            }
+            cr_assert_eq(sum, g->forwards[i / 2].n_tok * top_k);
+            cr_assert_eq(r->n_unique, used);
+            cr_assert_eq(r->expert_bytes, used * engine_info(e)->expert_bytes);
+            cr_assert_eq(r->n_lost_top1, 0);
+            cr_assert_eq(r->n_rerouted, 0);
+            if (k)
+                cr_assert(r->kept_mass > 0.5 && r->kept_mass < 1, "%g", r->kept_mass);
+            else
+                cr_assert_float_eq(r->kept_mass, 1, 1e-6);
+        }
+        sequence_free(s);
+    }
+    cr_assert_eq(engine_info(e)->expert_bytes, 3 * 64 * 32 * 2);
+    engine_close(e);
+}
+
+Test(engine, the_seed_alone_decides_a_sampled_sequence)
+{
+    struct engine *e = open_on(dir_bf16, "ref");
+    struct decode_options o[3];
+    struct sequence *s[3];
+    bool differs = false;
+
+    three_options(o);
+    for (int i = 0; i < 3; i++) {
+        o[2].seed = i == 2 ? 6 : 5;
+        s[i] = start(e, &o[2], prompts[0], 7);
+    }
+    run(e, s, 3);
+    assert_same(sequence_result(s[0]), sequence_result(s[1]));
+    for (size_t i = 0; i < 32; i++)
+        differs |= sequence_result(s[0])->tokens[i] != sequence_result(s[2])->tokens[i];
+    cr_assert(differs);
+    for (int i = 0; i < 3; i++)
+        sequence_free(s[i]);
+    engine_close(e);
+}
