@@ -50,30 +50,6 @@ static bool env_read(struct env *e, const char *path)
            e->text.len > 0;
 }
 
-static void put_key(struct env *e, const char *key)
-{
-    buf_puts(e->out, e->is_first ? "\n  " : ",\n  ");
-    e->is_first = false;
-    json_put_str(e->out, key, strlen(key));
-    buf_puts(e->out, ": ");
-}
-
-static void put_str(struct env *e, const char *key, const char *s, size_t len)
-{
-    while (len && isspace((unsigned char)s[len - 1]))
-        len--;
-    if (!len)
-        return;
-    put_key(e, key);
-    json_put_str(e->out, s, len);
-}
-
-static void put_int(struct env *e, const char *key, long long v)
-{
-    put_key(e, key);
-    buf_printf(e->out, "%lld", v);
-}
-
 /*
  * In "key<separator> value" lines, the value of the first line with that key, or NULL. A key is
  * followed by blanks and the separator only: "model" does not find "model name".
@@ -100,6 +76,49 @@ static const char *find_value(const char *text, const char *key, char separator,
         text = *end ? end + 1 : end;
     }
     return NULL;
+}
+
+/* The same of a file of this process's control group, where cgroup v2 is mounted as usual. */
+static bool env_read_cgroup(struct env *e, const char *name)
+{
+    struct buf path = { 0 };
+    const char *s;
+    size_t len;
+    bool is_read = false;
+
+    if (env_read(e, "/proc/self/cgroup") &&
+        (s = find_value(buf_str(&e->text), "0:", ':', &len)) != NULL) { /* "0::/PATH" */
+        buf_puts(&path, "/sys/fs/cgroup");
+        buf_append(&path, s, len);
+        buf_printf(&path, "/%s", name);
+        is_read = buf_ok(&path) && env_read(e, buf_str(&path));
+    }
+    buf_release(&path);
+    return is_read;
+}
+
+static void put_key(struct env *e, const char *key)
+{
+    buf_puts(e->out, e->is_first ? "\n  " : ",\n  ");
+    e->is_first = false;
+    json_put_str(e->out, key, strlen(key));
+    buf_puts(e->out, ": ");
+}
+
+static void put_str(struct env *e, const char *key, const char *s, size_t len)
+{
+    while (len && isspace((unsigned char)s[len - 1]))
+        len--;
+    if (!len)
+        return;
+    put_key(e, key);
+    json_put_str(e->out, s, len);
+}
+
+static void put_int(struct env *e, const char *key, long long v)
+{
+    put_key(e, key);
+    buf_printf(e->out, "%lld", v);
 }
 
 static void put_os(struct env *e)
@@ -195,7 +214,7 @@ static void put_cores(struct env *e)
         put_int(e, "cores_online", online);
     if (allowed > 0)
         put_int(e, "cores_allowed", allowed);
-    if (env_read(e, "/sys/fs/cgroup/cpu.max")) { /* "QUOTA PERIOD", microseconds, or "max PERIOD" */
+    if (env_read_cgroup(e, "cpu.max")) { /* "QUOTA PERIOD", microseconds, or "max PERIOD" */
         double quota = strtod(buf_str(&e->text), &end);
         double period = strtod(end, NULL);
         if (quota > 0 && period > 0) {
@@ -218,7 +237,7 @@ static void put_memory(struct env *e)
         if (v > 0 && v <= INT64_MAX / 1024 && strncmp(end, " kB", 3) == 0)
             put_int(e, "memory_bytes", v * 1024);
     }
-    if (env_read(e, "/sys/fs/cgroup/memory.max")) { /* bytes, or "max" */
+    if (env_read_cgroup(e, "memory.max")) { /* bytes, or "max" */
         v = strtoll(buf_str(&e->text), &end, 10);
         if (v > 0 && *end == '\n')
             put_int(e, "memory_limit_bytes", v);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/utf8.h"
 #include "results/internal.h"
@@ -61,11 +62,11 @@ static void reason(sqlite3 *db, int rc, char *out, size_t size)
         break;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        if (sys) {
+        if (sys)
             snprintf(out, size, "%s (%s)", text, strerror(sys));
-            return;
-        }
-        break;
+        else /* SQLite's extended codes tell reading from writing, syncing, ... */
+            snprintf(out, size, "%s (SQLite code %d)", text, rc);
+        return;
     default: break;
     }
     snprintf(out, size, "%s", text);
@@ -342,12 +343,10 @@ static enum status check_path(const char *path, enum store_mode mode, struct err
         return error_set(err, ST_IO, "cannot open '%s': %s", path, strerror(errno));
     if (!*path)
         return error_set(err, ST_INVALID, "the name of the results file is empty");
-    if (!slash || slash == path)
-        return ST_OK;
-    folder = strndup(path, (size_t)(slash - path));
+    folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
     if (!folder)
         return error_set(err, ST_NOMEM, "out of memory opening '%s'", path);
-    rc = stat(folder, &sb);
+    rc = access(folder, W_OK | X_OK);
     free(folder);
     if (rc != 0)
         return error_set(err, ST_IO, "cannot create '%s': its folder: %s", path, strerror(errno));
@@ -395,7 +394,11 @@ static enum status open_read(struct store *s, const char *name, int busy_ms, str
     enum status st;
     bool is_new;
 
-    st = open_db(s, name, SQLITE_OPEN_READONLY, busy_ms, err);
+    /* Opened for writing where that is possible, though nothing is written: else the -wal and
+     * -shm files would stay behind whenever a reader is the last to close. */
+    st = open_db(s, name, SQLITE_OPEN_READWRITE, busy_ms, err);
+    if (!st)
+        st = exec(s, "PRAGMA query_only = ON", "open", err);
     if (!st)
         st = check_schema(s, &is_new, err);
     if (st == ST_IO && s->db) {
