@@ -1,0 +1,308 @@
+/*
+ * Data set files: gzip, JSON lines or one JSON array, hashes, fields, duplicate ids.
+ *
+ * The bytes of a file are pinned by SHA-256. One file may be laid out differently and still be
+ * the same set: upstream's sanitized-mbpp.json is one line, copies in circulation are indented,
+ * and the pinned bytes are a rewriting of the records in upstream's layout that was never
+ * compared with a download. Its records are therefore pinned as well, as canonical JSON, and a
+ * file whose bytes differ is taken if they are equal.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "tasks/internal.h"
+
+/* The largest of the sets has 4 MB. */
+enum { FILE_BYTES_MAX = 64 << 20, TEXT_BYTES_MAX = 256 << 20 };
+
+/* Record-level pins: SHA-256 of the array of records, keys sorted, no white space. */
+static const struct {
+    const char *file, *sha256;
+} record_pins[] = {
+    { "sanitized-mbpp.json", "0a16f33d2b664db4e3a55acceaf7aad487e1841828174a7ee91734501e9de00f" },
+};
+
+static bool has_suffix(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+
+    return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* SHA-256 of a value's canonical form: keys sorted, no white space, UTF-8. */
+static enum status hash_json(const json_t *v, char ret[65], struct error *err)
+{
+    char *text = json_dumps(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    enum status st;
+
+    if (!text)
+        return error_set(err, ST_NOMEM, "out of memory hashing a record");
+    st = sha256_hex(text, strlen(text), ret, err);
+    free(text);
+    return st;
+}
+
+static const char *find_record_pin(const struct task_def *def)
+{
+    for (size_t i = 0; i < sizeof(record_pins) / sizeof(record_pins[0]); i++)
+        if (strcmp(record_pins[i].file, def->file) == 0)
+            return record_pins[i].sha256;
+    return NULL;
+}
+
+static enum status set_mismatch(const struct task *t, const char *path, struct error *err)
+{
+    return error_set(err, ST_MISMATCH,
+                     "'%s' is not the %s that scores are compared on: its SHA-256 is %s, "
+                     "expected %s",
+                     path, t->def->title, t->sha256, t->def->sha256);
+}
+
+/* Read the file as text; its bytes are hashed into t->sha256 and, if need_sha256 is not NULL,
+ * must have that hash. */
+static enum status read_text(struct task *t, const char *path, const char *need_sha256,
+                             struct buf *ret, struct error *err)
+{
+    const struct task_def *def = t->def;
+    struct buf raw = { 0 };
+    enum status st = file_read(path, FILE_BYTES_MAX, &raw, err);
+
+    if (st == ST_NOT_FOUND && def->is_bundled)
+        st = error_set(err, st, "no file '%s' with %s, which comes with the program", path,
+                       def->title);
+    else if (st == ST_NOT_FOUND)
+        st = error_set(err, st,
+                       "no file '%s' with %s: `desbench data fetch` gets it, --data or "
+                       "DESBENCH_DATA names the folder it is in",
+                       path, def->title);
+    if (!st)
+        st = sha256_hex(buf_str(&raw), raw.len, t->sha256, err);
+    if (!st && need_sha256 && strcmp(t->sha256, need_sha256) != 0)
+        st = set_mismatch(t, path, err);
+    if (!st && has_suffix(def->file, ".gz")) {
+        st = file_gunzip(buf_str(&raw), raw.len, path, TEXT_BYTES_MAX, ret, err);
+    } else if (!st) {
+        *ret = raw;
+        raw = (struct buf){ 0 };
+    }
+    buf_release(&raw);
+    return st;
+}
+
+/* Parse a record a line. Blank lines may stand only at the end, as ids may count lines. */
+static enum status parse_lines(struct span text, const char *path, json_t *records,
+                               struct error *err)
+{
+    struct span line;
+    enum status st;
+    json_t *v;
+
+    for (size_t number = 1; span_next_line(&text, &line); number++) {
+        if (span_is_blank(line)) {
+            if (span_is_blank(text))
+                break;
+            return error_set(err, ST_INVALID, "'%s' line %zu: empty, a record is needed", path,
+                             number);
+        }
+        st = json_parse(line.s, line.len, path, number, &v, err);
+        if (st)
+            return st;
+        if (json_array_append_new(records, v) != 0)
+            return error_set(err, ST_NOMEM, "out of memory reading '%s'", path);
+    }
+    return ST_OK;
+}
+
+/* Lines on which the n elements of a valid file's one array begin, for messages. */
+static void find_array_lines(struct span text, size_t *ret_lines, size_t n)
+{
+    size_t line = 1, depth = 0, k = 0;
+    bool is_string = false, is_due = false; /* an element is due */
+
+    for (size_t i = 0; i < text.len && k < n; i++) {
+        char c = text.s[i];
+
+        if (is_string) {
+            if (c == '\\')
+                i++;
+            is_string = c != '"';
+            continue;
+        }
+        if (c == '\n')
+            line++;
+        if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+            continue;
+        if (is_due)
+            ret_lines[k++] = line;
+        is_due = (c == '[' && depth == 0) || (c == ',' && depth == 1);
+        is_string = c == '"';
+        if (c == '[' || c == '{')
+            depth++;
+        else if (c == ']' || c == '}')
+            depth--;
+    }
+}
+
+/* Check one field's type and that it is not empty where it may not be. */
+static enum status check_field(const json_t *record, const char *where, const struct field *f,
+                               struct error *err)
+{
+    const char *s;
+    json_t *list;
+    int64_t n;
+    enum status st;
+
+    switch (f->kind) {
+    case FIELD_INT: return json_get_int(record, where, f->key, 0, INT_MAX, &n, err);
+    case FIELD_STR:
+    case FIELD_STR_EMPTY:
+        st = json_get_str(record, where, f->key, &s, NULL, err);
+        if (!st && f->kind == FIELD_STR && !*s)
+            st = error_set(err, ST_INVALID, "%s: field '%s' is empty", where, f->key);
+        return st;
+    case FIELD_LIST:
+    case FIELD_LIST_EMPTY: break;
+    }
+    st = json_get_array(record, where, f->key, &list, err);
+    if (st)
+        return st;
+    if (f->kind == FIELD_LIST && json_array_size(list) == 0)
+        return error_set(err, ST_INVALID, "%s: field '%s' is empty", where, f->key);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+
+        if (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v))
+            return error_set(err, ST_INVALID,
+                             "%s: field '%s' must be a list of strings without NUL, element %zu "
+                             "is not",
+                             where, f->key, i);
+    }
+    return ST_OK;
+}
+
+/* Note the item's id; a second one is refused. */
+static enum status add_id(struct task *t, const char *id, const char *where, json_int_t index,
+                          struct error *err)
+{
+    if (json_object_get(t->index, id))
+        return error_set(err, ST_INVALID, "%s: id '%s' was used by an earlier record", where, id);
+    if (json_object_set_new(t->index, id, json_integer(index)) != 0)
+        return error_set(err, ST_NOMEM, "out of memory for id '%s'", id);
+    return ST_OK;
+}
+
+/* Does the task's split contain the record? */
+static bool is_in_split(const struct task *t, const struct item *it)
+{
+    int64_t id;
+
+    if (t->def->first_id == 0 && t->def->last_id == 0)
+        return true;
+    id = item_int(it, "task_id");
+    return id >= t->def->first_id && id <= t->def->last_id;
+}
+
+static enum status hash_item(struct task *t, struct item *it, struct error *err)
+{
+    struct buf b = { 0 };
+    enum status st = hash_json(it->record, it->sha256, err);
+
+    if (!st)
+        st = t->format->make_reference(it, &b, err);
+    if (!st && !buf_ok(&b))
+        st = error_set(err, ST_NOMEM, "out of memory hashing a reference");
+    if (!st)
+        st = sha256_hex(buf_str(&b), b.len, it->reference_sha256, err);
+    buf_release(&b);
+    return st;
+}
+
+static enum status read_record(struct task *t, size_t k, size_t line, const char *path,
+                               struct error *err)
+{
+    struct item it = { .record = json_array_get(t->records, k) };
+    const char *where = arena_printf(&t->arena, "'%s' line %zu", path, line);
+    enum status st = ST_OK;
+    bool is_in;
+
+    if (!where)
+        return error_set(err, ST_NOMEM, "out of memory reading '%s'", path);
+    for (const struct field *f = t->format->fields; !st && f->key; f++)
+        st = check_field(it.record, where, f, err);
+    if (!st)
+        st = t->format->read(t, &it, where, k, err);
+    if (st)
+        return st;
+    is_in = is_in_split(t, &it);
+    st = add_id(t, it.id, where, is_in ? (json_int_t)t->n_items : -1, err);
+    if (!st && is_in) {
+        st = hash_item(t, &it, err);
+        t->items[t->n_items++] = it;
+    }
+    return st;
+}
+
+/* Fill t->records from the text. */
+static enum status parse(struct task *t, struct span text, const char *path, struct error *err)
+{
+    enum status st;
+
+    if (t->format->is_lines) {
+        t->records = json_array();
+        if (!t->records)
+            return error_set(err, ST_NOMEM, "out of memory reading '%s'", path);
+        st = parse_lines(text, path, t->records, err);
+    } else {
+        st = json_parse(text.s, text.len, path, 0, &t->records, err);
+        if (!st && !json_is_array(t->records))
+            st = error_set(err, ST_INVALID, "'%s' line 1: an array of records is needed", path);
+    }
+    if (!st && json_array_size(t->records) == 0)
+        st = error_set(err, ST_INVALID, "'%s' holds no records", path);
+    return st;
+}
+
+enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, struct error *err)
+{
+    const char *need = is_sha_checked ? t->def->sha256 : NULL;
+    const char *pin = need ? find_record_pin(t->def) : NULL;
+    const char *path = arena_printf(&t->arena, "%s/%s", dir, t->def->file);
+    char sha256[65];
+    struct buf text = { 0 };
+    size_t *lines = NULL;
+    size_t n;
+    enum status st;
+
+    if (!path)
+        return error_set(err, ST_NOMEM, "out of memory reading '%s'", t->def->file);
+    st = read_text(t, path, pin ? NULL : need, &text, err);
+    if (!st)
+        st = parse(t, (struct span){ buf_str(&text), text.len }, path, err);
+    if (!st && pin && strcmp(t->sha256, need) != 0) {
+        st = hash_json(t->records, sha256, err);
+        if (!st && strcmp(sha256, pin) != 0)
+            st = set_mismatch(t, path, err);
+    }
+    if (st)
+        goto out;
+    n = json_array_size(t->records);
+    lines = calloc(n, sizeof(*lines));
+    t->items = calloc(n, sizeof(*t->items));
+    t->index = json_object();
+    if (!lines || !t->items || !t->index) {
+        st = error_set(err, ST_NOMEM, "out of memory for %zu records of '%s'", n, path);
+        goto out;
+    }
+    if (!t->format->is_lines)
+        find_array_lines((struct span){ buf_str(&text), text.len }, lines, n);
+    for (size_t k = 0; !st && k < n; k++)
+        st = read_record(t, k, t->format->is_lines ? k + 1 : lines[k], path, err);
+out:
+    buf_release(&text);
+    free(lines);
+    return st;
+}

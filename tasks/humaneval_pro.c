@@ -1,0 +1,131 @@
+/*
+ * HumanEval Pro: a second function that calls the first. Yu et al., arXiv:2412.21199;
+ * CodeEval-Pro/CodeEval-Pro@36f292ea. Rules: tasks.md 2.3.
+ *
+ * Only the second function is tested. Nothing is put before a model's code: it has to repeat the
+ * first function, unless it goes on inside the first function's body, as the completion form
+ * makes it do.
+ */
+#include <string.h>
+
+#include "tasks/code.h"
+#include "tasks/python.h"
+
+static enum status read(struct task *t, struct item *it, const char *where, size_t number,
+                        struct error *err)
+{
+    struct span entry, first;
+
+    (void)number;
+    if (!python_first_call(item_str(it, "test_code"), &entry))
+        return error_set(err, ST_INVALID, "%s: field 'test_code' calls no function", where);
+    if (!python_last_def(item_str(it, "raw_problem"), &first))
+        return error_set(err, ST_INVALID, "%s: field 'raw_problem' defines no function", where);
+    it->id = arena_printf(&t->arena, "%lld", (long long)item_int(it, "id"));
+    it->entry_point = arena_strdup(&t->arena, entry.s, entry.len);
+    it->first_function = arena_strdup(&t->arena, first.s, first.len);
+    if (!it->id || !it->entry_point || !it->first_function)
+        return error_set(err, ST_NOMEM, "out of memory reading %s", where);
+    return ST_OK;
+}
+
+/* All Python blocks in order with an empty line between. */
+static enum status join_blocks(const struct blocks *b, struct arena *arena, struct span *ret,
+                               struct error *err)
+{
+    struct buf joined = { 0 };
+    struct span text;
+
+    for (size_t i = 0; i < b->n; i++) {
+        if (!b->list[i].is_python)
+            continue;
+        if (joined.len)
+            buf_puts(&joined, "\n\n");
+        text = span_trim_lines(b->list[i].text);
+        buf_append(&joined, text.s, text.len);
+    }
+    ret->s = buf_to_arena(&joined, arena, &ret->len);
+    return ret->s ? ST_OK : error_set(err, ST_NOMEM, "out of memory joining code blocks");
+}
+
+/* Is the first function defined in a Python block before this one? */
+static bool has_earlier(const struct blocks *b, const struct block *block, const char *name)
+{
+    for (const struct block *p = b->list; p < block; p++)
+        if (p->is_python && python_defines(p->text, name))
+            return true;
+    return false;
+}
+
+static enum status extract(const struct item *it, struct span output, struct arena *arena,
+                           struct extraction *ret, struct error *err)
+{
+    const char *method = "fence";
+    const struct block *block;
+    struct blocks blocks;
+    struct span code, before;
+    enum status st = fence_find(output, arena, &blocks, err);
+
+    if (st)
+        return st;
+    before = span_sub(output, 0, blocks.first_fence);
+    block = code_find_block(&blocks, true, it->entry_point);
+    if (code_starts_as_body(output) && (!block || python_defines(before, it->entry_point))) {
+        return extraction_set(ret, span_trim_lines(before), "body", arena, err);
+    } else if (block) {
+        code = block->text;
+        if (!python_defines(code, it->first_function) &&
+            has_earlier(&blocks, block, it->first_function)) {
+            method = "joined-fences";
+            st = join_blocks(&blocks, arena, &code, err);
+        }
+    } else {
+        st = code_extract_function(output, it->entry_point, arena, &code, &method, err);
+    }
+    return st ? st : extraction_set(ret, span_trim_lines(code), method, arena, err);
+}
+
+static enum status make_program(const struct item *it, struct span code, struct arena *arena,
+                                struct task_program *ret, struct error *err)
+{
+    struct span raw = item_str(it, "raw_problem"), test = item_str(it, "test_code");
+    struct buf program = { 0 }, tests = { 0 };
+
+    if (span_indent(code) > 0) /* it starts as the first function's body */
+        buf_append(&program, raw.s, raw.len);
+    buf_append(&program, code.s, code.len);
+    buf_putc(&program, '\n');
+    buf_append(&tests, test.s, test.len);
+    buf_putc(&tests, '\n');
+    return program_set(ret, it->entry_point, &program, &tests, arena, err);
+}
+
+static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+{
+    static const char *const parts[] = { "raw_problem", "raw_solution", "new_problem",
+                                         "new_solution" };
+
+    (void)err;
+    buf_puts(ret, "```python\n");
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        struct span part = item_str(it, parts[i]);
+
+        buf_append(ret, part.s, part.len);
+    }
+    buf_puts(ret, "\n```\n");
+    return ST_OK;
+}
+
+static const struct field fields[] = {
+    { "id", FIELD_INT },          { "raw_problem", FIELD_STR },  { "raw_solution", FIELD_STR },
+    { "new_problem", FIELD_STR }, { "new_solution", FIELD_STR }, { "test_code", FIELD_STR },
+    { NULL, FIELD_STR },
+};
+
+const struct format format_humaneval_pro = {
+    .fields = fields,
+    .read = read,
+    .extract = extract,
+    .make_program = make_program,
+    .make_reference = make_reference,
+};

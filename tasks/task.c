@@ -1,0 +1,364 @@
+/* The table of tasks, and the calls of task.h that hand on to a task's format. */
+#include "tasks/task.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "tasks/internal.h"
+
+#define MIT "MIT"
+#define CC_BY "CC BY 4.0"
+#define OWN "CC0-1.0"
+
+/* Hashes, licences and sources: the data manifest. gen_length: the generation lengths that
+ * published diffusion-model scores used, or the next that fits (tasks.md 0). */
+static const struct task_def defs[] = {
+    {
+        .name = "humaneval",
+        .title = "HumanEval",
+        .help = "164 Python functions to complete from signature and docstring",
+        .kind = TASK_CODE,
+        .file = "HumanEval.jsonl.gz",
+        .sha256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+        .metric = "pass@1",
+        .prompt_form = "chat-oc",
+        .licence = MIT,
+        .source = "https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz",
+        .gen_length = 512,
+        .format = FORMAT_HUMANEVAL,
+    },
+    {
+        .name = "humaneval_pro",
+        .title = "HumanEval Pro",
+        .help = "164 pairs of functions, the second of which calls the first",
+        .kind = TASK_CODE,
+        .file = "humaneval_pro.json",
+        .sha256 = "d67ad94366d8182804d8cb59de558d211072493b13a6c23ddda42a2e1367dc7a",
+        .metric = "pass@1",
+        .prompt_form = "chat-oc",
+        .licence = MIT,
+        .source = "https://raw.githubusercontent.com/CodeEval-Pro/CodeEval-Pro/main/dataset/"
+                  "humaneval_pro.json",
+        .gen_length = 1024,
+        .format = FORMAT_HUMANEVAL_PRO,
+    },
+    {
+        .name = "mbpp",
+        .title = "MBPP",
+        .help = "500 short Python problems, the test split (ids 11 to 510) of the full set",
+        .kind = TASK_CODE,
+        .file = "mbpp.jsonl",
+        .sha256 = "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        .metric = "pass@1",
+        .prompt_form = "chat-oc-3shot",
+        .licence = CC_BY,
+        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
+                  "mbpp/mbpp.jsonl",
+        .gen_length = 512,
+        .format = FORMAT_MBPP,
+        .first_id = 11,
+        .last_id = 510,
+    },
+    {
+        .name = "mbpp_all",
+        .title = "MBPP, all splits",
+        .help = "all 974 problems of the full set; three of them are the prompt's examples",
+        .kind = TASK_CODE,
+        .file = "mbpp.jsonl",
+        .sha256 = "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        .metric = "pass@1",
+        .prompt_form = "chat-oc-3shot",
+        .licence = CC_BY,
+        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
+                  "mbpp/mbpp.jsonl",
+        .gen_length = 512,
+        .format = FORMAT_MBPP,
+    },
+    {
+        .name = "mbpp_sanitized",
+        .title = "MBPP sanitized",
+        .help = "all 427 problems of the hand-checked set, as LLaDA2 and dInfer count",
+        .kind = TASK_CODE,
+        .file = "sanitized-mbpp.json",
+        .sha256 = "ca95deaa9a01ef0a6f439f88bcf0dd3db3563d22f22aad6cae04ebb9a8d8c8e9",
+        .metric = "pass@1",
+        .prompt_form = "chat-dinfer",
+        .licence = CC_BY,
+        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
+                  "mbpp/sanitized-mbpp.json",
+        .gen_length = 512,
+        .format = FORMAT_MBPP_SANITIZED,
+    },
+    {
+        .name = "mbpp_sanitized_test",
+        .title = "MBPP sanitized, test split",
+        .help = "the 257 hand-checked problems with ids 11 to 510",
+        .kind = TASK_CODE,
+        .file = "sanitized-mbpp.json",
+        .sha256 = "ca95deaa9a01ef0a6f439f88bcf0dd3db3563d22f22aad6cae04ebb9a8d8c8e9",
+        .metric = "pass@1",
+        .prompt_form = "chat-dinfer",
+        .licence = CC_BY,
+        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
+                  "mbpp/sanitized-mbpp.json",
+        .gen_length = 512,
+        .format = FORMAT_MBPP_SANITIZED,
+        .first_id = 11,
+        .last_id = 510,
+    },
+    {
+        .name = "gsm8k",
+        .title = "GSM8K",
+        .help = "1319 grade school word problems with a number as answer",
+        .kind = TASK_ANSWER,
+        .file = "gsm8k_test.jsonl",
+        .sha256 = "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+        .metric = "accuracy",
+        .prompt_form = "chat-oc-4shot",
+        .licence = MIT,
+        .source = "https://raw.githubusercontent.com/openai/grade-school-math/master/"
+                  "grade_school_math/data/test.jsonl",
+        .gen_length = 512,
+        .format = FORMAT_GSM8K,
+    },
+    {
+        .name = "sample_humaneval",
+        .title = "HumanEval sample",
+        .help = "4 problems of our own in HumanEval's form, bundled with the program",
+        .kind = TASK_CODE,
+        .file = "humaneval.jsonl",
+        .is_bundled = true,
+        .metric = "pass@1",
+        .prompt_form = "chat-oc",
+        .licence = OWN,
+        .source = "tasks/sample",
+        .gen_length = 256,
+        .format = FORMAT_HUMANEVAL,
+    },
+    {
+        .name = "sample_humaneval_pro",
+        .title = "HumanEval Pro sample",
+        .help = "4 problems of our own in HumanEval Pro's form, bundled with the program",
+        .kind = TASK_CODE,
+        .file = "humaneval_pro.json",
+        .is_bundled = true,
+        .metric = "pass@1",
+        .prompt_form = "chat-oc",
+        .licence = OWN,
+        .source = "tasks/sample",
+        .gen_length = 512,
+        .format = FORMAT_HUMANEVAL_PRO,
+    },
+    {
+        .name = "sample_mbpp",
+        .title = "MBPP sample",
+        .help = "4 problems of our own in MBPP's form, bundled with the program",
+        .kind = TASK_CODE,
+        .file = "mbpp.jsonl",
+        .is_bundled = true,
+        .metric = "pass@1",
+        .prompt_form = "chat-dinfer",
+        .licence = OWN,
+        .source = "tasks/sample",
+        .gen_length = 256,
+        .format = FORMAT_MBPP,
+    },
+    {
+        .name = "sample_gsm8k",
+        .title = "GSM8K sample",
+        .help = "4 problems of our own in GSM8K's form, bundled with the program",
+        .kind = TASK_ANSWER,
+        .file = "gsm8k.jsonl",
+        .is_bundled = true,
+        .metric = "accuracy",
+        .prompt_form = "chat-oc-0shot",
+        .licence = OWN,
+        .source = "tasks/sample",
+        .gen_length = 256,
+        .format = FORMAT_GSM8K,
+    },
+};
+
+enum { N_TASKS = sizeof(defs) / sizeof(defs[0]) };
+
+const struct task_def *const *task_table(void)
+{
+    static const struct task_def *const table[] = {
+        &defs[0], &defs[1], &defs[2], &defs[3], &defs[4],  &defs[5],
+        &defs[6], &defs[7], &defs[8], &defs[9], &defs[10], NULL,
+    };
+
+    _Static_assert(sizeof(table) / sizeof(table[0]) == N_TASKS + 1, "every task is listed");
+    return table;
+}
+
+const struct task_def *task_find(const char *name)
+{
+    for (size_t i = 0; i < N_TASKS; i++)
+        if (strcmp(defs[i].name, name) == 0)
+            return &defs[i];
+    return NULL;
+}
+
+const struct format *format_get(const struct task_def *def)
+{
+    static const struct format *const formats[N_FORMATS] = {
+        [FORMAT_HUMANEVAL] = &format_humaneval, [FORMAT_HUMANEVAL_PRO] = &format_humaneval_pro,
+        [FORMAT_MBPP] = &format_mbpp,           [FORMAT_MBPP_SANITIZED] = &format_mbpp_sanitized,
+        [FORMAT_GSM8K] = &format_gsm8k,
+    };
+
+    assert(def->format >= 0 && def->format < N_FORMATS);
+    return formats[def->format];
+}
+
+enum status task_open(const struct task_def *def, const char *dir, bool is_sha_checked,
+                      struct task **ret, struct error *err)
+{
+    struct task *t = calloc(1, sizeof(*t));
+    enum status st;
+
+    if (!t)
+        return error_set(err, ST_NOMEM, "out of memory opening task '%s'", def->name);
+    t->def = def;
+    t->format = format_get(def);
+    st = dataset_read(t, dir, is_sha_checked, err);
+    if (st)
+        goto out;
+    fewshot_read(t, dir);
+    *ret = t;
+    t = NULL; /* the caller owns it now */
+out:
+    task_close(t);
+    return st;
+}
+
+void task_close(struct task *t)
+{
+    if (!t)
+        return;
+    json_decref(t->records);
+    json_decref(t->index);
+    json_decref(t->fewshot);
+    free(t->items);
+    arena_release(&t->arena);
+    free(t);
+}
+
+const struct task_def *task_get_def(const struct task *t)
+{
+    return t->def;
+}
+
+size_t task_n_items(const struct task *t)
+{
+    return t->n_items;
+}
+
+const char *task_sha256(const struct task *t)
+{
+    return t->sha256;
+}
+
+static const struct item *get_item(const struct task *t, size_t index)
+{
+    assert(index < t->n_items);
+    return &t->items[index];
+}
+
+void task_get_item(const struct task *t, size_t index, struct task_item *ret)
+{
+    const struct item *it = get_item(t, index);
+
+    *ret = (struct task_item){ .id = it->id, .subject = it->subject, .level = it->level };
+    memcpy(ret->sha256, it->sha256, sizeof(ret->sha256));
+    memcpy(ret->reference_sha256, it->reference_sha256, sizeof(ret->reference_sha256));
+}
+
+bool task_find_item(const struct task *t, const char *id, size_t *ret)
+{
+    const json_t *v = json_object_get(t->index, id);
+
+    if (!v || json_integer_value(v) < 0)
+        return false;
+    *ret = (size_t)json_integer_value(v);
+    return true;
+}
+
+enum status task_extract(const struct task *t, size_t index, const char *output, size_t len,
+                         struct arena *arena, struct extraction *ret, struct error *err)
+{
+    struct span text;
+    enum status st = text_clean((struct span){ output, len }, arena, &text, err);
+
+    if (st)
+        return st;
+    return t->format->extract(get_item(t, index), text, arena, ret, err);
+}
+
+enum status task_extract_answer(const struct task_def *def, const char *output, size_t len,
+                                struct arena *arena, struct extraction *ret, struct error *err)
+{
+    struct span text;
+    enum status st;
+
+    if (def->kind != TASK_ANSWER)
+        return error_set(err, ST_UNSUPPORTED, "extraction for task '%s' needs the item", def->name);
+    st = text_clean((struct span){ output, len }, arena, &text, err);
+    return st ? st : format_get(def)->extract(NULL, text, arena, ret, err);
+}
+
+enum status task_make_program(const struct task *t, size_t index, const struct extraction *x,
+                              struct arena *arena, struct task_program *ret, struct error *err)
+{
+    assert(t->def->kind == TASK_CODE && x->text);
+    return t->format->make_program(get_item(t, index), (struct span){ x->text, x->len }, arena, ret,
+                                   err);
+}
+
+enum status task_grade_answer(const struct task *t, size_t index, const struct extraction *x,
+                              const char *output, size_t output_len, struct arena *arena,
+                              struct task_grade *ret, struct error *err)
+{
+    assert(t->def->kind == TASK_ANSWER);
+    return t->format->grade(get_item(t, index), x, (struct span){ output, output_len }, arena, ret,
+                            err);
+}
+
+enum status task_equal(const struct task_def *def, const char *pred, size_t pred_len,
+                       const char *gold, size_t gold_len, bool *ret, struct error *err)
+{
+    if (def->kind != TASK_ANSWER)
+        return error_set(err, ST_UNSUPPORTED,
+                         "task '%s' is graded by running tests, not by comparing answers",
+                         def->name);
+    return format_get(def)->equal((struct span){ pred, pred_len }, (struct span){ gold, gold_len },
+                                  ret, err);
+}
+
+const char *task_gold(const struct task *t, size_t index)
+{
+    return get_item(t, index)->gold;
+}
+
+enum status task_make_reference(const struct task *t, size_t index, struct arena *arena,
+                                const char **ret, size_t *ret_len, struct error *err)
+{
+    struct buf b = { 0 };
+    enum status st = t->format->make_reference(get_item(t, index), &b, err);
+    const char *text;
+    size_t len;
+
+    text = st ? NULL : buf_to_arena(&b, arena, &len);
+    buf_release(&b);
+    if (!st && !text)
+        st = error_set(err, ST_NOMEM, "out of memory for a reference");
+    if (!st) {
+        *ret = text;
+        *ret_len = len;
+    }
+    return st;
+}
