@@ -28,6 +28,7 @@ struct kv_cache {
 };
 
 struct fake_item fake_last[16];
+struct fake_pick fake_last_pick;
 int fake_n_last, fake_n_forwards;
 static int live_caches;
 
@@ -48,6 +49,7 @@ static enum status fake_pick(struct kernels *k, const float *logits, int n_rows,
 {
     (void)k;
     (void)err;
+    fake_last_pick = (struct fake_pick){ n_rows, p->positions[0], *p };
     for (int r = 0; r < n_rows; r++) {
         const float *l = logits + (size_t)r * (size_t)n_vocab;
         double max = -INFINITY, sum = 0, best_score = -INFINITY;

@@ -38,6 +38,13 @@ int fake_live_caches(void);
 extern struct fake_item fake_last[16];
 extern int fake_n_last, fake_n_forwards;
 
+/* What the last pick was asked for. */
+struct fake_pick {
+    int n_rows, first; /* first: canvas position of the first row */
+    struct pick_params params;
+};
+extern struct fake_pick fake_last_pick;
+
 enum { FAKE_N_LAYER = 2, FAKE_N_EXP = 4, FAKE_EXPERT_BYTES = 100 };
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "engine/engine.h"
+#include "engine/sequence.h"
 #include "kernels/kernels.h"
 #include "tests/engine/count_alloc.h"
 
@@ -119,6 +120,7 @@ Test(engine, text_needs_no_weights)
     cr_assert_str_eq(engine_info(e)->architecture, "LLaDAMoEModelLM");
     cr_assert_str_eq(engine_info(e)->name, "tiny-bf16");
     cr_assert_null(engine_info(e)->backend);
+    cr_assert_eq(e->answer_end_id, 260, "<|role_end|> of the tokenizer ends an answer");
     cr_assert_eq(engine_chat(e, &msg, 1, &text, NULL), ST_OK);
     cr_assert_not_null(strstr(buf_str(&text), "<role>HUMAN</role>hi<|role_end|>"));
     cr_assert_eq(engine_tokenize(e, buf_str(&text), text.len, &a, &ids, &n, NULL), ST_OK);
@@ -183,6 +185,34 @@ Test(engine, a_folder_that_is_not_there_is_named)
         cr_assert_eq(engine_open(&o, &e, &err), ST_NOT_FOUND);
         cr_assert(strstr(err.text, "/nonexistent/model"), "%s", err.text);
         cr_assert_null(e);
+    }
+}
+
+Test(engine, an_open_survives_every_failing_allocation)
+{
+    static const bool is_text_only[] = { false, true };
+
+    for (int i = 0; i < 2; i++) {
+        struct engine_options o = options_of(dir_f32, "ref");
+        bool is_done = false;
+
+        o.is_text_only = is_text_only[i];
+        for (long n = 1; !is_done; n++) {
+            struct engine *e = NULL;
+            struct error err = { 0 };
+            enum status st;
+
+            alloc_count = 0;
+            alloc_fail_at = n;
+            st = engine_open(&o, &e, &err);
+            is_done = alloc_count < n;
+            alloc_fail_at = 0;
+            if (st) /* what only saves time, as a cache of hashes, may go without */
+                cr_assert_eq(st, ST_NOMEM, "allocation %ld: %s", n, err.text);
+            cr_assert(!is_done || !st);
+            cr_assert_eq(st == ST_OK, e != NULL);
+            engine_close(e);
+        }
     }
 }
 

@@ -148,6 +148,28 @@ Test(sequence, an_eos_committed_early_does_not_stop_an_unfinished_block)
     engine_close(e);
 }
 
+Test(sequence, an_eos_anywhere_in_a_block_stops_after_it)
+{
+    for (int pos = 5; pos < 5 + 16; pos++) { /* EOS from here to the end of the canvas */
+        struct fake_settings f = fake_defaults();
+        struct decode_options o = options();
+        const struct generation *g;
+        struct sequence *s;
+        struct engine *e;
+
+        f.eos_from = pos;
+        f.scale = 30;
+        e = engine_of(&f);
+        s = start(e, &o, prompt5, 5);
+        run(e, &s, 1);
+        g = sequence_result(s);
+        cr_assert_eq(g->n_before_eos, pos - 5);
+        cr_assert_eq(g->forwards[g->n_forwards - 1].block, (pos - 5) / 8);
+        sequence_free(s);
+        engine_close(e);
+    }
+}
+
 Test(sequence, without_early_stop_every_block_is_denoised)
 {
     struct fake_settings f = fake_defaults();

@@ -164,6 +164,31 @@ Test(step, dual_cache_runs_the_canvas_once_a_block_and_then_the_block)
     engine_close(e);
 }
 
+Test(step, a_pick_is_keyed_by_seed_forward_and_canvas_position)
+{
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct engine *e = engine_of(&f);
+    struct sequence *s;
+    uint64_t draw = 0;
+
+    o.temperature = 0.5;
+    o.seed = 99;
+    s = start(e, &o, prompt5, 5);
+    while (!sequence_is_done(s)) {
+        const struct pick_params *p = &fake_last_pick.params;
+
+        cr_assert_eq(engine_step(e, &s, 1, NULL), ST_OK);
+        cr_assert(p->seed == 99 && p->draw == draw && p->temperature == 0.5);
+        cr_assert(p->mask_id == f.mask_id && p->banned_id == -1);
+        cr_assert_eq(fake_last_pick.first, fake_last[0].logits_row);
+        cr_assert_eq(fake_last_pick.n_rows, fake_last[0].n_logits);
+        draw++;
+    }
+    sequence_free(s);
+    engine_close(e);
+}
+
 Test(step, without_a_cache_every_forward_is_the_canvas)
 {
     struct fake_settings f = fake_defaults();
