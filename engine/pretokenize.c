@@ -35,9 +35,9 @@ struct range {
 };
 
 /*
- * Letters and numbers that Unicode 15.1 and 16 added. utf8proc 2.8 knows Unicode 15.0; with
- * these, every utf8proc up to 2.10 (Unicode 16) gives the same pieces.
- * Source: DerivedGeneralCategory.txt of Unicode 16.0, less that of 15.0.
+ * Letters, numbers and marks that Unicode 15.1 and 16 added. utf8proc 2.8 knows Unicode 15.0;
+ * with these, every utf8proc up to 2.10 (Unicode 16) gives the same pieces.
+ * Source: what \p{L}, \p{N} and \w match in Hugging Face tokenizers 0.23.3 beyond utf8proc 2.8.
  */
 static const struct range new_letters[] = {
     { 0x1c89, 0x1c8a },   { 0xa7cb, 0xa7cd },   { 0xa7da, 0xa7dc },   { 0x105c0, 0x105f3 },
@@ -50,6 +50,13 @@ static const struct range new_letters[] = {
 static const struct range new_numbers[] = {
     { 0x10d40, 0x10d49 }, { 0x116d0, 0x116e3 }, { 0x11bf0, 0x11bf9 }, { 0x16130, 0x16139 },
     { 0x16d70, 0x16d79 }, { 0x1ccf0, 0x1ccf9 }, { 0x1e5f1, 0x1e5fa },
+};
+
+static const struct range new_marks[] = {
+    { 0x897, 0x897 },     { 0x10d69, 0x10d6d }, { 0x10efc, 0x10efc }, { 0x113b8, 0x113c0 },
+    { 0x113c2, 0x113c2 }, { 0x113c5, 0x113c5 }, { 0x113c7, 0x113ca }, { 0x113cc, 0x113d0 },
+    { 0x113d2, 0x113d2 }, { 0x113e1, 0x113e2 }, { 0x11f5a, 0x11f5a }, { 0x1611e, 0x1612f },
+    { 0x1e5ee, 0x1e5ef },
 };
 
 static bool in_ranges(const struct range *r, size_t n, uint32_t c)
@@ -94,7 +101,7 @@ bool unicode_is_space(uint32_t c)
 }
 
 /* Alphabetic, marks, decimal digits, connector punctuation and the two joiners. Alphabetic is L
- * and Nl, some marks, and the circled and squared Latin letters. */
+ * and Nl, some of the marks, and the circled and squared Latin letters. */
 bool unicode_is_word(uint32_t c)
 {
     utf8proc_category_t cat = utf8proc_category((utf8proc_int32_t)c);
@@ -103,7 +110,8 @@ bool unicode_is_word(uint32_t c)
            cat == UTF8PROC_CATEGORY_ND || cat == UTF8PROC_CATEGORY_NL ||
            cat == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d ||
            (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
-           (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
+           (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189) ||
+           IS_NEW(new_numbers, cat, c) || IS_NEW(new_marks, cat, c); /* the new numbers are Nd */
 }
 
 /* ---- scanner ---------------------------------------------------------------------------- */

@@ -69,33 +69,28 @@ static bool trie_new_node(struct added_set *a, uint32_t parent, unsigned char by
     return true;
 }
 
-enum status added_set_add(struct added_set *a, const struct added_token *token, struct error *err)
+bool added_set_add(struct added_set *a, const struct added_token *token)
 {
     void *p = a->tokens;
     uint32_t node = 0;
 
-    if (!a->n_nodes && !trie_new_node(a, 0, 0, &node)) /* node 0: the root, whose children are
-                                                        * in root[]; as a child, 0 is none */
-        goto nomem;
+    /* node 0 is the root, whose children are in root[]; as a child, 0 stands for none */
+    if (!a->n_nodes && !trie_new_node(a, 0, 0, &node))
+        return false;
     if (!grow(&p, a->n_tokens, &a->tokens_cap, sizeof(*a->tokens)))
-        goto nomem;
+        return false;
     a->tokens = p;
-    node = 0;
     for (size_t i = 0; i < token->len; i++) {
         unsigned char byte = (unsigned char)token->content[i];
         uint32_t child = trie_child(a, node, byte);
 
         if (!child && !trie_new_node(a, node, byte, &child))
-            goto nomem;
+            return false;
         node = child;
     }
-    if (a->nodes[node].token)
-        return error_set(err, ST_INVALID, "added token '%.80s' is there twice", token->content);
     a->tokens[a->n_tokens] = *token;
     a->nodes[node].token = (uint32_t)++a->n_tokens;
-    return ST_OK;
-nomem:
-    return error_set(err, ST_NOMEM, "out of memory for added tokens");
+    return true;
 }
 
 /* The longest token that starts at `at`, or NULL. */

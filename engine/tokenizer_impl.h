@@ -99,8 +99,8 @@ int char_to_byte(uint32_t c); /* -1: not one of them */
 /* ---- added tokens (tokenizer_added.c) --------------------------------------------------- */
 
 struct added_token {
-    const char *content; /* as matched: normalized if the token is */
-    size_t len;          /* >= 1 */
+    const char *content;
+    size_t len; /* >= 1 */
     int32_t id;
     bool single_word, lstrip, rstrip;
 };
@@ -115,9 +115,8 @@ struct added_set {
 };
 void added_set_release(struct added_set *a);
 
-/* Add a token; content must outlive the set. ST_INVALID if the same content is in already. */
-MUST_CHECK enum status added_set_add(struct added_set *a, const struct added_token *token,
-                                     struct error *err);
+/* Add a token, whose content must outlive the set and be no other token's. False: out of memory. */
+MUST_CHECK bool added_set_add(struct added_set *a, const struct added_token *token);
 
 /*
  * Walk over a text: each call yields the plain text up to the next added token, and the token.

@@ -414,26 +414,31 @@ static int64_t hugging_face_id(int32_t in_vocab, size_t n_vocab, int64_t max_add
     return max_added >= (int64_t)n_vocab ? max_added + 1 : (int64_t)n_vocab;
 }
 
-/* Put an added token, whose content lies in the token table, among those looked for. */
-static enum status add_to_set(struct reader *r, struct added_token *a, bool is_normalized)
+/*
+ * Put an added token among those looked for. One that is looked for in normalized text, but is
+ * not itself normalized, is refused: Hugging Face tokenizers (0.23.3) decode such a token to its
+ * normalized spelling and no longer know that it is special.
+ */
+static enum status add_to_set(struct reader *r, const char *where, const struct added_token *a,
+                              bool is_normalized)
 {
     struct tokenizer *t = r->t;
     struct buf nfc = { 0 };
-    enum status st;
+    enum status st = ST_OK;
 
     if (is_normalized && t->is_nfc && !nfc_is_trivial(a->content, a->len)) {
         st = nfc_normalize(a->content, a->len, &nfc, r->err);
-        if (!st) {
-            a->content = arena_strdup(&t->bpe.arena, buf_str(&nfc), nfc.len);
-            a->len = nfc.len;
-            if (!a->content)
-                st = error_set(r->err, ST_NOMEM, "out of memory reading '%s'", r->path);
-        }
+        if (!st && (nfc.len != a->len || memcmp(nfc.data, a->content, a->len) != 0))
+            st = error_set(r->err, ST_UNSUPPORTED,
+                           "%s: field 'content' ('%.80s') of a token with 'normalized' is not NFC",
+                           where, a->content);
         buf_release(&nfc);
         if (st)
             return st;
     }
-    return added_set_add(is_normalized ? &t->normalized : &t->raw, a, r->err);
+    if (!added_set_add(is_normalized ? &t->normalized : &t->raw, a))
+        return error_set(r->err, ST_NOMEM, "out of memory reading '%s'", r->path);
+    return ST_OK;
 }
 
 static enum status read_added_token(struct reader *r, const json_t *v, const char *where,
@@ -482,8 +487,7 @@ static enum status read_added_token(struct reader *r, const json_t *v, const cha
     a.content = b->tokens[id].text;
     a.id = (int32_t)id;
     r->t->names[r->t->n_names++] = (struct added_name){ a.content, a.id };
-    st = add_to_set(r, &a, is_normalized);
-    return st ? error_prefix(r->err, st, "%s", where) : ST_OK;
+    return add_to_set(r, where, &a, is_normalized);
 }
 
 static int name_cmp(const void *a, const void *b)
@@ -509,6 +513,10 @@ static enum status read_added(struct reader *r, const json_t *added, size_t n_vo
             return st;
     }
     qsort(t->names, t->n_names, sizeof(*t->names), name_cmp);
+    for (size_t i = 1; i < t->n_names; i++)
+        if (name_cmp(&t->names[i - 1], &t->names[i]) == 0)
+            return error_set(r->err, ST_INVALID, "'%s' added_tokens: '%.80s' is there twice",
+                             r->path, t->names[i].content);
     return ST_OK;
 }
 

@@ -74,11 +74,34 @@ static void reorder(int32_t *cp, size_t n, int32_t *scratch)
     }
 }
 
+/*
+ * Compose cp (n), in canonical order, and append it to ret as UTF-8.
+ *
+ * U+11A7 is one before the first trailing consonant of Hangul and composes with nothing, but
+ * utf8proc (2.8) takes it for an empty one and drops it behind a syllable. So a new call starts at
+ * each: as a starter, it may.
+ */
+static enum status put_composed(int32_t *cp, size_t n, struct buf *ret, struct error *err)
+{
+    for (size_t start = 0, end; start < n; start = end) {
+        utf8proc_ssize_t composed;
+
+        for (end = start + 1; end < n && cp[end] != 0x11a7; end++)
+            ;
+        composed =
+            utf8proc_normalize_utf32(cp + start, (utf8proc_ssize_t)(end - start), nfc_options);
+        if (composed < 0)
+            return error_set(err, ST_INTERNAL, "cannot compose: %s", utf8proc_errmsg(composed));
+        for (utf8proc_ssize_t i = 0; i < composed; i++)
+            buf_put_utf8(ret, (unsigned)cp[start + (size_t)i]);
+    }
+    return ST_OK;
+}
+
 enum status nfc_normalize(const char *s, size_t len, struct buf *ret, struct error *err)
 {
     enum status st = ST_OK;
     int32_t *cp = NULL, *scratch;
-    utf8proc_ssize_t composed;
     size_t n = 0, n_max, bytes;
     int n_cp = 0;
 
@@ -107,14 +130,8 @@ enum status nfc_normalize(const char *s, size_t len, struct buf *ret, struct err
         n += (size_t)got;
     }
     reorder(cp, n, scratch);
-    composed = utf8proc_normalize_utf32(cp, (utf8proc_ssize_t)n, nfc_options);
-    if (composed < 0) {
-        st = error_set(err, ST_INTERNAL, "cannot compose: %s", utf8proc_errmsg(composed));
-        goto out;
-    }
-    for (utf8proc_ssize_t i = 0; i < composed; i++)
-        buf_put_utf8(ret, (unsigned)cp[i]);
-    if (!buf_ok(ret))
+    st = put_composed(cp, n, ret, err);
+    if (!st && !buf_ok(ret))
         st = error_set(err, ST_NOMEM, "out of memory normalizing %zu bytes", len);
 out:
     free(cp);

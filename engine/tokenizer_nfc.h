@@ -1,6 +1,10 @@
 /*
  * Unicode normalization form C (UAX 15), in time that does not depend on how combining marks
  * are piled up: utf8proc_map() sorts them by neighbour swaps, which is quadratic.
+ *
+ * Hugging Face tokenizers (0.23.3) normalize by the tables of Unicode 9. Marks and composites of
+ * later versions, where a text has them decomposed or out of order, so come out in canonical form
+ * here and as they were there.
  */
 #ifndef ENGINE_TOKENIZER_NFC_H
 #define ENGINE_TOKENIZER_NFC_H

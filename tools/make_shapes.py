@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write models/shapes/: the public models' shapes, without their weights.
 
-    python3 tools/make_shapes.py [FOLDER]
+    python3 tools/make_shapes.py
+    python3 tools/make_shapes.py --check     # write nothing, say which files would change
 
 Each shape is config.json, generation_config.json and a generated tokenizer.json, to be run with
 `--load-format dummy`. models/shapes/README.md says what is taken from where. The files do not
@@ -283,21 +284,43 @@ def shapes(corpus):
 # ---- files -------------------------------------------------------------------------------
 
 
-def write_json(path, value, indent=2):
-    text = json.dumps(value, ensure_ascii=False, indent=indent) + "\n"
-    with open(path, "w", encoding="utf-8", newline="\n") as f:
-        f.write(text)
+def files(corpus):
+    """(path within models/shapes, bytes) of every file."""
+    for name, (config, decode, tokens) in shapes(corpus).items():
+        for file, value, indent in (
+            ("config.json", config, 2),
+            ("generation_config.json", decode, 2),
+            ("tokenizer.json", tokens, 0),
+        ):
+            text = json.dumps(value, ensure_ascii=False, indent=indent) + "\n"
+            yield os.path.join(name, file), text.encode()
+
+
+def read(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except FileNotFoundError:
+        return None
 
 
 def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else SHAPES
-    with open(os.path.join(SHAPES, "corpus.txt"), encoding="ascii", newline="") as f:
-        corpus = f.read()
-    for name, (config, decode, tokens) in shapes(corpus).items():
-        os.makedirs(os.path.join(folder, name), exist_ok=True)
-        write_json(os.path.join(folder, name, "config.json"), config)
-        write_json(os.path.join(folder, name, "generation_config.json"), decode)
-        write_json(os.path.join(folder, name, "tokenizer.json"), tokens, indent=0)
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit(__doc__)
+    n_different = 0
+    for path, data in files(read(os.path.join(SHAPES, "corpus.txt")).decode("ascii")):
+        path = os.path.join(SHAPES, path)
+        if read(path) == data:
+            continue
+        n_different += 1
+        if sys.argv[1:]:
+            print(f"{path} is not what this script makes", file=sys.stderr)
+            continue
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+    if sys.argv[1:] and n_different:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
