@@ -1,10 +1,11 @@
 /* The backends of this build. */
 #include <string.h>
 
+#include "kernels/cpu/cpu.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
 
-const struct kernel_ops *const kernel_backends[] = { &ref_ops, NULL };
+const struct kernel_ops *const kernel_backends[] = { &ref_ops, &cpu_ops, NULL };
 
 const struct kernel_ops *kernel_backend_find(const char *name)
 {

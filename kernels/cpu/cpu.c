@@ -1,0 +1,137 @@
+/* The cpu backend: lifecycle and table. */
+#include "kernels/cpu/cpu.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/dtype.h"
+
+enum { MAX_THREADS = 1024 };
+
+/* What this build has, the best last. */
+static const struct inner *const inners[] = {
+    &inner_generic,
+#if defined(__x86_64__)
+    &inner_avx2,
+    &inner_avx512,
+#endif
+};
+
+static bool can_run(const struct inner *in)
+{
+#if defined(__x86_64__)
+    if (in == &inner_avx2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (in == &inner_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return in == &inner_generic;
+}
+
+static const struct inner *choose_inner(const char *isa)
+{
+    const struct inner *best = NULL;
+
+    for (size_t i = 0; i < sizeof(inners) / sizeof(inners[0]); i++)
+        if ((!isa || !strcmp(isa, inners[i]->name)) && can_run(inners[i]))
+            best = inners[i];
+    return best;
+}
+
+/* CPUs the process may run on. */
+static int count_cpus(void)
+{
+    cpu_set_t set;
+    long n;
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        n = CPU_COUNT(&set);
+    else /* more CPUs than the set has bits */
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
+}
+
+static void cpu_close(struct kernels *k)
+{
+    struct cpu *c = (struct cpu *)k;
+
+    if (!c)
+        return;
+    pool_free(c->pool);
+    host_release(&c->host);
+    scratch_release(&c->scratch);
+    free(c);
+}
+
+static enum status cpu_open(const struct kernel_params *params, struct kernels **ret,
+                            struct error *err)
+{
+    int n_threads = params->n_threads ? params->n_threads : count_cpus();
+    const struct inner *inner = choose_inner(params->isa);
+    struct cpu *c;
+    enum status st;
+
+    if (n_threads < 1 || n_threads > MAX_THREADS)
+        return error_set(err, ST_INVALID, "need 1 <= threads %d <= %d", n_threads,
+                         (int)MAX_THREADS);
+    if (!inner)
+        return error_set(err, ST_UNSUPPORTED, "backend 'cpu' cannot run '%s' on this machine",
+                         params->isa);
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return error_set(err, ST_NOMEM, "out of memory opening backend 'cpu'");
+    c->host.base.ops = &cpu_ops;
+    c->inner = inner;
+    st = pool_new(n_threads, &c->pool, err);
+    if (st) {
+        cpu_close(&c->host.base);
+        return st;
+    }
+    snprintf(c->description, sizeof(c->description), "%s, %d thread%s", inner->name, n_threads,
+             n_threads == 1 ? "" : "s");
+    *ret = &c->host.base;
+    return ST_OK;
+}
+
+static const char *cpu_describe(const struct kernels *k)
+{
+    return ((const struct cpu *)k)->description;
+}
+
+void *layout_take(struct layout *l, size_t count, size_t size)
+{
+    void *p = l->base ? l->base + l->used : NULL;
+
+    l->used += (count * size + 63) / 64 * 64;
+    return p;
+}
+
+const struct kernel_ops cpu_ops = {
+    .name = "cpu",
+    .help = "AVX-512, AVX2 or portable vectors, threads",
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .alloc = host_alloc,
+    .free = host_free,
+    .upload = host_upload,
+    .download = host_download,
+    .sync = host_sync,
+    .weight_load = host_weight_load,
+    .experts_load = host_experts_load,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .matmul = cpu_matmul,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attention = cpu_attention,
+    .add = cpu_add,
+    .router = cpu_router,
+    .route = cpu_route,
+    .moe = cpu_moe,
+    .pick = cpu_pick,
+};

@@ -1,0 +1,84 @@
+/*
+ * The cpu backend: SIMD and threads over weights as they lie in the checkpoint.
+ *
+ * Each op cuts its work into units that a pool of threads takes one after the other. A unit owns
+ * what it writes, so nothing is added up across threads, and every sum runs in an order that
+ * depends on the shapes of the model alone (inner.h): a row gets the same bits whatever the
+ * number of tokens, its neighbours and the number of threads.
+ *
+ * Weights are never copied: a row is widened to f32 in registers and used for all tokens of the
+ * call while it is in the first-level cache. Activations are packed once a call (inner.h).
+ */
+#ifndef KERNELS_CPU_CPU_H
+#define KERNELS_CPU_CPU_H
+
+#include "kernels/cpu/inner.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/host.h"
+#include "kernels/kernels.h"
+
+struct cpu {
+    struct host_kernels host; /* first: the ops get a pointer to its base */
+    const struct inner *inner;
+    struct pool *pool;
+    struct scratch scratch; /* of the running op */
+    char description[64];
+};
+
+extern const struct kernel_ops cpu_ops;
+
+/* Floats of a packed row of n columns. */
+static inline size_t cpu_padded(const struct cpu *c, size_t n)
+{
+    size_t step = 2 * (size_t)c->inner->lanes;
+
+    return (n + step - 1) / step * step;
+}
+
+/*
+ * Hands out parts of one scratch block: called once with base NULL to add up the bytes, once
+ * with the block to place them. Parts are aligned to 64 bytes.
+ */
+struct layout {
+    char *base;
+    size_t used;
+};
+
+void *layout_take(struct layout *l, size_t count, size_t size);
+
+/* x (n_tok, cols) brought into packed rows of cpu_padded() floats for weights of type t. */
+void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, enum dtype t, float *ret);
+
+/* cpu_dense.c */
+enum status cpu_embed(struct kernels *k, const struct weight *table, const int32_t *ids, int n_tok,
+                      float *ret_x, struct error *err);
+enum status cpu_rms_norm(struct kernels *k, const float *x, const struct weight *w, float eps,
+                         int n_rows, float *ret_y, struct error *err);
+enum status cpu_matmul(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                       float *ret_y, struct error *err);
+enum status cpu_rope(struct kernels *k, float *x, const int32_t *positions, int n_tok, int n_head,
+                     int d_head, int d_rot, double theta, struct error *err);
+enum status cpu_kv_store(struct kernels *k, const float *rows, const int32_t *slots, int n_tok,
+                         int width, float *cache, struct error *err);
+enum status cpu_add(struct kernels *k, float *x, const float *y, size_t n, struct error *err);
+
+/* cpu_attention.c */
+enum status cpu_attention(struct kernels *k, const float *q, const int32_t *positions,
+                          const struct attn_segment *segs, int n_segs, int n_head, int n_kv_head,
+                          int d_head, float *ret_y, struct error *err);
+
+/* cpu_moe.c */
+enum status cpu_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                       enum router_score score, float *ret_s, struct error *err);
+enum status cpu_route(struct kernels *k, const float *scores, const struct route_params *p,
+                      const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
+                      float *ret_w, struct route_stats *ret_stats, int32_t *ret_tokens_per_expert,
+                      struct error *err);
+enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
+                    const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
+
+/* cpu_pick.c */
+enum status cpu_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
+                     const struct pick_params *p, struct pick *ret, struct error *err);
+
+#endif

@@ -1,0 +1,272 @@
+/* cpu ops of the dense part of a layer: embedding, norm, projection, RoPE, cache. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/dtype.h"
+
+/* Elements that make a unit worth handing to another thread. */
+enum { UNIT_ELEMENTS = 16384 };
+
+/* Rows of d elements a unit shall have. */
+static int rows_per_unit(size_t d)
+{
+    return d >= UNIT_ELEMENTS ? 1 : (int)(UNIT_ELEMENTS / d);
+}
+
+/* Rows [*first, *end) of unit number `unit`. */
+static void unit_rows(int unit, int per_unit, int n_rows, int *first, int *end)
+{
+    *first = unit * per_unit;
+    *end = n_rows - *first < per_unit ? n_rows : *first + per_unit;
+}
+
+static int n_units_of(int n_rows, int per_unit)
+{
+    return n_rows / per_unit + (n_rows % per_unit != 0);
+}
+
+struct embed_job {
+    const struct host_matrix *table;
+    const int32_t *ids;
+    int n_tok, per_unit;
+    float *ret;
+};
+
+static void embed_unit(void *arg, int unit, int thread)
+{
+    const struct embed_job *j = arg;
+    size_t d = (size_t)j->table->cols;
+    int t, end;
+
+    (void)thread;
+    for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++)
+        dtype_to_f32(host_row(j->table, j->ids[t]), j->table->dtype, d, j->ret + (size_t)t * d);
+}
+
+enum status cpu_embed(struct kernels *k, const struct weight *table, const int32_t *ids, int n_tok,
+                      float *ret_x, struct error *err)
+{
+    struct cpu *c = (struct cpu *)k;
+    int per_unit = rows_per_unit((size_t)table->m.cols);
+    struct embed_job j = { &table->m, ids, n_tok, per_unit, ret_x };
+
+    (void)err;
+    pool_run(c->pool, embed_unit, &j, n_units_of(n_tok, per_unit));
+    return ST_OK;
+}
+
+struct norm_job {
+    const struct inner *inner;
+    const float *x, *w;
+    size_t d;
+    float eps;
+    int n_rows, per_unit;
+    float *ret;
+};
+
+static void norm_unit(void *arg, int unit, int thread)
+{
+    const struct norm_job *j = arg;
+    int r, end;
+
+    (void)thread;
+    for (unit_rows(unit, j->per_unit, j->n_rows, &r, &end); r < end; r++)
+        j->inner->rms_norm(j->x + (size_t)r * j->d, j->w, j->d, j->eps, j->ret + (size_t)r * j->d);
+}
+
+enum status cpu_rms_norm(struct kernels *k, const float *x, const struct weight *w, float eps,
+                         int n_rows, float *ret_y, struct error *err)
+{
+    struct cpu *c = (struct cpu *)k;
+    size_t d = (size_t)w->m.cols;
+    int per_unit = rows_per_unit(d);
+    struct norm_job j = { c->inner, x, w->vec, d, eps, n_rows, per_unit, ret_y };
+
+    (void)err;
+    pool_run(c->pool, norm_unit, &j, n_units_of(n_rows, per_unit));
+    return ST_OK;
+}
+
+struct pack_job {
+    const struct cpu *cpu;
+    const float *x;
+    int n_tok, per_unit;
+    size_t cols;
+    enum dtype t;
+    float *ret;
+};
+
+static void pack_unit(void *arg, int unit, int thread)
+{
+    const struct pack_job *j = arg;
+    size_t padded = cpu_padded(j->cpu, j->cols);
+    int t, end;
+
+    (void)thread;
+    for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++)
+        j->cpu->inner->pack(j->x + (size_t)t * j->cols, j->cols, j->t, j->ret + (size_t)t * padded);
+}
+
+void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, enum dtype t, float *ret)
+{
+    int per_unit = rows_per_unit(cols);
+    struct pack_job j = { c, x, n_tok, per_unit, cols, t, ret };
+
+    pool_run(c->pool, pack_unit, &j, n_units_of(n_tok, per_unit));
+}
+
+/*
+ * A unit is a block of rows. Inside it, tokens come in blocks that fit the second-level cache
+ * together with the rows, which are thus read from memory once.
+ */
+struct matmul_job {
+    const struct inner *inner;
+    const struct host_matrix *w;
+    const float *const *x; /* (n_tok) packed rows */
+    int n_tok, tok_block, row_block;
+    float *ret;
+};
+
+enum { BLOCK_BYTES = 512 << 10, MAX_ROW_BLOCK = 64 };
+
+static void matmul_unit(void *arg, int unit, int thread)
+{
+    const struct matmul_job *j = arg;
+    size_t rows = (size_t)j->w->rows, cols = (size_t)j->w->cols;
+    size_t first = (size_t)unit * (size_t)j->row_block, left = rows - first;
+    int n_rows = left < (size_t)j->row_block ? (int)left : j->row_block;
+
+    (void)thread;
+    for (int t = 0; t < j->n_tok; t += j->tok_block) {
+        int n_tok = j->n_tok - t < j->tok_block ? j->n_tok - t : j->tok_block;
+
+        j->inner->panel(host_row(j->w, (int64_t)first), j->w->dtype, cols * dtype_size(j->w->dtype),
+                        cols, n_rows, j->x + t, n_tok, j->ret + (size_t)t * rows + first, rows);
+    }
+}
+
+enum status cpu_matmul(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                       float *ret_y, struct error *err)
+{
+    struct cpu *c = (struct cpu *)k;
+    size_t rows = (size_t)w->m.rows, cols = (size_t)w->m.cols, padded = cpu_padded(c, cols);
+    size_t tok_block = BLOCK_BYTES / (padded * sizeof(float));
+    size_t row_block = rows / (4 * (size_t)pool_n_threads(c->pool)) / 16 * 16;
+    struct layout l = { 0 };
+    struct matmul_job j = { c->inner, &w->m, NULL, n_tok, 0, 0, ret_y };
+    const float **ptrs;
+    float *packed;
+    enum status st;
+
+    layout_take(&l, (size_t)n_tok * padded, sizeof(float));
+    layout_take(&l, (size_t)n_tok, sizeof(*ptrs));
+    st = scratch_reserve(&c->scratch, l.used, err);
+    if (st)
+        return st;
+    l = (struct layout){ c->scratch.data, 0 };
+    packed = layout_take(&l, (size_t)n_tok * padded, sizeof(float));
+    ptrs = layout_take(&l, (size_t)n_tok, sizeof(*ptrs));
+    cpu_pack(c, x, n_tok, cols, w->m.dtype, packed);
+    for (int t = 0; t < n_tok; t++)
+        ptrs[t] = packed + (size_t)t * padded;
+
+    j.x = ptrs;
+    j.tok_block = tok_block < 6 ? 6 : tok_block > (size_t)n_tok ? n_tok : (int)tok_block;
+    j.row_block = row_block < 16 ? 16 : row_block > MAX_ROW_BLOCK ? MAX_ROW_BLOCK : (int)row_block;
+    pool_run(c->pool, matmul_unit, &j, n_units_of((int)rows, j.row_block));
+    return ST_OK;
+}
+
+struct rope_job {
+    const struct inner *inner;
+    float *x;
+    const int32_t *positions;
+    int n_tok, n_head, d_head, half, per_unit;
+    const double *freqs; /* (half) */
+    float *cos_sin;      /* (n_threads, 2, half) */
+};
+
+static void rope_unit(void *arg, int unit, int thread)
+{
+    const struct rope_job *j = arg;
+    float *c = j->cos_sin + 2 * (size_t)thread * (size_t)j->half, *s = c + j->half;
+    int t, end;
+
+    for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++) {
+        float *x = j->x + (size_t)t * (size_t)j->n_head * (size_t)j->d_head;
+
+        for (int i = 0; i < j->half; i++) {
+            double angle = j->positions[t] * j->freqs[i];
+
+            c[i] = (float)cos(angle);
+            s[i] = (float)sin(angle);
+        }
+        for (int h = 0; h < j->n_head; h++, x += j->d_head)
+            j->inner->rotate(x, c, s, (size_t)j->half);
+    }
+}
+
+enum status cpu_rope(struct kernels *k, float *x, const int32_t *positions, int n_tok, int n_head,
+                     int d_head, int d_rot, double theta, struct error *err)
+{
+    struct cpu *c = (struct cpu *)k;
+    size_t half = (size_t)d_rot / 2, n_threads = (size_t)pool_n_threads(c->pool);
+    struct rope_job j = { c->inner, x, positions, n_tok, n_head, d_head, d_rot / 2, 1, NULL, NULL };
+    struct layout l = { 0 };
+    double *freqs;
+    enum status st;
+
+    layout_take(&l, half, sizeof(*freqs));
+    layout_take(&l, n_threads * 2 * half, sizeof(float));
+    st = scratch_reserve(&c->scratch, l.used, err);
+    if (st)
+        return st;
+    l = (struct layout){ c->scratch.data, 0 };
+    freqs = layout_take(&l, half, sizeof(*freqs));
+    j.cos_sin = layout_take(&l, n_threads * 2 * half, sizeof(float));
+    for (size_t i = 0; i < half; i++)
+        freqs[i] = pow(theta, -2.0 * (double)i / d_rot);
+    j.freqs = freqs;
+    j.per_unit = 8; /* a sine and a cosine cost as much as tens of rotations */
+    pool_run(c->pool, rope_unit, &j, n_units_of(n_tok, j.per_unit));
+    return ST_OK;
+}
+
+enum status cpu_kv_store(struct kernels *k, const float *rows, const int32_t *slots, int n_tok,
+                         int width, float *cache, struct error *err)
+{
+    size_t n = (size_t)width;
+
+    (void)k;
+    (void)err;
+    for (int t = 0; t < n_tok; t++) /* one copy of 8 KB a token: not worth a thread */
+        memcpy(cache + (size_t)slots[t] * n, rows + (size_t)t * n, n * sizeof(*rows));
+    return ST_OK;
+}
+
+struct add_job {
+    const struct inner *inner;
+    float *x;
+    const float *y;
+    size_t n;
+};
+
+static void add_unit(void *arg, int unit, int thread)
+{
+    const struct add_job *j = arg;
+    size_t first = (size_t)unit * UNIT_ELEMENTS, left = j->n - first;
+
+    (void)thread;
+    j->inner->add(j->x + first, j->y + first, left < UNIT_ELEMENTS ? left : UNIT_ELEMENTS);
+}
+
+enum status cpu_add(struct kernels *k, float *x, const float *y, size_t n, struct error *err)
+{
+    struct cpu *c = (struct cpu *)k;
+    struct add_job j = { c->inner, x, y, n };
+
+    (void)err;
+    pool_run(c->pool, add_unit, &j, (int)((n + UNIT_ELEMENTS - 1) / UNIT_ELEMENTS));
+    return ST_OK;
+}

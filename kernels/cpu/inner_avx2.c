@@ -1,0 +1,44 @@
+/* Inner loops for AVX2 with FMA: 256-bit vectors, 16 registers. */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define INNER_TABLE inner_avx2
+#define INNER_NAME "avx2"
+#define VL 8
+#define TILE_TOKENS 3
+#define TARGET __attribute__((target("avx2,fma")))
+
+#include "kernels/cpu/inner_vec.h"
+
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+
+INLINE __m128 fold(vf a)
+{
+    return _mm_add_ps(_mm256_castps256_ps128((__m256)a), _mm256_extractf128_ps((__m256)a, 1));
+}
+
+INLINE void v_store_sums4(float *ret, vf a, vf b, vf c, vf d)
+{
+    __m128 ab = _mm_hadd_ps(fold(a), fold(b)), cd = _mm_hadd_ps(fold(c), fold(d));
+
+    _mm_storeu_ps(ret, _mm_hadd_ps(ab, cd));
+}
+
+/* The same order of additions. */
+INLINE float v_sum(vf a)
+{
+    __m128 s = fold(a);
+
+    s = _mm_hadd_ps(s, s);
+    return _mm_cvtss_f32(_mm_hadd_ps(s, s));
+}
+
+#include "kernels/cpu/inner_body.h"
+
+#else
+typedef int no_avx2; /* a file may not be empty */
+#endif

@@ -1,0 +1,71 @@
+/*
+ * Vectors of VL floats for inner_body.h, by the compiler's vector types (gcc and clang).
+ *
+ * Included by a file that defined VL and TARGET, the function attribute that turns the
+ * instruction set on. No include guard: each instruction set is a file of its own.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/cpu/inner.h"
+
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+/* Loops over a tile must vanish for its sums to live in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+typedef float vf __attribute__((vector_size(VL * 4)));
+typedef int32_t vi __attribute__((vector_size(VL * 4)));
+typedef uint32_t vu __attribute__((vector_size(VL * 4)));
+typedef uint16_t vh __attribute__((vector_size(VL * 2)));
+typedef double vd __attribute__((vector_size(VL * 8)));
+
+INLINE vf v_load(const float *p)
+{
+    vf v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+INLINE void v_store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+/* The first min(n, VL) of n values, fill after them. */
+INLINE vf v_load_n(const float *p, size_t n, float fill)
+{
+    float part[VL];
+
+    if (n >= VL)
+        return v_load(p);
+    for (size_t i = 0; i < VL; i++)
+        part[i] = i < n ? p[i] : fill;
+    return v_load(part);
+}
+
+/* Store the first min(n, VL) values. */
+INLINE void v_store_n(float *p, vf v, size_t n)
+{
+    if (n >= VL)
+        v_store(p, v);
+    else
+        memcpy(p, &v, n * sizeof(*p));
+}
+
+INLINE vf v_set(float x)
+{
+    return x - (vf){ 0 }; /* - keeps the sign of -0 */
+}
+
+/* a where mask is all ones, b where it is zero. */
+INLINE vf v_select(vi mask, vf a, vf b)
+{
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}

@@ -1,0 +1,30 @@
+/*
+ * Pool of threads that share the units of one loop.
+ *
+ * The caller takes part; n_threads - 1 workers wait between loops, first spinning (a forward
+ * pass is a chain of loops a few microseconds apart), then asleep on a condition. Who computes
+ * a unit is decided as they go; what a unit computes must not depend on who.
+ *
+ * A loop is closed by the caller when no unit is left. Only workers that joined it by then are
+ * waited for, so one that the system did not schedule in time delays nothing.
+ */
+#ifndef KERNELS_CPU_POOL_H
+#define KERNELS_CPU_POOL_H
+
+#include "base/status.h"
+
+struct pool;
+
+/* One unit of a loop. thread is 0 .. n_threads - 1, one unit a thread at a time. */
+typedef void (*pool_fn)(void *arg, int unit, int thread);
+
+/* n_threads >= 1, the caller's among them. ST_NOMEM if a thread cannot be started. */
+MUST_CHECK enum status pool_new(int n_threads, struct pool **ret, struct error *err);
+void pool_free(struct pool *p); /* accepts NULL; joins the workers */
+
+int pool_n_threads(const struct pool *p);
+
+/* Run fn for units 0 .. n_units - 1 and return when all are done. From one thread at a time. */
+void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units);
+
+#endif

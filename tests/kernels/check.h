@@ -1,0 +1,97 @@
+/*
+ * checkkern: what its files share.
+ *
+ * A case is made from the seed, run on the reference and on the backend under test and compared.
+ * The same case is run with another number of threads and, row by row, on its own: there the
+ * bits have to be the same.
+ */
+#ifndef TESTS_KERNELS_CHECK_H
+#define TESTS_KERNELS_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+/* One backend that runs cases. */
+struct side {
+    const struct kernel_ops *ops;
+    struct kernels *k;
+};
+
+struct check {
+    struct side ref, new, other; /* other: the backend under test with one thread */
+    struct rng rng;              /* of the running case */
+    uint64_t case_seed;
+    const struct tolerance *tol; /* of the running op */
+    char shape[256];             /* of the running case, for messages */
+    long n_cases, n_failed;
+    double worst; /* largest error over its bound, of the op */
+};
+
+struct tolerance {
+    const char *op;
+    double abs, rel; /* |new - ref| <= abs * unit + rel * |ref|; the unit is the row's reason */
+    const char *reason;
+};
+
+enum regime { REGIME_UNIFORM, REGIME_TIES, REGIME_WIDE, REGIME_DOMINANT, N_REGIMES };
+
+/* Stop with a message: memory, or a backend that refused. */
+_Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Host memory that is never missing. */
+void *must_alloc(size_t count, size_t size);
+
+/* One of the n ints given. */
+int choose_int(struct rng *r, const int *values, size_t n);
+#define CHOOSE(r, ...)                                                                             \
+    choose_int(r, (const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+
+/* n floats of a regime, of magnitude about scale. */
+float *random_floats(struct rng *r, size_t n, enum regime regime, float scale);
+
+/* A host matrix of random weights; data is the caller's to free. */
+struct host_matrix random_matrix(struct rng *r, enum dtype t, int64_t rows, int64_t cols,
+                                 enum regime regime, float scale);
+
+struct weight *load_weight(const struct side *s, const struct host_matrix *m);
+
+/* Backend copy of n floats (NULL: n floats of poison) between guards; freed with buffer_free. */
+struct buffer {
+    const struct side *side;
+    float *base, *data;
+    size_t n;
+};
+
+struct buffer buffer_new(const struct side *s, const float *src, size_t n);
+/* Its contents as host memory (the caller's); counts a failure if a guard was written to. */
+float *buffer_take(struct check *c, struct buffer *b);
+void buffer_free(struct buffer *b);
+
+void check_status(enum status st, const struct error *err);
+
+/* Compare n floats. unit: magnitude that tol->abs is a multiple of, one for each run of
+ * `per_unit` elements (NULL: 1). */
+void compare_floats(struct check *c, const char *what, const float *new, const float *ref, size_t n,
+                    const double *unit, size_t per_unit);
+void compare_ints(struct check *c, const char *what, const int32_t *new, const int32_t *ref,
+                  size_t n);
+void compare_bits(struct check *c, const char *what, const float *a, const float *b, size_t n);
+void fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The cases of one op; i counts from 0. */
+struct op_check {
+    struct tolerance tol;
+    int n_cases;
+    void (*run)(struct check *c, int i);
+};
+
+extern const struct op_check op_checks[]; /* op NULL last */
+
+/* Time the ops at the widths of LLaDA-MoE and print a table. op NULL: all. */
+void bench(const struct side *s, const char *op, int n_threads, uint64_t seed);
+
+#endif

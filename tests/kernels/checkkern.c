@@ -1,0 +1,216 @@
+/*
+ * checkkern: hold a backend against the reference, and time it.
+ *
+ *   checkkern                      every backend of this build
+ *   checkkern --backend cpu --isa avx2 --op moe --seed 7
+ *   checkkern --backend cpu --bench
+ *
+ * Each case prints, when it fails, its seed, its shape, the element and both values; the seed
+ * of a case is a function of --seed, the op and the number of the case. Exit status: 0 all
+ * well, 1 a mismatch, 2 a mistake in the call or a backend that failed, 77 nothing to check
+ * because this machine cannot run the backend.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+enum { EXIT_MISMATCH = 1, EXIT_USAGE = 2, EXIT_SKIP = 77 };
+
+struct options {
+    const char *backend, *isa, *op;
+    uint64_t seed;
+    int n_threads;
+    bool is_bench;
+};
+
+static void print_help(void)
+{
+    puts("usage: checkkern [options]\n"
+         "Hold the ops of a backend against the reference.\n"
+         "\n"
+         "  --backend NAME  only this one (default: all but the reference)\n"
+         "  --isa NAME      instruction set of the cpu backend (default: the best)\n"
+         "  --op NAME       only this op\n"
+         "  --seed N        seed of the cases (default: 1)\n"
+         "  --threads N     threads of the backend (default: 3; with --bench: all CPUs)\n"
+         "  --bench         time the ops at the widths of LLaDA-MoE instead\n"
+         "  --help          this text\n"
+         "\n"
+         "ops:");
+    for (const struct op_check *o = op_checks; o->tol.op; o++)
+        printf("  %-10s abs %-7g rel %-7g %s\n", o->tol.op, o->tol.abs, o->tol.rel, o->tol.reason);
+}
+
+/* A whole decimal number of at most max, or a message and exit. */
+static uint64_t parse_number(const char *option, const char *text, uint64_t max)
+{
+    unsigned long long v;
+    char *end;
+
+    errno = 0;
+    v = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || v > max)
+        die("--%s needs a number from 0 to %llu, not '%s'", option, (unsigned long long)max, text);
+    return v;
+}
+
+static const struct op_check *find_op(const char *name)
+{
+    for (const struct op_check *o = op_checks; o->tol.op; o++)
+        if (!strcmp(o->tol.op, name))
+            return o;
+    die("no op '%s'; --help lists them", name);
+}
+
+/* False if this machine cannot run it. */
+static bool open_side(struct side *s, const struct kernel_ops *ops, const char *isa, int n_threads)
+{
+    const struct kernel_params params = { .n_threads = n_threads, .isa = isa };
+    struct error err;
+    enum status st = ops->open(&params, &s->k, &err);
+
+    s->ops = ops;
+    if (st == ST_UNSUPPORTED) {
+        printf("skipped: %s\n", err.text);
+        return false;
+    }
+    check_status(st, &err);
+    return true;
+}
+
+/* True if the backend has the op at all: NULL in the table is a refusal, not a fault. */
+static bool has_op(const struct kernel_ops *ops, const char *name)
+{
+    const struct {
+        const char *name;
+        bool is_there;
+    } table[] = {
+        { "embed", ops->embed }, { "rms_norm", ops->rms_norm }, { "matmul", ops->matmul },
+        { "rope", ops->rope },   { "kv_store", ops->kv_store }, { "attention", ops->attention },
+        { "add", ops->add },     { "router", ops->router },     { "route", ops->route },
+        { "moe", ops->moe },     { "pick", ops->pick },
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (!strcmp(table[i].name, name))
+            return table[i].is_there;
+    return false;
+}
+
+static void check_op(struct check *c, const struct op_check *o, uint64_t seed)
+{
+    long failed = c->n_failed;
+
+    if (!has_op(c->new.ops, o->tol.op)) {
+        printf("  %-10s absent\n", o->tol.op);
+        return;
+    }
+    c->tol = &o->tol;
+    c->worst = 0;
+    for (int i = 0; i < o->n_cases; i++) {
+        c->case_seed = seed ^ rng_hash(o->tol.op, strlen(o->tol.op)) ^ (uint64_t)i << 32;
+        rng_seed(&c->rng, c->case_seed);
+        o->run(c, i);
+        c->n_cases++;
+    }
+    printf("  %-10s %4d cases, %s, largest error %.3f of what is allowed\n", o->tol.op, o->n_cases,
+           c->n_failed == failed ? "ok" : "FAILED", c->worst);
+    fflush(stdout);
+}
+
+static int check_backend(const struct options *opts, const struct kernel_ops *ops)
+{
+    struct check c = { 0 };
+    int n_threads = opts->n_threads ? opts->n_threads : 3; /* more than cores is fine */
+
+    if (!open_side(&c.ref, kernel_backends[0], NULL, 1))
+        die("the reference does not open");
+    if (!open_side(&c.new, ops, opts->isa, n_threads)) {
+        c.ref.ops->close(c.ref.k);
+        return EXIT_SKIP;
+    }
+    open_side(&c.other, ops, opts->isa, 1);
+    printf("backend %s (%s), seed %llu\n", ops->name, ops->describe(c.new.k),
+           (unsigned long long)opts->seed);
+    for (const struct op_check *o = op_checks; o->tol.op; o++)
+        if (!opts->op || !strcmp(opts->op, o->tol.op))
+            check_op(&c, o, opts->seed);
+    printf("%ld cases, %ld failures\n", c.n_cases, c.n_failed);
+    c.other.ops->close(c.other.k);
+    c.new.ops->close(c.new.k);
+    c.ref.ops->close(c.ref.k);
+    return c.n_failed ? EXIT_MISMATCH : EXIT_SUCCESS;
+}
+
+static int bench_backend(const struct options *opts, const struct kernel_ops *ops)
+{
+    struct side s = { 0 };
+
+    int n_threads = opts->n_threads;
+    cpu_set_t set;
+
+    if (!n_threads)
+        n_threads = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+    if (!open_side(&s, ops, opts->isa, n_threads))
+        return EXIT_SKIP;
+    bench(&s, opts->op, n_threads, opts->seed);
+    ops->close(s.k);
+    return EXIT_SUCCESS;
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+    enum { OPT_BACKEND = 1, OPT_ISA, OPT_OP, OPT_SEED, OPT_THREADS, OPT_BENCH, OPT_HELP };
+    static const struct option longs[] = {
+        { "backend", required_argument, NULL, OPT_BACKEND },
+        { "isa", required_argument, NULL, OPT_ISA },
+        { "op", required_argument, NULL, OPT_OP },
+        { "seed", required_argument, NULL, OPT_SEED },
+        { "threads", required_argument, NULL, OPT_THREADS },
+        { "bench", no_argument, NULL, OPT_BENCH },
+        { "help", no_argument, NULL, OPT_HELP },
+        { NULL, 0, NULL, 0 },
+    };
+    struct options o = { .seed = 1 };
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (opt) {
+        case OPT_BACKEND: o.backend = optarg; break;
+        case OPT_ISA: o.isa = optarg; break;
+        case OPT_OP: o.op = find_op(optarg)->tol.op; break;
+        case OPT_SEED: o.seed = parse_number("seed", optarg, UINT64_MAX); break;
+        case OPT_THREADS: o.n_threads = (int)parse_number("threads", optarg, 1024); break;
+        case OPT_BENCH: o.is_bench = true; break;
+        case OPT_HELP: print_help(); exit(EXIT_SUCCESS);
+        default: exit(EXIT_USAGE); /* getopt has said why */
+        }
+    }
+    if (optind < argc)
+        die("'%s' is not an option; try --help", argv[optind]);
+    return o;
+}
+
+int main(int argc, char **argv)
+{
+    struct options opts = parse_options(argc, argv);
+    int rc = EXIT_SKIP;
+
+    if (opts.backend && !kernel_backend_find(opts.backend))
+        die("no backend '%s' in this build", opts.backend);
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        int one;
+
+        if (opts.backend ? strcmp((*b)->name, opts.backend) != 0 : b == kernel_backends)
+            continue;
+        one = opts.is_bench ? bench_backend(&opts, *b) : check_backend(&opts, *b);
+        if (rc == EXIT_SKIP || one == EXIT_MISMATCH)
+            rc = one;
+    }
+    return rc;
+}
