@@ -469,7 +469,7 @@ enum status config_check_runnable(const struct model_config *c, struct error *er
     const char *what = NULL;
 
     if (c->has_expert_bias || c->n_group > 1)
-        what = "a router with expert bias and groups";
+        what = "router with expert bias and groups";
     else if (c->d_ff_shared)
         what = "shared experts";
     else if (c->n_dense_layer)

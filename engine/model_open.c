@@ -107,7 +107,7 @@ static enum status fill_info(const struct engine_options *opts, const struct mod
     memcpy(ret->config_sha256, c->sha256, sizeof(ret->config_sha256));
     snprintf(ret->tokenizer_sha256, sizeof(ret->tokenizer_sha256), "%s", tokenizer_sha256(t));
     chat_template_sha256(ret->template_sha256);
-    return ST_OK;
+    return *ret->template_sha256 ? ST_OK : no_room(err);
 }
 
 static bool is_dummy(const struct engine_options *opts)
@@ -454,19 +454,20 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
 
     st = copy_options(m, opts, err);
     if (!st)
-        st = find_backend(opts->backend, &ops, err);
-    if (!st)
         st = read_texts(&(struct engine_options){ .model_dir = m->opts.model_dir,
                                                   .load_format = m->opts.load_format,
                                                   .overrides = opts->overrides,
                                                   .n_overrides = opts->n_overrides },
                         &m->c, &m->tokenizer, err);
     if (!st)
+        st = fill_info(&m->opts, &m->c, m->tokenizer, &m->arena, &m->info, err);
+    if (st)
+        return st;
+    st = find_backend(opts->backend, &ops, err);
+    if (!st)
         st = config_check_runnable(&m->c, err);
     if (!st)
         st = resolve_sizes(m, err);
-    if (!st)
-        st = fill_info(&m->opts, &m->c, m->tokenizer, &m->arena, &m->info, err);
     if (!st)
         st = open_weights(m, err);
     if (!st)
@@ -478,13 +479,13 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (st)
         return st;
     weights_fill(m->weights, opts->n_threads);
-    m->info.backend = ops->name;
-    m->info.backend_details = ops->describe(m->k);
     m->route = (struct route_params){ .n_exp = m->c.n_exp,
                                       .top_k = m->c.top_k,
                                       .top_k_base = m->c.top_k,
                                       .renorm = m->c.renorm,
                                       .scale = (float)m->c.scale };
+    m->info.backend = ops->name;
+    m->info.backend_details = ops->describe(m->k);
     st = load_weights(m, err);
     return st ? st : make_workspace(m, err);
 }
