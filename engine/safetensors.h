@@ -74,8 +74,9 @@ MUST_CHECK enum status safetensors_check_files(const struct safetensors *s, stru
 /*
  * SHA-256 of the shards' bytes one after the other in order of name: what
  * `cat model*.safetensors | sha256sum` prints. As that takes a while for a large checkpoint,
- * the sum is kept in $XDG_CACHE_HOME/desbench (else ~/.cache/desbench) under path, device,
- * inode, size, mtime and ctime of every shard; a cache that cannot be used costs only time.
+ * the sum (of 32 MiB and more) is kept in $XDG_CACHE_HOME/desbench, else ~/.cache/desbench, under
+ * path, device, inode, size, mtime and ctime of every shard; a cache that cannot be used costs
+ * only time.
  */
 MUST_CHECK enum status safetensors_sha256(const struct safetensors *s, char ret[65],
                                           struct error *err);

@@ -9,7 +9,10 @@
 #include "base/log.h"
 #include "engine/safetensors_impl.h"
 
-enum { HASH_NOTICE_BYTES = 1 << 30 };
+enum {
+    CACHE_MIN_BYTES = 32 << 20,  /* below, hashing is quicker than a cache is worth */
+    HASH_NOTICE_BYTES = 1 << 30, /* from here on it takes seconds */
+};
 
 /* What the cached sum belongs to, hashed: path, place, size and times of every shard. */
 static enum status cache_path(const struct safetensors *s, struct buf *ret, struct error *err)
@@ -80,15 +83,15 @@ enum status safetensors_sha256(const struct safetensors *s, char ret[65], struct
 {
     struct buf path = { 0 };
     struct sha256 *h = NULL;
-    size_t total = 0;
-    enum status st = cache_path(s, &path, err);
+    size_t total = 0; /* of what is mapped, so it does not overflow */
+    enum status st = ST_OK;
 
-    if (st)
-        goto out;
-    if (path.len && read_cached(buf_str(&path), ret))
-        goto out;
     for (size_t i = 0; i < s->n_shards; i++)
         total += (size_t)s->shards[i].sb.st_size;
+    if (total >= CACHE_MIN_BYTES)
+        st = cache_path(s, &path, err);
+    if (st || (path.len && read_cached(buf_str(&path), ret)))
+        goto out;
     if (total >= HASH_NOTICE_BYTES)
         log_info("hashing %.1f GB of weights (kept for the next time)", (double)total * 1e-9);
     h = sha256_new();
