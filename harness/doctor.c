@@ -75,7 +75,7 @@ static void check_sandbox(struct check *k, enum sandbox_level *ret_level)
     }
 }
 
-static void check_data(struct check *k, const struct config *c)
+static void check_data(struct check *k, const struct options *c)
 {
     struct arena a = { 0 };
 
@@ -101,7 +101,7 @@ static void check_data(struct check *k, const struct config *c)
     arena_release(&a);
 }
 
-static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct check k = { .is_ok = true };
     struct buf env = { 0 }, b = { 0 };

@@ -80,7 +80,7 @@ static enum status grade_line(void *arg, const json_t *obj, const char *where, s
     return ST_OK;
 }
 
-static enum status run_grade(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run_grade(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     const struct task_def *def;
     enum status st = find_task(c->args[0], &def, err);
@@ -155,7 +155,7 @@ static enum status extract_line(void *arg, const json_t *obj, const char *where,
     return ST_OK;
 }
 
-static enum status run_extract(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run_extract(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct extracting x = { 0 };
     struct arena paths = { 0 };
@@ -166,7 +166,7 @@ static enum status run_extract(const struct config *c, enum exit_code *ret_exit,
     if (!st && x.def->kind == TASK_CODE) {
         st = path_task_dir(c, x.def, &paths, &dir, err);
         if (!st)
-            st = task_open(x.def, dir, !config_flag(c, OPT_NO_DATA_CHECK), &x.task, err);
+            st = task_open(x.def, dir, !options_flag(c, OPT_NO_DATA_CHECK), &x.task, err);
     }
     if (!st)
         st = each_line(extract_line, &x, err);

@@ -9,11 +9,11 @@
 #include "harness/options.h"
 
 /* Limits and level from options. ST_INVALID: limits that contradict each other. */
-MUST_CHECK enum status judging_options(const struct config *c, struct judge_options *ret,
+MUST_CHECK enum status judging_options(const struct options *c, struct judge_options *ret,
                                        struct error *err);
 
 /* The same, opened. A level that this machine lacks is ST_NOT_FOUND (environment), with the
  * missing layers named and what to do. */
-MUST_CHECK enum status judging_open(const struct config *c, struct judge **ret, struct error *err);
+MUST_CHECK enum status judging_open(const struct options *c, struct judge **ret, struct error *err);
 
 #endif

@@ -19,14 +19,14 @@
  * name begins with '>' hold numbers. */
 struct listing {
     const char *columns; /* "a|>b|c" */
-    const struct config *c;
+    const struct options *c;
     struct table table;
     struct buf json;
     size_t n_rows, column;
     bool is_json;
 };
 
-static void listing_start(struct listing *l, const struct config *c, const char *columns)
+static void listing_start(struct listing *l, const struct options *c, const char *columns)
 {
     *l = (struct listing){ .columns = columns, .c = c, .is_json = verb_wants_json(c) };
     table_init(&l->table, columns);
@@ -89,7 +89,7 @@ static enum status listing_end(struct listing *l, enum status st, struct error *
     return st;
 }
 
-static enum status ls_tasks(const struct config *c, struct error *err)
+static enum status ls_tasks(const struct options *c, struct error *err)
 {
     struct listing l;
     struct buf forms = { 0 };
@@ -158,7 +158,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static enum status ls_models(const struct config *c, struct error *err)
+static enum status ls_models(const struct options *c, struct error *err)
 {
     static const char *const places[] = { "models", "models/shapes" };
     struct listing l;
@@ -192,7 +192,7 @@ static enum status ls_models(const struct config *c, struct error *err)
     return st;
 }
 
-static enum status ls_choices(const struct config *c, const char *what,
+static enum status ls_choices(const struct options *c, const char *what,
                               const struct engine_choice *choices, struct error *err)
 {
     struct listing l;
@@ -209,7 +209,7 @@ static enum status ls_choices(const struct config *c, const char *what,
     return listing_end(&l, ST_OK, err);
 }
 
-static enum status ls_backends(const struct config *c, struct error *err)
+static enum status ls_backends(const struct options *c, struct error *err)
 {
     const struct kernel_ops *best = kernel_backend_best();
     struct listing l;
@@ -220,7 +220,7 @@ static enum status ls_backends(const struct config *c, struct error *err)
         struct kernels *k = NULL;
         struct error why = { 0 };
         enum status st = (*ops)->open(&params, &k, &why);
-        char text[256];
+        char text[sizeof(why.text) + 16];
 
         snprintf(text, sizeof(text), "%s%s", st ? why.text : (*ops)->describe(k),
                  *ops == best ? " (default)" : "");
@@ -233,7 +233,7 @@ static enum status ls_backends(const struct config *c, struct error *err)
     return listing_end(&l, ST_OK, err);
 }
 
-static enum status ls_runs(const struct config *c, struct error *err)
+static enum status ls_runs(const struct options *c, struct error *err)
 {
     struct listing l;
     struct arena a = { 0 };
@@ -269,7 +269,7 @@ static enum status ls_runs(const struct config *c, struct error *err)
     return st;
 }
 
-static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     const char *what = c->args[0];
 

@@ -47,12 +47,12 @@ static void put_help(const struct verb *v, struct buf *b)
 {
     buf_printf(b, "Usage: desbench %s [OPTION...]%s%s\n\n%s\n", v->name, *v->args ? " " : "",
                v->args, v->help);
-    config_put_help(v->bit, b);
+    options_put_help(v->bit, b);
 }
 
-bool verb_wants_json(const struct config *c)
+bool verb_wants_json(const struct options *c)
 {
-    return config_flag(c, OPT_JSON) || strcmp(config_text(c, OPT_FORMAT), "json") == 0;
+    return options_flag(c, OPT_JSON) || strcmp(options_text(c, OPT_FORMAT), "json") == 0;
 }
 
 enum status verb_print(const struct buf *text, struct error *err)
@@ -67,7 +67,7 @@ enum status verb_print(const struct buf *text, struct error *err)
 static enum status run_verb(const struct verb *v, int argc, char **argv, enum exit_code *ret_exit,
                             struct error *err)
 {
-    struct config c = { 0 };
+    struct options c = { 0 };
     struct buf text = { 0 };
     enum status st;
 
@@ -79,7 +79,7 @@ static enum status run_verb(const struct verb *v, int argc, char **argv, enum ex
             goto out;
         }
     }
-    st = config_parse(v->bit, argc, argv, &c, err);
+    st = options_parse(v->bit, argc, argv, &c, err);
     if (st)
         goto out;
     if ((int)c.n_args < v->min_args || (v->max_args >= 0 && (int)c.n_args > v->max_args)) {
@@ -91,13 +91,13 @@ static enum status run_verb(const struct verb *v, int argc, char **argv, enum ex
                            c.args[v->max_args]);
         goto out;
     }
-    if (config_flag(&c, OPT_QUIET))
+    if (options_flag(&c, OPT_QUIET))
         log_set_level(LOG_WARN);
-    else if (config_flag(&c, OPT_VERBOSE))
+    else if (options_flag(&c, OPT_VERBOSE))
         log_set_level(LOG_DEBUG);
     st = v->run(&c, ret_exit, err);
 out:
-    config_release(&c);
+    options_release(&c);
     buf_release(&text);
     return st;
 }

@@ -182,7 +182,7 @@ static enum status check_value(const struct option_def *d, const char *text, str
 }
 
 /* Store a checked value. A list grows within one source; a higher source replaces. */
-static enum status set_value(struct config *c, enum option_id id, const char *text,
+static enum status set_value(struct options *c, enum option_id id, const char *text,
                              enum option_source source, struct error *err)
 {
     struct option_value *v = &c->values[id];
@@ -202,7 +202,7 @@ static enum status set_value(struct config *c, enum option_id id, const char *te
     return ST_OK;
 }
 
-static enum status read_environment(struct config *c, struct error *err)
+static enum status read_environment(struct options *c, struct error *err)
 {
     struct buf name = { 0 };
     enum status st = ST_OK;
@@ -302,7 +302,7 @@ static int find_letter(unsigned verb, char letter)
 }
 
 /* One word of argv that starts with a dash; *at is moved over a separate argument. */
-static enum status read_option(struct config *c, int argc, char *const *argv, int *at,
+static enum status read_option(struct options *c, int argc, char *const *argv, int *at,
                                struct error *err)
 {
     const char *word = argv[*at], *value = NULL;
@@ -346,10 +346,10 @@ static enum status read_option(struct config *c, int argc, char *const *argv, in
     return set_value(c, (enum option_id)id, value, SOURCE_COMMAND_LINE, err);
 }
 
-enum status config_parse(unsigned verb, int argc, char *const *argv, struct config *ret,
-                         struct error *err)
+enum status options_parse(unsigned verb, int argc, char *const *argv, struct options *ret,
+                          struct error *err)
 {
-    struct config c = { .verb = verb };
+    struct options c = { .verb = verb };
     enum status st = ST_OK;
     bool is_rest = false;
 
@@ -370,57 +370,57 @@ enum status config_parse(unsigned verb, int argc, char *const *argv, struct conf
             c.args[c.n_args++] = argv[i];
     }
     if (st)
-        config_release(&c);
+        options_release(&c);
     else
         *ret = c;
     return st;
 }
 
-void config_release(struct config *c)
+void options_release(struct options *c)
 {
     for (int i = 0; i < N_OPTIONS; i++)
         free(c->values[i].texts);
     free(c->args);
-    *c = (struct config){ 0 };
+    *c = (struct options){ 0 };
 }
 
-bool config_has(const struct config *c, enum option_id id)
+bool options_has(const struct options *c, enum option_id id)
 {
     return c->values[id].n > 0;
 }
 
-bool config_is_given(const struct config *c, enum option_id id)
+bool options_is_given(const struct options *c, enum option_id id)
 {
     return c->values[id].n > 0 && c->values[id].source != SOURCE_DEFAULT;
 }
 
-bool config_flag(const struct config *c, enum option_id id)
+bool options_flag(const struct options *c, enum option_id id)
 {
     return c->values[id].n > 0;
 }
 
-const char *config_text(const struct config *c, enum option_id id)
+const char *options_text(const struct options *c, enum option_id id)
 {
     const struct option_value *v = &c->values[id];
 
     return v->n ? v->texts[v->n - 1] : NULL;
 }
 
-double config_real(const struct config *c, enum option_id id)
+double options_real(const struct options *c, enum option_id id)
 {
-    const char *text = config_text(c, id);
+    const char *text = options_text(c, id);
 
     return text ? strtod(text, NULL) : NAN; /* checked when it was set */
 }
 
-int64_t config_int(const struct config *c, enum option_id id)
+int64_t options_int(const struct options *c, enum option_id id)
 {
-    const char *text = config_text(c, id);
+    const char *text = options_text(c, id);
 
     return text ? strtoll(text, NULL, 10) : 0;
 }
 
-void config_put_json(const struct config *c, struct buf *ret)
+void options_put_json(const struct options *c, struct buf *ret)
 {
     const char *sep = "{";
 
@@ -455,7 +455,7 @@ void config_put_json(const struct config *c, struct buf *ret)
     buf_puts(ret, *sep == '{' ? "{}" : "}");
 }
 
-void config_put_text(const struct config *c, struct buf *ret)
+void options_put_text(const struct options *c, struct buf *ret)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
         const struct option_value *v = &c->values[i];
@@ -495,7 +495,7 @@ static void put_wrapped(struct buf *ret, const char *text, size_t column, size_t
     buf_putc(ret, '\n');
 }
 
-void config_put_help(unsigned verb, struct buf *ret)
+void options_put_help(unsigned verb, struct buf *ret)
 {
     static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, OUT, TALK };
     struct buf text = { 0 };

@@ -97,7 +97,7 @@ extern const struct option_def option_table[N_OPTIONS];
 /* Where a value came from. */
 enum option_source { SOURCE_DEFAULT, SOURCE_ENV, SOURCE_COMMAND_LINE };
 
-struct config {
+struct options {
     unsigned verb; /* its bit */
     struct option_value {
         const char **texts; /* (n) borrowed from argv, environment or the table */
@@ -112,27 +112,27 @@ struct config {
  * Read the environment and argv (argc strings after the verb) for a verb. ST_INVALID names the
  * option and the value: unknown option (with the nearest known one), missing or unwanted
  * argument, not a whole number, out of range, not one of the choices. The strings must outlive
- * *ret, which config_release() frees.
+ * *ret, which options_release() frees.
  */
-MUST_CHECK enum status config_parse(unsigned verb, int argc, char *const *argv, struct config *ret,
-                                    struct error *err);
-void config_release(struct config *c);
+MUST_CHECK enum status options_parse(unsigned verb, int argc, char *const *argv,
+                                     struct options *ret, struct error *err);
+void options_release(struct options *c);
 
-bool config_has(const struct config *c, enum option_id id);      /* set by anyone, default too */
-bool config_is_given(const struct config *c, enum option_id id); /* by environment or user */
-bool config_flag(const struct config *c, enum option_id id);
-const char *config_text(const struct config *c, enum option_id id); /* last value, or NULL */
-int64_t config_int(const struct config *c, enum option_id id);      /* must have a value */
-double config_real(const struct config *c, enum option_id id);
+bool options_has(const struct options *c, enum option_id id);      /* set by anyone, default too */
+bool options_is_given(const struct options *c, enum option_id id); /* by environment or user */
+bool options_flag(const struct options *c, enum option_id id);
+const char *options_text(const struct options *c, enum option_id id); /* last value, or NULL */
+int64_t options_int(const struct options *c, enum option_id id);      /* must have a value */
+double options_real(const struct options *c, enum option_id id);
 
 /* {"tasks": {"value": "...", "source": "command line"}, ...}: every option of the verb that has
  * a value, in table order; lists as arrays. */
-void config_put_json(const struct config *c, struct buf *ret);
+void options_put_json(const struct options *c, struct buf *ret);
 
 /* "option = value  # source" lines, for --show-config. */
-void config_put_text(const struct config *c, struct buf *ret);
+void options_put_text(const struct options *c, struct buf *ret);
 
 /* The options of a verb grouped by purpose, for --help. */
-void config_put_help(unsigned verb, struct buf *ret);
+void options_put_help(unsigned verb, struct buf *ret);
 
 #endif

@@ -62,7 +62,7 @@ enum status path_share(struct arena *a, const char **ret, struct error *err)
     return ST_OK;
 }
 
-enum status path_task_dir(const struct config *c, const struct task_def *def, struct arena *a,
+enum status path_task_dir(const struct options *c, const struct task_def *def, struct arena *a,
                           const char **ret, struct error *err)
 {
     const char *dir;
@@ -75,7 +75,7 @@ enum status path_task_dir(const struct config *c, const struct task_def *def, st
         *ret = arena_printf(a, "%s/tasks/sample", dir);
         return *ret ? ST_OK : no_memory(err);
     }
-    dir = config_text(c, OPT_DATA_DIR);
+    dir = options_text(c, OPT_DATA_DIR);
     if (!dir)
         return error_set(err, ST_NOT_FOUND,
                          "task '%s' needs the file '%s' (%s): name the folder that holds it with "
@@ -126,10 +126,10 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-enum status path_results(const struct config *c, bool is_made, struct arena *a, const char **ret,
+enum status path_results(const struct options *c, bool is_made, struct arena *a, const char **ret,
                          struct error *err)
 {
-    const char *out = config_text(c, OPT_OUTPUT);
+    const char *out = options_text(c, OPT_OUTPUT);
     bool is_file = ends_with(out, ".sqlite") || ends_with(out, ".db") ||
                    (file_exists(out) && !file_is_dir(out));
     const char *slash = strrchr(out, '/'), *dir = is_file ? NULL : out;

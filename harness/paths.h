@@ -18,7 +18,7 @@ MUST_CHECK enum status path_share(struct arena *a, const char **ret, struct erro
 
 /* Folder of the data file of a task: the bundled samples, or --data-dir, or $DESBENCH_DATA.
  * ST_NOT_FOUND says how to give one. */
-MUST_CHECK enum status path_task_dir(const struct config *c, const struct task_def *def,
+MUST_CHECK enum status path_task_dir(const struct options *c, const struct task_def *def,
                                      struct arena *a, const char **ret, struct error *err);
 
 /* --model as a folder: a path that exists, or the name of a bundled model or shape. */
@@ -26,7 +26,7 @@ MUST_CHECK enum status path_model(const char *name, struct arena *a, const char 
                                   struct error *err);
 
 /* --output as the results file; its folder is made when is_made. */
-MUST_CHECK enum status path_results(const struct config *c, bool is_made, struct arena *a,
+MUST_CHECK enum status path_results(const struct options *c, bool is_made, struct arena *a,
                                     const char **ret, struct error *err);
 
 #endif

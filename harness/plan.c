@@ -37,7 +37,7 @@ static enum status each_word(const char *list, const char *option, struct arena 
 }
 
 struct adding {
-    const struct config *c;
+    const struct options *c;
     struct plan *p;
     struct plan_task *t;
     bool *is_chosen;
@@ -62,7 +62,7 @@ static enum status add_task(void *arg, const char *name, struct error *err)
     st = path_task_dir(add->c, def, &p->arena, &dir, err);
     if (st)
         return st;
-    st = task_open(def, dir, !config_flag(add->c, OPT_NO_DATA_CHECK), &t->task, err);
+    st = task_open(def, dir, !options_flag(add->c, OPT_NO_DATA_CHECK), &t->task, err);
     if (st)
         return st;
     t->def = def;
@@ -84,10 +84,10 @@ static enum status choose_sample(void *arg, const char *id, struct error *err)
 }
 
 /* --samples first, --limit on what is left; every id must be in some task. */
-static enum status choose_items(const struct config *c, struct plan *p, struct error *err)
+static enum status choose_items(const struct options *c, struct plan *p, struct error *err)
 {
-    const char *samples = config_text(c, OPT_SAMPLES);
-    size_t limit = config_has(c, OPT_LIMIT) ? (size_t)config_int(c, OPT_LIMIT) : SIZE_MAX;
+    const char *samples = options_text(c, OPT_SAMPLES);
+    size_t limit = options_has(c, OPT_LIMIT) ? (size_t)options_int(c, OPT_LIMIT) : SIZE_MAX;
     size_t n_words = 1, n_found = 0;
 
     for (size_t i = 0; i < p->n_tasks; i++) {
@@ -122,9 +122,10 @@ static enum status choose_items(const struct config *c, struct plan *p, struct e
     return ST_OK;
 }
 
-enum status plan_tasks(const struct config *c, const char *deflt, struct plan *p, struct error *err)
+enum status plan_tasks(const struct options *c, const char *deflt, struct plan *p,
+                       struct error *err)
 {
-    const char *list = config_is_given(c, OPT_TASKS) ? config_text(c, OPT_TASKS) : deflt;
+    const char *list = options_is_given(c, OPT_TASKS) ? options_text(c, OPT_TASKS) : deflt;
     struct adding add = { .c = c, .p = p };
     size_t n = 1;
     enum status st;
@@ -184,7 +185,7 @@ enum status plan_prompt(const struct engine *e, const struct plan_task *t, size_
 }
 
 /* Options laid over the model's defaults. */
-static enum status resolve(const struct config *c, const struct engine *e,
+static enum status resolve(const struct options *c, const struct engine *e,
                            const struct plan_task *t, const char *selector,
                            struct decode_options *ret, struct error *err)
 {
@@ -193,22 +194,22 @@ static enum status resolve(const struct config *c, const struct engine *e,
 
     engine_decode_defaults(e, &d);
     d.selector = selector;
-    if (config_has(c, OPT_DECODER))
-        d.decoder = config_text(c, OPT_DECODER);
-    if (config_has(c, OPT_CACHE))
-        d.cache = config_text(c, OPT_CACHE);
-    if (config_has(c, OPT_BLOCK_LENGTH))
-        d.block_length = (int)config_int(c, OPT_BLOCK_LENGTH);
-    if (config_has(c, OPT_THRESHOLD))
-        d.threshold = config_real(c, OPT_THRESHOLD);
-    if (config_has(c, OPT_TEMPERATURE))
-        d.temperature = config_real(c, OPT_TEMPERATURE);
+    if (options_has(c, OPT_DECODER))
+        d.decoder = options_text(c, OPT_DECODER);
+    if (options_has(c, OPT_CACHE))
+        d.cache = options_text(c, OPT_CACHE);
+    if (options_has(c, OPT_BLOCK_LENGTH))
+        d.block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
+    if (options_has(c, OPT_THRESHOLD))
+        d.threshold = options_real(c, OPT_THRESHOLD);
+    if (options_has(c, OPT_TEMPERATURE))
+        d.temperature = options_real(c, OPT_TEMPERATURE);
     block = d.block_length > 0 ? d.block_length : 1;
-    if (config_has(c, OPT_GEN_LENGTH))
-        d.gen_length = (int)config_int(c, OPT_GEN_LENGTH);
+    if (options_has(c, OPT_GEN_LENGTH))
+        d.gen_length = (int)options_int(c, OPT_GEN_LENGTH);
     else
         d.gen_length = (t->def->gen_length + block - 1) / block * block;
-    d.steps = config_has(c, OPT_STEPS) ? (int)config_int(c, OPT_STEPS) : d.gen_length;
+    d.steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d.gen_length;
     *ret = d;
     return engine_check_decode(e, ret, 0, err);
 }
@@ -236,11 +237,11 @@ static enum status measure_prompts(const struct engine *e, struct plan *p, struc
     return st;
 }
 
-enum status plan_decode(const struct config *c, const struct engine *e, struct plan *p,
+enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                         struct error *err)
 {
     const struct option_value *selectors = &c->values[OPT_SELECTOR];
-    const char *form = config_text(c, OPT_PROMPT_FORM);
+    const char *form = options_text(c, OPT_PROMPT_FORM);
     enum status st;
 
     for (size_t i = 0; i < p->n_tasks; i++) {
@@ -255,7 +256,7 @@ enum status plan_decode(const struct config *c, const struct engine *e, struct p
                              p->tasks[i].def->name, form);
         p->tasks[i].form = *forms;
     }
-    p->n_samples = (int)config_int(c, OPT_N_SAMPLES);
+    p->n_samples = (int)options_int(c, OPT_N_SAMPLES);
     p->cells = arena_array(&p->arena, p->n_tasks * selectors->n, sizeof(*p->cells));
     if (!p->cells)
         return no_memory(err);

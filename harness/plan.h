@@ -42,11 +42,11 @@ struct plan {
 
 /* Open the tasks that the options name and choose the items. deflt: tasks when --tasks is not
  * given. plan_release() frees also after a failure. */
-MUST_CHECK enum status plan_tasks(const struct config *c, const char *deflt, struct plan *p,
+MUST_CHECK enum status plan_tasks(const struct options *c, const char *deflt, struct plan *p,
                                   struct error *err);
 
 /* Resolve decoding for every cell against an engine (text only is enough) and measure prompts. */
-MUST_CHECK enum status plan_decode(const struct config *c, const struct engine *e, struct plan *p,
+MUST_CHECK enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                                    struct error *err);
 
 void plan_release(struct plan *p);

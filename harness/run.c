@@ -43,7 +43,7 @@ static void catch_stops(bool is_on)
 
 /* Everything one run holds open; released by close_all() whatever has been reached. */
 struct session {
-    const struct config *c;
+    const struct options *c;
     struct arena arena;
     struct plan plan;
     struct engine *engine;
@@ -60,21 +60,21 @@ static enum status no_memory(struct error *err)
 
 static enum status engine_options_fill(struct session *s, struct error *err)
 {
-    const struct config *c = s->c;
-    const char *name = config_text(c, OPT_MODEL);
+    const struct options *c = s->c;
+    const char *name = options_text(c, OPT_MODEL);
     struct engine_options *o = &s->engine_options;
 
     /* without a model, random weights of a tiny shape: --load-format is not asked then */
-    o->load_format = config_text(c, OPT_LOAD_FORMAT);
+    o->load_format = options_text(c, OPT_LOAD_FORMAT);
     if (!name) {
         name = default_model;
-        if (!config_is_given(c, OPT_LOAD_FORMAT))
+        if (!options_is_given(c, OPT_LOAD_FORMAT))
             o->load_format = "dummy";
     }
-    o->dummy_seed = (uint64_t)config_int(c, OPT_DUMMY_SEED);
-    o->backend = config_text(c, OPT_BACKEND);
-    o->n_threads = config_has(c, OPT_THREADS) ? (int)config_int(c, OPT_THREADS) : 0;
-    o->max_batch = (int)config_int(c, OPT_BATCH_SIZE);
+    o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
+    o->backend = options_text(c, OPT_BACKEND);
+    o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
+    o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);
     o->overrides = c->values[OPT_OVERRIDE].texts;
     o->n_overrides = c->values[OPT_OVERRIDE].n;
     return path_model(name, &s->arena, &o->model_dir, err);
@@ -196,7 +196,7 @@ static enum status begin_run(struct session *s, struct error *err)
 
     clock_utc(started, sizeof(started));
     put_command_line(&command);
-    config_put_json(s->c, &config);
+    options_put_json(s->c, &config);
     st = env_capture_json(&env, err);
     if (!st)
         st = sha256_hex(buf_str(&config), config.len, config_sha256, err);
@@ -301,7 +301,7 @@ static enum status store_metrics(const struct session *s, const struct task_summ
                                   &(struct metric_row){ .run_id = s->run_id,
                                                         .task = t[i].task,
                                                         .cell_key = t[i].cell_key,
-                                                        .metric = t[i].metric_name,
+                                                        .metric = task_find(t[i].task)->metric,
                                                         .ci_method = isnan(low) ? NULL : "wilson95",
                                                         .value = value,
                                                         .ci_low = low,
@@ -405,6 +405,7 @@ static enum status print_json(const struct session *s, const struct runner_total
     buf_puts(&b, ",\"tasks\":[");
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
+        const char *metric = task_find(r->task)->metric;
         double value, low, high;
 
         rate(r, s->plan.n_samples, &value, &low, &high);
@@ -413,7 +414,7 @@ static enum status print_json(const struct session *s, const struct runner_total
         buf_puts(&b, ",\"selector\":");
         json_put_str(&b, r->selector, strlen(r->selector));
         buf_puts(&b, ",\"metric\":");
-        json_put_str(&b, r->metric_name, strlen(r->metric_name));
+        json_put_str(&b, metric, strlen(metric));
         put_member(&b, "value", value);
         put_member(&b, "ci_low", low);
         put_member(&b, "ci_high", high);
@@ -446,10 +447,10 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
                                 .judge = s->judge,
                                 .store = s->store,
                                 .run_id = s->run_id,
-                                .seed = (uint64_t)config_int(s->c, OPT_SEED),
+                                .seed = (uint64_t)options_int(s->c, OPT_SEED),
                                 .n_slots = s->engine_options.max_batch,
-                                .progress = config_text(s->c, OPT_PROGRESS),
-                                .is_quiet = config_flag(s->c, OPT_QUIET),
+                                .progress = options_text(s->c, OPT_PROGRESS),
+                                .is_quiet = options_flag(s->c, OPT_QUIET),
                                 .n_stops = &n_stops };
     struct runner_totals totals = { 0 };
     struct task_summary *rows;
@@ -479,18 +480,18 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
     return ran ? ran : st;
 }
 
-static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct session s = { .c = c };
     struct buf text = { 0 };
     enum status st;
 
-    if (config_flag(c, OPT_SHOW_CONFIG)) {
+    if (options_flag(c, OPT_SHOW_CONFIG)) {
         if (verb_wants_json(c)) {
-            config_put_json(c, &text);
+            options_put_json(c, &text);
             buf_putc(&text, '\n');
         } else {
-            config_put_text(c, &text);
+            options_put_text(c, &text);
         }
         st = verb_print(&text, err);
         buf_release(&text);
@@ -499,7 +500,7 @@ static enum status run(const struct config *c, enum exit_code *ret_exit, struct 
     st = engine_options_fill(&s, err);
     if (!st)
         st = make_plan(&s, err);
-    if (!st && config_flag(c, OPT_DRY_RUN)) {
+    if (!st && options_flag(c, OPT_DRY_RUN)) {
         st = print_plan(&s, err);
     } else if (!st) {
         st = open_all(&s, err);

@@ -12,7 +12,7 @@
 #include "results/results.h"
 
 struct showing {
-    const struct config *c;
+    const struct options *c;
     bool is_json, is_full;
     size_t n;
 };
@@ -336,11 +336,11 @@ static enum status show_run(const struct showing *x, struct store *store, const 
     return st;
 }
 
-static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct showing x = { .c = c,
                          .is_json = verb_wants_json(c),
-                         .is_full = config_flag(c, OPT_FULL) };
+                         .is_full = options_flag(c, OPT_FULL) };
     const char *task = c->n_args > 1 ? c->args[1] : NULL, *id = c->n_args > 2 ? c->args[2] : NULL;
     struct arena a = { 0 };
     struct store *store = NULL;

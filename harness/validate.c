@@ -21,7 +21,7 @@ struct outcome {
 };
 
 struct validation {
-    const struct config *c;
+    const struct options *c;
     struct plan plan;
     struct judge *judge;
     struct outcome *outcomes; /* (n_tasks) */
@@ -170,7 +170,7 @@ static enum status print(const struct validation *v, struct error *err)
     return st;
 }
 
-static enum status run(const struct config *c, enum exit_code *ret_exit, struct error *err)
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct validation v = { .c = c };
     size_t n_total = 0;
@@ -190,7 +190,7 @@ static enum status run(const struct config *c, enum exit_code *ret_exit, struct 
     if (!st && has_code)
         st = judging_open(c, &v.judge, err);
     if (!st) {
-        progress_start(&v.progress, config_text(c, OPT_PROGRESS), config_flag(c, OPT_QUIET),
+        progress_start(&v.progress, options_text(c, OPT_PROGRESS), options_flag(c, OPT_QUIET),
                        n_total, (double)n_total);
         st = validate_all(&v, err);
         progress_stop(&v.progress);

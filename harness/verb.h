@@ -29,14 +29,14 @@ struct verb {
     const char *help;       /* a few lines: what it does and examples */
     /* Does it. Prints data on stdout. *ret_exit starts as EXIT_DONE; on an error returned,
      * main() prints the message and derives the code from the status. */
-    enum status (*run)(const struct config *c, enum exit_code *ret_exit, struct error *err);
+    enum status (*run)(const struct options *c, enum exit_code *ret_exit, struct error *err);
 };
 
 extern const struct verb verb_run, verb_validate, verb_grade, verb_extract, verb_show, verb_ls,
     verb_doctor;
 
 /* True for --json or --format json. */
-bool verb_wants_json(const struct config *c);
+bool verb_wants_json(const struct options *c);
 
 /* Write a finished text to stdout. ST_IO when it cannot be written (full disk, closed pipe). */
 MUST_CHECK enum status verb_print(const struct buf *text, struct error *err);

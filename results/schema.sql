@@ -144,7 +144,8 @@ CREATE TABLE verdict (
     details         ANY CHECK (typeof(details) IN ('text', 'blob', 'null')), -- last line of it
     stdout_tail     ANY CHECK (typeof(stdout_tail) IN ('text', 'blob', 'null')),
     stderr_tail     ANY CHECK (typeof(stderr_tail) IN ('text', 'blob', 'null')),
-    also_json       TEXT CHECK (json_valid(also_json)), -- results of rival rules; NULL: none
+    also_json       TEXT -- results of rival rules; NULL: none (json_valid(NULL) is 0 before 3.45)
+        CHECK (also_json IS NULL OR json_valid(also_json)),
     cpu_ns          INTEGER NOT NULL, -- user and system, whole process tree
     wall_ns         INTEGER NOT NULL,
     max_rss_bytes   INTEGER NOT NULL

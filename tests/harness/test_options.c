@@ -5,17 +5,17 @@
 
 #include "harness/options.h"
 
-static struct config c;
+static struct options c;
 static struct error err;
 
 static enum status parse(unsigned verb, const char *const *argv)
 {
     int argc = 0;
 
-    config_release(&c);
+    options_release(&c);
     while (argv[argc])
         argc++;
-    return config_parse(verb, argc, (char *const *)argv, &c, &err);
+    return options_parse(verb, argc, (char *const *)argv, &c, &err);
 }
 
 #define ARGV(...) ((const char *const[]){ __VA_ARGS__, NULL })
@@ -25,22 +25,22 @@ TestSuite(options, .fini = NULL);
 Test(options, a_default_holds_until_something_else_is_given)
 {
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
-    cr_assert_str_eq(config_text(&c, OPT_SELECTOR), "vanilla");
-    cr_assert_not(config_is_given(&c, OPT_SELECTOR));
-    cr_assert_not(config_has(&c, OPT_MODEL));
-    config_release(&c);
+    cr_assert_str_eq(options_text(&c, OPT_SELECTOR), "vanilla");
+    cr_assert_not(options_is_given(&c, OPT_SELECTOR));
+    cr_assert_not(options_has(&c, OPT_MODEL));
+    options_release(&c);
 }
 
 Test(options, the_command_line_wins_over_the_environment_and_that_over_the_default)
 {
     setenv("DESBENCH_SEED", "5", 1);
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
-    cr_assert_eq(config_int(&c, OPT_SEED), 5);
+    cr_assert_eq(options_int(&c, OPT_SEED), 5);
     cr_assert_eq(c.values[OPT_SEED].source, SOURCE_ENV);
     cr_assert_eq(parse(VERB_RUN, ARGV("--seed", "7")), ST_OK);
-    cr_assert_eq(config_int(&c, OPT_SEED), 7);
+    cr_assert_eq(options_int(&c, OPT_SEED), 7);
     unsetenv("DESBENCH_SEED");
-    config_release(&c);
+    options_release(&c);
 }
 
 Test(options, a_list_grows_within_a_source_and_replaces_the_default)
@@ -48,15 +48,15 @@ Test(options, a_list_grows_within_a_source_and_replaces_the_default)
     cr_assert_eq(parse(VERB_RUN, ARGV("--selector", "vanilla", "--selector=topk:k=4")), ST_OK);
     cr_assert_eq(c.values[OPT_SELECTOR].n, 2);
     cr_assert_str_eq(c.values[OPT_SELECTOR].texts[1], "topk:k=4");
-    config_release(&c);
+    options_release(&c);
 }
 
 Test(options, short_forms_take_their_value_joined_or_apart)
 {
     cr_assert_eq(parse(VERB_RUN, ARGV("-L2", "-t", "gsm8k")), ST_OK);
-    cr_assert_eq(config_int(&c, OPT_LIMIT), 2);
-    cr_assert_str_eq(config_text(&c, OPT_TASKS), "gsm8k");
-    config_release(&c);
+    cr_assert_eq(options_int(&c, OPT_LIMIT), 2);
+    cr_assert_str_eq(options_text(&c, OPT_TASKS), "gsm8k");
+    options_release(&c);
 }
 
 Test(options, after_two_dashes_everything_is_an_argument)
@@ -64,7 +64,7 @@ Test(options, after_two_dashes_everything_is_an_argument)
     cr_assert_eq(parse(VERB_GRADE, ARGV("--", "--seed")), ST_OK);
     cr_assert_eq(c.n_args, 1);
     cr_assert_str_eq(c.args[0], "--seed");
-    config_release(&c);
+    options_release(&c);
 }
 
 struct bad {
@@ -117,21 +117,21 @@ Test(options, a_flag_may_be_switched_by_the_environment)
 {
     setenv("DESBENCH_DRY_RUN", "false", 1);
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
-    cr_assert_not(config_flag(&c, OPT_DRY_RUN));
+    cr_assert_not(options_flag(&c, OPT_DRY_RUN));
     setenv("DESBENCH_DRY_RUN", "1", 1);
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
-    cr_assert(config_flag(&c, OPT_DRY_RUN));
+    cr_assert(options_flag(&c, OPT_DRY_RUN));
     unsetenv("DESBENCH_DRY_RUN");
-    config_release(&c);
+    options_release(&c);
 }
 
 Test(options, data_dir_is_read_from_its_own_variable)
 {
     setenv("DESBENCH_DATA", "somewhere", 1);
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
-    cr_assert_str_eq(config_text(&c, OPT_DATA_DIR), "somewhere");
+    cr_assert_str_eq(options_text(&c, OPT_DATA_DIR), "somewhere");
     unsetenv("DESBENCH_DATA");
-    config_release(&c);
+    options_release(&c);
 }
 
 Test(options, the_stored_configuration_has_values_typed_and_sourced)
@@ -140,13 +140,13 @@ Test(options, the_stored_configuration_has_values_typed_and_sourced)
 
     cr_assert_eq(parse(VERB_RUN, ARGV("-L", "3", "--temperature", "0.5", "--override", "a=1")),
                  ST_OK);
-    config_put_json(&c, &b);
+    options_put_json(&c, &b);
     cr_assert(strstr(b.data, "\"limit\":{\"value\":3,\"source\":\"command line\"}"), "%s", b.data);
     cr_assert(strstr(b.data, "\"temperature\":{\"value\":0.5,"), "%s", b.data);
     cr_assert(strstr(b.data, "\"override\":{\"value\":[\"a=1\"],"), "%s", b.data);
     cr_assert(strstr(b.data, "\"seed\":{\"value\":0,\"source\":\"default\"}"), "%s", b.data);
     buf_release(&b);
-    config_release(&c);
+    options_release(&c);
 }
 
 Test(options, the_table_is_whole_and_unambiguous)
@@ -168,7 +168,7 @@ Test(options, help_fits_100_columns_and_names_every_option_of_the_verb)
     struct buf b = { 0 };
     size_t column = 0;
 
-    config_put_help(VERB_RUN, &b);
+    options_put_help(VERB_RUN, &b);
     for (size_t i = 0; i < b.len; i++) {
         column = b.data[i] == '\n' ? 0 : column + 1;
         cr_assert_leq(column, 100);
