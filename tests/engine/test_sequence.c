@@ -163,7 +163,7 @@ Test(sequence, an_eos_anywhere_in_a_block_stops_after_it)
         s = start(e, &o, prompt5, 5);
         run(e, &s, 1);
         g = sequence_result(s);
-        cr_assert_eq(g->n_before_eos, pos - 5);
+        cr_assert_eq((int)g->n_before_eos, pos - 5);
         cr_assert_eq(g->forwards[g->n_forwards - 1].block, (pos - 5) / 8);
         sequence_free(s);
         engine_close(e);
