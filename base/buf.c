@@ -109,6 +109,8 @@ void buf_clear(struct buf *b)
 {
     b->len = 0;
     b->is_failed = false;
+    if (b->data)
+        b->data[0] = '\0';
 }
 
 void buf_release(struct buf *b)

@@ -27,7 +27,7 @@ enum status file_read(const char *path, size_t max_bytes, struct buf *ret, struc
     int fd;
 
     buf_clear(ret);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
     if (fd < 0)
         return error_set(err, errno_status(), "cannot open '%s': %s", path, strerror(errno));
     if (fstat(fd, &sb) != 0) {
@@ -36,6 +36,10 @@ enum status file_read(const char *path, size_t max_bytes, struct buf *ret, struc
     }
     if (S_ISDIR(sb.st_mode)) {
         st = error_set(err, ST_INVALID, "'%s' is a folder, a file is needed", path);
+        goto out;
+    }
+    if (!S_ISREG(sb.st_mode)) {
+        st = error_set(err, ST_INVALID, "'%s' is not a regular file", path);
         goto out;
     }
     for (;;) {
@@ -107,6 +111,8 @@ enum status file_gunzip(const void *data, size_t len, const char *name, size_t m
         if (rc != Z_OK && rc != Z_STREAM_END) {
             if (rc == Z_BUF_ERROR && !z.avail_in && !left)
                 st = error_set(err, ST_INVALID, "'%s' is a truncated gzip file", name);
+            else if (rc == Z_MEM_ERROR)
+                st = error_set(err, ST_NOMEM, "out of memory inflating '%s'", name);
             else if (rc != Z_BUF_ERROR)
                 st = error_set(err, ST_INVALID, "'%s' is not a valid gzip file: %s", name,
                                z.msg ? z.msg : "data error");
@@ -264,7 +270,7 @@ enum status sha256_hex(const void *data, size_t len, char out[SHA256_HEX_SIZE], 
         return error_set(err, ST_NOMEM, "cannot start SHA-256");
     sha256_add(h, data, len);
     sha256_finish(h, out);
-    return ST_OK;
+    return out[0] ? ST_OK : error_set(err, ST_INTERNAL, "cannot compute SHA-256");
 }
 
 enum status sha256_file(const char *path, char out[SHA256_HEX_SIZE], struct error *err)

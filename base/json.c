@@ -2,21 +2,46 @@
 #include "base/json.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/utf8.h"
 
+/*
+ * jansson reports some failed allocations as syntax errors or without a message. It is told to
+ * allocate through here, where a failure is noted for the parse under way in this thread.
+ */
+static _Thread_local bool is_out_of_memory;
+
+static void *alloc_noting(size_t size)
+{
+    void *p = malloc(size);
+
+    if (!p)
+        is_out_of_memory = true;
+    return p;
+}
+
+static void watch_allocations(void)
+{
+    json_set_alloc_funcs(alloc_noting, free);
+}
+
 enum status json_parse(const char *data, size_t len, const char *name, size_t line, json_t **ret,
                        struct error *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     json_error_t je;
     json_t *v;
 
+    pthread_once(&once, watch_allocations);
+    is_out_of_memory = false;
     v = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!v) {
-        if (json_error_code(&je) == json_error_out_of_memory)
+        if (is_out_of_memory || json_error_code(&je) == json_error_out_of_memory)
             return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
         if (line)
             return error_set(err, ST_INVALID, "'%s' line %zu: not valid JSON at byte %d: %s", name,

@@ -4,6 +4,9 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static enum log_level max_level = LOG_INFO;
@@ -40,8 +43,10 @@ void log_write(enum log_level level, const char *fmt, ...)
     pthread_mutex_lock(&lock);
     if (level <= max_level) {
         va_start(ap, fmt);
-        vsnprintf(line, sizeof(line), fmt, ap);
+        if (vsnprintf(line, sizeof(line), fmt, ap) >= (int)sizeof(line))
+            memcpy(line + sizeof(line) - 4, "...", 4);
         va_end(ap);
+        utf8_make_visible(line);
         if (hook_before)
             hook_before(hook_arg);
         fprintf(stderr, "%s%s\n", prefix[level], line);

@@ -11,7 +11,8 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* Lines above this level are dropped; LOG_INFO at start. */
+/* Lines above this level are dropped; LOG_INFO at start. A line is made visible as by
+ * utf8_make_visible(), and cut to 2047 bytes, then ending in "...". */
 void log_set_level(enum log_level level);
 
 /* A status line drawn by a progress display is cleared before and after each message by

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const char *const names[] = {
     [ST_OK] = "ok",
     [ST_INVALID] = "invalid",
@@ -25,14 +27,12 @@ const char *status_name(enum status st)
     return names[st];
 }
 
-/* End a message that filled its buffer in "...", and make every control byte visible. */
+/* End a message that filled its buffer in "...", and make it one visible line. */
 static void finish(char *text, size_t size, int wanted)
 {
     if (wanted >= (int)size)
         memcpy(text + size - 4, "...", 4);
-    for (unsigned char *p = (unsigned char *)text; *p; p++)
-        if (*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    utf8_make_visible(text);
 }
 
 enum status error_set(struct error *err, enum status status, const char *fmt, ...)

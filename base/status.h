@@ -38,8 +38,8 @@ struct error {
 /*
  * Fill err (if not NULL) and return status, so that detecting and returning is one line.
  * Messages: cause first, lower case, no full stop, names in quotes, the offending value.
- * Bytes below 0x20 and 0x7f in the result are shown as '?': a message is one line and safe
- * on a terminal whatever the outside data held.
+ * Control characters and bytes that are not UTF-8 are shown as '?': a message is one line and
+ * safe on a terminal whatever the outside data held.
  */
 enum status error_set(struct error *err, enum status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

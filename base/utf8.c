@@ -1,6 +1,8 @@
 /* UTF-8, as Unicode 15 table 3-7 (well-formed byte sequences) has it. */
 #include "base/utf8.h"
 
+#include <string.h>
+
 int utf8_decode(const char *str, size_t len, uint32_t *ret)
 {
     const unsigned char *s = (const unsigned char *)str;
@@ -49,4 +51,20 @@ size_t utf8_check(const char *s, size_t len)
         i += (size_t)n;
     }
     return i;
+}
+
+void utf8_make_visible(char *s)
+{
+    size_t len = strlen(s);
+
+    for (size_t i = 0; i < len;) {
+        uint32_t c;
+        int n = utf8_decode(s + i, len - i, &c);
+
+        if (!n || c < 0x20 || (c >= 0x7f && c <= 0x9f)) {
+            n = n ? n : 1;
+            memset(s + i, '?', (size_t)n);
+        }
+        i += (size_t)n;
+    }
 }

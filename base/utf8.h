@@ -16,4 +16,11 @@ int utf8_decode(const char *s, size_t len, uint32_t *ret);
 /* Offset of the first byte that does not start a valid sequence; len if all is valid. */
 size_t utf8_check(const char *s, size_t len);
 
+/*
+ * Make a text safe on a terminal and one line, in place: every byte of a control character
+ * (U+0000 .. U+001F but the NUL at the end, U+007F .. U+009F) and every byte that is not part of
+ * valid UTF-8 becomes '?'.
+ */
+void utf8_make_visible(char *s);
+
 #endif
