@@ -67,6 +67,7 @@ enum status code_extract_function(struct span text, const char *name, struct are
     const struct block *block;
     struct blocks blocks;
     struct span before;
+    bool is_body = code_starts_as_body(text) && !python_defines(text, name);
     enum status st = fence_find(text, arena, &blocks, err);
 
     if (st)
@@ -77,18 +78,15 @@ enum status code_extract_function(struct span text, const char *name, struct are
         *ret = block->text;
     } else if (code_find_open_end(text, &blocks, name, &before) && code_find_plain(before, ret)) {
         *ret_method = "open-fence";
-    } else if (code_starts_as_body(text) && !python_defines(text, name)) {
-        *ret_method = "body";
-        *ret = code_cut_body(text);
-    } else if ((block = code_find_block(&blocks, true, NULL)) != NULL) {
+    } else if (!is_body && (block = code_find_block(&blocks, true, NULL)) != NULL) {
         *ret_method = "fence-body";
         *ret = block->text;
-    } else if ((block = code_find_block(&blocks, false, name)) != NULL) {
+    } else if (!is_body && (block = code_find_block(&blocks, false, name)) != NULL) {
         *ret_method = "fence-other";
         *ret = block->text;
     } else if (python_defines(text, name) && code_find_plain(text, ret)) {
         *ret_method = "plain";
-    } else if (blocks.n > 0) {
+    } else if (!is_body && blocks.n > 0) {
         *ret_method = "fence-other";
         *ret = blocks.list[0].text;
     } else {

@@ -59,10 +59,11 @@ static bool has_stray_quote(struct span code, char quote)
  * quote at the end alone goes if it closes nothing on its line. */
 static struct span strip_quotes(struct span code)
 {
-    char first, last;
+    char first = 0, last = 0;
 
     code = span_trim(code);
-    first = code.len ? code.s[0] : 0;
+    if (code.len)
+        first = code.s[0];
     if (first == '\'' || first == '"') {
         code = span_sub(code, 1, code.len);
         if (span_starts(code, "\\\n"))
@@ -70,7 +71,8 @@ static struct span strip_quotes(struct span code)
     } else {
         first = 0;
     }
-    last = code.len ? code.s[code.len - 1] : 0;
+    if (code.len)
+        last = code.s[code.len - 1];
     if ((last == '\'' || last == '"') && (first == last || has_stray_quote(code, last)))
         code.len--;
     return code;
@@ -123,7 +125,7 @@ static enum status extract(const struct item *it, struct span output, struct are
                code_find_plain(code, &code)) {
         method = "open-fence";
     } else if ((block = code_find_block(&blocks, true, NULL)) != NULL) {
-        method = "fence";
+        method = "fence-first";
         code = block->text;
     } else if ((block = code_find_block(&blocks, false, it->entry_point)) != NULL) {
         method = "fence-other";

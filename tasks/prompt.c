@@ -16,8 +16,8 @@ enum { FEWSHOT_BYTES_MAX = 16 << 20 };
 
 struct form {
     enum task_format format;
-    const char *name;
     bool is_chat;
+    const char *name;
     const char *template; /* of the user's turn, or of the whole text */
     const char *fewshot;  /* key in fewshot.json; NULL: no examples */
     int n_shots;
@@ -50,66 +50,66 @@ static const char *const stops_problem[] = { "Problem:", NULL };
 /* Rows of a format stand together; the first is its default, unless a task names another. */
 static const struct form forms[] = {
     /* OpenCompass humaneval_gen_8e312c, as LLaDA and LLaDA 1.5 report */
-    { FORMAT_HUMANEVAL, "chat-oc", true, "Complete the following python code:\n{prompt}", NULL, 0,
+    { FORMAT_HUMANEVAL, true, "chat-oc", "Complete the following python code:\n{prompt}", NULL, 0,
       NULL },
     /* OpenCompass' later default, and simple-evals */
-    { FORMAT_HUMANEVAL, "chat-simple-evals", true,
+    { FORMAT_HUMANEVAL, true, "chat-simple-evals", 
       "Read the following function signature and docstring, and fully implement the function "
       "described. Your response should only contain the code for this function.\n{prompt}",
       NULL, 0, NULL },
     /* lm-eval humaneval, OpenCompass for base models */
-    { FORMAT_HUMANEVAL, "complete", false, "{prompt}", NULL, 0, stops_python },
+    { FORMAT_HUMANEVAL, false, "complete", "{prompt}", NULL, 0, stops_python },
 
     /* OpenCompass humaneval_pro_gen_3dc067 */
-    { FORMAT_HUMANEVAL_PRO, "chat-oc", true,
+    { FORMAT_HUMANEVAL_PRO, true, "chat-oc", 
       PRO_PERSONA PRO_TASK
       "```python\n{raw_problem}\n{new_problem}\n```\n"
       "Please put the two solutions within the Python code block provided below, and make sure "
       "that the block contains no other unrelated content:\n```python\n```\n",
       NULL, 0, NULL },
     /* CodeEval-Pro's vLLM script */
-    { FORMAT_HUMANEVAL_PRO, "complete", false,
+    { FORMAT_HUMANEVAL_PRO, false, "complete", 
       PRO_PERSONA "@@ Instruction\n" PRO_TASK
                   "```python\n{raw_problem|strip}\n{new_problem|strip}\n```\n\n"
                   "@@ Response\n```python\n{raw_problem|strip}\n",
       NULL, 0, stops_pro },
 
     /* OpenCompass mbpp_gen_830460, as LLaDA reports */
-    { FORMAT_MBPP, "chat-oc-3shot", true, MBPP_TASK("text") " {test_list}  \n",
+    { FORMAT_MBPP, true, "chat-oc-3shot", MBPP_TASK("text") " {test_list}  \n",
       "mbpp_opencompass_3shot", 3, NULL },
     /* dInfer's sanitized form, with the full set's text */
-    { FORMAT_MBPP, "chat-dinfer", true, MBPP_TASK("text") DINFER_FRAME, NULL, 0, NULL },
+    { FORMAT_MBPP, true, "chat-dinfer", MBPP_TASK("text") DINFER_FRAME, NULL, 0, NULL },
 
     /* dInfer, as LLaDA2 reports */
-    { FORMAT_MBPP_SANITIZED, "chat-dinfer", true, MBPP_TASK("prompt") DINFER_FRAME, NULL, 0, NULL },
+    { FORMAT_MBPP_SANITIZED, true, "chat-dinfer", MBPP_TASK("prompt") DINFER_FRAME, NULL, 0, NULL },
     /* OpenCompass mbpp_gen_830460, with the sanitized set's text */
-    { FORMAT_MBPP_SANITIZED, "chat-oc-3shot", true, MBPP_TASK("prompt") " {test_list}  \n",
+    { FORMAT_MBPP_SANITIZED, true, "chat-oc-3shot", MBPP_TASK("prompt") " {test_list}  \n",
       "mbpp_opencompass_3shot", 3, NULL },
 
     /* OpenCompass gsm8k_gen_1d7fe4, as LLaDA reports */
-    { FORMAT_GSM8K, "chat-oc-4shot", true,
+    { FORMAT_GSM8K, true, "chat-oc-4shot", 
       "Question: {question}\nLet's think step by step\nAnswer:", "gsm8k_opencompass_4shot", 4,
       NULL },
     /* the same without examples; nobody's published form */
-    { FORMAT_GSM8K, "chat-oc-0shot", true,
+    { FORMAT_GSM8K, true, "chat-oc-0shot", 
       "Question: {question}\nLet's think step by step\nAnswer:", NULL, 0, NULL },
     /* lm-eval gsm8k_cot_zeroshot */
-    { FORMAT_GSM8K, "complete-cot-0shot", false, "Q: {question}\nA: Let's think step by step.",
+    { FORMAT_GSM8K, false, "complete-cot-0shot", "Q: {question}\nA: Let's think step by step.",
       NULL, 0, stops_q },
 
     /* OpenCompass math_0shot_gen_11c4b5 */
-    { FORMAT_MATH, "chat-boxed", true,
+    { FORMAT_MATH, true, "chat-boxed", 
       "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}.", NULL, 0,
       NULL },
     /* simple-evals */
-    { FORMAT_MATH, "chat-simple-evals", true,
+    { FORMAT_MATH, true, "chat-simple-evals", 
       "Solve the following math problem step by step. The last line of your response should be "
       "of the form Answer: $ANSWER (without quotes) where $ANSWER is the answer to the problem."
       "\n\n{problem}\n\nRemember to put your answer on its own line after \"Answer:\", and you do "
       "not need to use a \\boxed command.",
       NULL, 0, NULL },
     /* lm-eval hendrycks_math500 */
-    { FORMAT_MATH, "complete", false, "Problem: {problem}\nAnswer:", NULL, 0, stops_problem },
+    { FORMAT_MATH, false, "complete", "Problem: {problem}\nAnswer:", NULL, 0, stops_problem },
 };
 
 enum { N_FORMS = sizeof(forms) / sizeof(forms[0]) };

@@ -125,6 +125,20 @@ static const struct task_def defs[] = {
         .format = FORMAT_GSM8K,
     },
     {
+        .name = "math500",
+        .title = "MATH500",
+        .help = "500 competition problems with a closed form as answer",
+        .kind = TASK_ANSWER,
+        .file = "math500.jsonl",
+        .sha256 = "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
+        .metric = "accuracy",
+        .prompt_form = "chat-boxed",
+        .licence = MIT,
+        .source = "https://github.com/openai/prm800k/raw/main/prm800k/math_splits/test.jsonl",
+        .gen_length = 1024,
+        .format = FORMAT_MATH,
+    },
+    {
         .name = "sample_humaneval",
         .title = "HumanEval sample",
         .help = "4 problems of our own in HumanEval's form, bundled with the program",
@@ -180,6 +194,20 @@ static const struct task_def defs[] = {
         .gen_length = 256,
         .format = FORMAT_GSM8K,
     },
+    {
+        .name = "sample_math500",
+        .title = "MATH500 sample",
+        .help = "4 problems of our own in MATH500's form, bundled with the program",
+        .kind = TASK_ANSWER,
+        .file = "math500.jsonl",
+        .is_bundled = true,
+        .metric = "accuracy",
+        .prompt_form = "chat-boxed",
+        .licence = OWN,
+        .source = "tasks/sample",
+        .gen_length = 512,
+        .format = FORMAT_MATH,
+    },
 };
 
 enum { N_TASKS = sizeof(defs) / sizeof(defs[0]) };
@@ -187,8 +215,8 @@ enum { N_TASKS = sizeof(defs) / sizeof(defs[0]) };
 const struct task_def *const *task_table(void)
 {
     static const struct task_def *const table[] = {
-        &defs[0], &defs[1], &defs[2], &defs[3], &defs[4],  &defs[5],
-        &defs[6], &defs[7], &defs[8], &defs[9], &defs[10], NULL,
+        &defs[0], &defs[1], &defs[2], &defs[3],  &defs[4],  &defs[5],  &defs[6],
+        &defs[7], &defs[8], &defs[9], &defs[10], &defs[11], &defs[12], NULL,
     };
 
     _Static_assert(sizeof(table) / sizeof(table[0]) == N_TASKS + 1, "every task is listed");
@@ -208,7 +236,7 @@ const struct format *format_get(const struct task_def *def)
     static const struct format *const formats[N_FORMATS] = {
         [FORMAT_HUMANEVAL] = &format_humaneval, [FORMAT_HUMANEVAL_PRO] = &format_humaneval_pro,
         [FORMAT_MBPP] = &format_mbpp,           [FORMAT_MBPP_SANITIZED] = &format_mbpp_sanitized,
-        [FORMAT_GSM8K] = &format_gsm8k,
+        [FORMAT_GSM8K] = &format_gsm8k,         [FORMAT_MATH] = &format_math,
     };
 
     assert(def->format >= 0 && def->format < N_FORMATS);

@@ -83,6 +83,11 @@ def gsm8k(r):
         ("user", "Question: " + r["question"] + "\nLet's think step by step\nAnswer:")]
 
 
+def math500(r):
+    return [("user", r["problem"] + "\nPlease reason step by step, and put your final answer "
+             "within \\boxed{}.")]
+
+
 def emit(task, form, records, key, build, ids):
     for record_id in ids:
         record, = [r for i, r in enumerate(records) if str(r[key] if key else i) == record_id]
@@ -106,4 +111,7 @@ rows += emit("mbpp", "chat-oc-3shot", lines("mbpp.jsonl"), "task_id", mbpp_3shot
 rows += emit("mbpp_sanitized", "chat-dinfer", array("sanitized-mbpp.json"), "task_id", mbpp_dinfer,
              ["2", "82", "809"])
 rows += emit("gsm8k", "chat-oc-4shot", lines("gsm8k_test.jsonl"), None, gsm8k, ["0", "7", "1318"])
+rows += emit("math500", "chat-boxed", lines("math500.jsonl"), "unique_id", math500,
+             ["test/precalculus/807.json", "test/intermediate_algebra/1994.json",
+              "test/geometry/615.json"])
 print("[\n" + ",\n".join(" " + json.dumps(r) for r in rows) + "\n]")

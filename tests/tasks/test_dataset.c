@@ -22,6 +22,7 @@ Test(dataset, real_sets_have_their_sizes)
     cr_expect_eq(count("mbpp_sanitized"), 427);
     cr_expect_eq(count("mbpp_sanitized_test"), 257);
     cr_expect_eq(count("gsm8k"), 1319);
+    cr_expect_eq(count("math500"), 500);
 }
 
 Test(dataset, samples_need_no_data)
@@ -59,6 +60,45 @@ Test(dataset, ids_are_found_as_text)
     cr_expect(!task_find_item(t, "", &index));
     cr_expect_eq(index, 7);
     cr_expect_null(task_gold(t, 0));
+    task_close(t);
+}
+
+/* Hash made by: python3 -c 'import json,hashlib,sys; print(hashlib.sha256(json.dumps(json.loads(
+ * sys.stdin.readline()),sort_keys=True,separators=(",",":"),ensure_ascii=False).encode())
+ * .hexdigest())' < tasks/sample/math500.jsonl */
+#define SAMPLE_MATH_0 "0062bdc25cffd1c503ad7ec89ff20b1452e7add24a93381c954c1be63b869fb7"
+
+Test(dataset, items_carry_subject_level_gold_and_hashes)
+{
+    struct task *t = support_open("sample_math500");
+    struct task_item item, other;
+
+    task_get_item(t, 0, &item);
+    task_get_item(t, 1, &other);
+    cr_expect_str_eq(item.id, "sample/geometry/1.json");
+    cr_expect_str_eq(item.subject, "Geometry");
+    cr_expect_eq(item.level, 1);
+    cr_expect_str_eq(item.sha256, SAMPLE_MATH_0);
+    cr_expect_str_neq(item.reference_sha256, other.reference_sha256);
+    cr_expect_str_eq(task_gold(t, 0), "2\\sqrt{34}");
+    task_close(t);
+}
+
+Test(dataset, subjects_and_levels_of_math500_are_counted)
+{
+    static const int n_level[6] = { 0, 43, 90, 105, 128, 134 };
+    struct task *t = support_open("math500");
+    struct task_item item;
+    int n[6] = { 0 }, n_algebra = 0;
+
+    for (size_t i = 0; i < task_n_items(t); i++) {
+        task_get_item(t, i, &item);
+        n[item.level]++;
+        n_algebra += strcmp(item.subject, "Algebra") == 0;
+    }
+    for (int level = 1; level <= 5; level++)
+        cr_expect_eq(n[level], n_level[level], "level %d: %d", level, n[level]);
+    cr_expect_eq(n_algebra, 124);
     task_close(t);
 }
 
@@ -111,6 +151,9 @@ static size_t gzip(const char *text, unsigned char *ret, size_t size)
     "{\"task_id\":" id ",\"text\":\"t\",\"code\":\"c\",\"test_list\":" tests                       \
     ",\"test_setup_code\":" setup ",\"challenge_test_list\":[]}\n"
 #define MBPP_GOOD(id) MBPP(id, "[\"assert f(1)\"]", "\"\"")
+#define MATH(answer, level, id)                                                                    \
+    "{\"problem\":\"p\",\"solution\":\"s\",\"answer\":" answer ",\"subject\":\"Algebra\","         \
+    "\"level\":" level ",\"unique_id\":" id "}\n"
 #define GSM(answer) "{\"question\":\"q\",\"answer\":" answer "}\n"
 
 Test(dataset, broken_records_are_named_by_line_and_field)
@@ -160,6 +203,13 @@ Test(dataset, broken_records_are_named_by_line_and_field)
           "[" PRO("0", "\"def f():\"", "\"assert (1)\"") "]",
           { "line 1", "'test_code' calls no function" } },
         { "humaneval_pro", "[\n{\"id\":0},\n", { "line 3: not valid JSON" } },
+        { "math500", MATH("\"1\"", "0", "\"a\""), { "line 1", "'level' must be 1 .. 5, found 0" } },
+        { "math500", MATH("\"1\"", "6", "\"a\""), { "line 1", "'level' must be 1 .. 5, found 6" } },
+        { "math500", MATH("\"1\"", "2.5", "\"a\""), { "line 1", "'level' must be an integer" } },
+        { "math500", MATH("\"\"", "1", "\"a\""), { "line 1", "'answer' is empty" } },
+        { "math500",
+          MATH("\"1\"", "1", "\"a\"") MATH("\"2\"", "1", "\"a\""),
+          { "line 2: id 'a' was used" } },
     };
     struct error err;
 

@@ -137,8 +137,20 @@ Test(extract, answers_need_no_data)
     arena_release(&arena);
 }
 
+Test(extract, math_answers_come_from_their_own_rule)
+{
+    struct task *t = support_open("sample_math500");
+    const char *output = "So $x=3$. \\boxed{\\frac{4}{9}}<|eot_id|> \\boxed{5}";
+
+    cr_expect_str_eq(extract(t, 1, output, strlen(output)).text, "\\frac{4}{9}");
+    cr_expect_null(extract(t, 1, "<|eot_id|>5", 11).text);
+    cr_expect_str_eq(extract(t, 1, "<|eot_id|>5", 11).method, "none");
+    task_close(t);
+    arena_release(&arena);
+}
+
 static const char *const samples[] = { "sample_humaneval", "sample_humaneval_pro", "sample_mbpp",
-                                       "sample_gsm8k" };
+                                       "sample_gsm8k", "sample_math500" };
 enum { N_SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 
 /* Everything that is done with an output, whatever it is. */

@@ -132,6 +132,31 @@ Test(prompt, gsm8k_completes_in_lm_eval_words)
                "Q: " FERRY "\nA: Let's think step by step.");
 }
 
+#define REMAINDER "What is the remainder when $7^{2026}$ is divided by $100$?"
+
+Test(prompt, math500_asks_for_a_box)
+{
+    expect_one("sample_math500", "sample/number_theory/4.json", NULL, true,
+               REMAINDER "\nPlease reason step by step, and put your final answer within "
+                         "\\boxed{}.");
+}
+
+Test(prompt, math500_asks_in_simple_evals_words)
+{
+    expect_one("sample_math500", "sample/number_theory/4.json", "chat-simple-evals", true,
+               "Solve the following math problem step by step. The last line of your response "
+               "should be of the form Answer: $ANSWER (without quotes) where $ANSWER is the answer "
+               "to the problem.\n\n" REMAINDER
+               "\n\nRemember to put your answer on its own line after \"Answer:\", and you do not "
+               "need to use a \\boxed command.");
+}
+
+Test(prompt, math500_completes_in_lm_eval_words)
+{
+    expect_one("sample_math500", "sample/number_theory/4.json", "complete", false,
+               "Problem: " REMAINDER "\nAnswer:");
+}
+
 /* Expectations made from the data by tests/data/make_prompt_hashes.py. */
 Test(prompt, real_items_have_the_published_bytes)
 {
@@ -141,7 +166,7 @@ Test(prompt, real_items_have_the_published_bytes)
 
     if (!support_data_dir())
         cr_skip_test("no data folder: set DESBENCH_DATA");
-    cr_assert_eq(json_array_size(rows), 15);
+    cr_assert_eq(json_array_size(rows), 18);
     json_array_foreach(rows, k, row)
     {
         const char *id = json_string_value(json_object_get(row, "id"));
