@@ -53,7 +53,7 @@ static const struct form forms[] = {
     { FORMAT_HUMANEVAL, true, "chat-oc", "Complete the following python code:\n{prompt}", NULL, 0,
       NULL },
     /* OpenCompass' later default, and simple-evals */
-    { FORMAT_HUMANEVAL, true, "chat-simple-evals", 
+    { FORMAT_HUMANEVAL, true, "chat-simple-evals",
       "Read the following function signature and docstring, and fully implement the function "
       "described. Your response should only contain the code for this function.\n{prompt}",
       NULL, 0, NULL },
@@ -61,14 +61,14 @@ static const struct form forms[] = {
     { FORMAT_HUMANEVAL, false, "complete", "{prompt}", NULL, 0, stops_python },
 
     /* OpenCompass humaneval_pro_gen_3dc067 */
-    { FORMAT_HUMANEVAL_PRO, true, "chat-oc", 
+    { FORMAT_HUMANEVAL_PRO, true, "chat-oc",
       PRO_PERSONA PRO_TASK
       "```python\n{raw_problem}\n{new_problem}\n```\n"
       "Please put the two solutions within the Python code block provided below, and make sure "
       "that the block contains no other unrelated content:\n```python\n```\n",
       NULL, 0, NULL },
     /* CodeEval-Pro's vLLM script */
-    { FORMAT_HUMANEVAL_PRO, false, "complete", 
+    { FORMAT_HUMANEVAL_PRO, false, "complete",
       PRO_PERSONA "@@ Instruction\n" PRO_TASK
                   "```python\n{raw_problem|strip}\n{new_problem|strip}\n```\n\n"
                   "@@ Response\n```python\n{raw_problem|strip}\n",
@@ -87,22 +87,22 @@ static const struct form forms[] = {
       "mbpp_opencompass_3shot", 3, NULL },
 
     /* OpenCompass gsm8k_gen_1d7fe4, as LLaDA reports */
-    { FORMAT_GSM8K, true, "chat-oc-4shot", 
+    { FORMAT_GSM8K, true, "chat-oc-4shot",
       "Question: {question}\nLet's think step by step\nAnswer:", "gsm8k_opencompass_4shot", 4,
       NULL },
     /* the same without examples; nobody's published form */
-    { FORMAT_GSM8K, true, "chat-oc-0shot", 
+    { FORMAT_GSM8K, true, "chat-oc-0shot",
       "Question: {question}\nLet's think step by step\nAnswer:", NULL, 0, NULL },
     /* lm-eval gsm8k_cot_zeroshot */
     { FORMAT_GSM8K, false, "complete-cot-0shot", "Q: {question}\nA: Let's think step by step.",
       NULL, 0, stops_q },
 
     /* OpenCompass math_0shot_gen_11c4b5 */
-    { FORMAT_MATH, true, "chat-boxed", 
+    { FORMAT_MATH, true, "chat-boxed",
       "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}.", NULL, 0,
       NULL },
     /* simple-evals */
-    { FORMAT_MATH, true, "chat-simple-evals", 
+    { FORMAT_MATH, true, "chat-simple-evals",
       "Solve the following math problem step by step. The last line of your response should be "
       "of the form Answer: $ANSWER (without quotes) where $ANSWER is the answer to the problem."
       "\n\n{problem}\n\nRemember to put your answer on its own line after \"Answer:\", and you do "

@@ -99,4 +99,5 @@ Test(nomem, every_allocation_of_a_task_may_fail)
     run("sample_humaneval_pro");
     run("sample_mbpp");
     run("sample_gsm8k");
+    run("sample_math500");
 }
