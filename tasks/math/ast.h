@@ -249,6 +249,7 @@ struct ball {
 /* Value at ev->point. */
 enum value ball_eval(struct eval *ev, const struct node *n, struct ball *ret);
 
+struct ball ball_add(struct ball a, struct ball b);
 struct ball ball_mul(struct ball a, struct ball b);
 
 /* Do two values agree within their errors, these being small enough to tell (1e-9 of the

@@ -8,11 +8,11 @@
  * Powers, roots and logarithms are principal values, but odd roots of negative real numbers are
  * real, as in school.
  */
+#include "tasks/math/ast.h"
+
 #include <complex.h>
 #include <float.h>
 #include <math.h>
-
-#include "tasks/math/ast.h"
 
 typedef long double complex cld;
 
@@ -22,9 +22,20 @@ static const long double huge = 1e4000L, tiny = 1e-4000L;
 static const long double pi_value = 3.14159265358979323846264338327950288L;
 static const long double e_value = 2.71828182845904523536028747135266250L;
 
+/* What CMPLXL() of C11 does, which glibc keeps from clang. Layout: C17 6.2.5, 13. */
+static cld complex_of(long double re, long double im)
+{
+    const union {
+        long double part[2];
+        cld z;
+    } u = { .part = { re, im } };
+
+    return u.z;
+}
+
 static cld get(struct ball a)
 {
-    return CMPLXL(a.re, a.im);
+    return complex_of(a.re, a.im);
 }
 
 static long double size(struct ball a)
@@ -49,7 +60,7 @@ static enum value finish(struct ball a, struct ball *ret)
     return VALUE_OK;
 }
 
-static struct ball add(struct ball a, struct ball b)
+struct ball ball_add(struct ball a, struct ball b)
 {
     struct ball r = make(get(a) + get(b), 0);
 
@@ -113,7 +124,7 @@ static enum value take_log(struct ball a, struct ball *ret)
     if (s <= 2 * a.err)
         return VALUE_UNDEFINED;
     if (a.im == 0)
-        r = make(CMPLXL(logl(fabsl(a.re)), a.re < 0 ? pi_value : 0), 0);
+        r = make(complex_of(logl(fabsl(a.re)), a.re < 0 ? pi_value : 0), 0);
     else
         r = make(clogl(get(a)), 0);
     r.err = 1.2L * a.err / (s - a.err) + 8 * ulp * (size(r) + (a.err > 0));
@@ -148,7 +159,7 @@ static enum value take_root(struct ball a, long index, struct ball *ret)
                                      : powl(fabsl(a.re), 1.0L / (long double)index);
         z = a.re < 0 ? -x : x;
     } else if (index == 2) {
-        z = a.im == 0 ? CMPLXL(0, sqrtl(-a.re)) : csqrtl(get(a));
+        z = a.im == 0 ? complex_of(0, sqrtl(-a.re)) : csqrtl(get(a));
     } else {
         z = cexpl(clogl(get(a)) / (long double)index);
     }
@@ -244,7 +255,8 @@ static enum value eval_exact_kind(struct eval *ev, const struct node *n, struct 
     for (long i = 0; i < k; i++) {
         struct ball d = { .re = 1.0L / (long double)(i + 1), .err = ulp };
 
-        if (finish(ball_mul(ball_mul(r, add(top, (struct ball){ .re = -(long double)i })), d), &r))
+        if (finish(ball_mul(ball_mul(r, ball_add(top, (struct ball){ .re = -(long double)i })), d),
+                   &r))
             return VALUE_UNDEFINED;
     }
     return finish(r, ret);
@@ -374,7 +386,7 @@ static enum value eval_many(struct eval *ev, const struct node *n, struct ball *
         v = ball_eval(ev, c, &x);
         if (v)
             return v;
-        if (finish(is_mul ? ball_mul(r, x) : add(r, x), &r))
+        if (finish(is_mul ? ball_mul(r, x) : ball_add(r, x), &r))
             return VALUE_UNDEFINED;
     }
     *ret = r;
@@ -393,12 +405,12 @@ enum value ball_eval(struct eval *ev, const struct node *n, struct ball *ret)
     case N_NUM: return finish(make(n->value, n->is_value_exact ? 0 : 4 * ulp * n->value), ret);
     case N_PI: return finish(make(pi_value, 2 * ulp), ret);
     case N_E: return finish(make(e_value, 2 * ulp), ret);
-    case N_I: return finish(make(CMPLXL(0, 1), 0), ret);
+    case N_I: return finish(make(complex_of(0, 1), 0), ret);
     case N_VAR:
         var = eval_var(ev, n->text);
         if (var < 0)
             return VALUE_NONE;
-        return finish(make(CMPLXL(ev->point[var][0], ev->point[var][1]), 0), ret);
+        return finish(make(complex_of(ev->point[var][0], ev->point[var][1]), 0), ret);
     case N_ADD:
     case N_MUL: return eval_many(ev, n, ret);
     case N_NEG: v = ball_eval(ev, n->child, &a); return v ? v : finish(make(-get(a), a.err), ret);

@@ -2,9 +2,9 @@
  * Rational values, exactly, on GMP. Numbers are kept below MATH_MAX_BITS, so that no input makes
  * them slow or large: what would be larger has no exact value (VALUE_NONE).
  */
-#include <string.h>
-
 #include "tasks/math/ast.h"
+
+#include <string.h>
 
 static enum value eval(struct eval *ev, const struct node *n, mpq_t ret);
 
@@ -44,7 +44,7 @@ static enum value eval_number(struct eval *ev, const struct node *n, mpq_t ret)
     size_t n_frac = point ? n->len - (size_t)(point - n->text) - 1 : 0, whole = n->len - n_frac;
     char *digits;
 
-    if (n->len > MATH_MAX_BITS / 4)
+    if (n->len > MATH_MAX_BITS / 4 || !eval_spend(ev, (long)n->len / 16))
         return VALUE_NONE;
     if (!point) {
         mpz_set_str(mpq_numref(ret), n->text, 10);

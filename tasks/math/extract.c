@@ -1,9 +1,9 @@
 /* Find the answer in a model's text: the rules and their order stand in math.h. */
+#include "tasks/math/math.h"
+
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
-
-#include "tasks/math/math.h"
 
 /* A piece of text. */
 struct span {

@@ -6,198 +6,11 @@
  * letters make words, outside they are variables, but for a few names that occur bare (sin, pi,
  * and, or, cm).
  */
+#include "tasks/math/lex_table.h"
+
 #include <string.h>
 
-#include "tasks/math/ast.h"
-
 enum { MAX_BRACES = 256, MAX_NAME = 16, MAX_BASE_DIGITS = 64 };
-
-/* What a command does, beyond giving a token. */
-enum act {
-    A_TOKEN,  /* give the token */
-    A_NAME,   /* give T_VAR with the command's own name */
-    A_SKIP,   /* nothing */
-    A_SIZE,   /* nothing, nor does a full stop after it: \left. */
-    A_SKIP1,  /* nothing, nor does its argument */
-    A_TEXT,   /* the group after it holds words */
-    A_LETTER, /* the same, unless it is one letter or no word at all */
-    A_BOARD,  /* \mathbb */
-    A_BEGIN,
-    A_END
-};
-
-static const struct command {
-    const char *name;
-    enum act act;
-    enum tok_kind kind;
-    int arg;
-} commands[] = {
-    { "frac", A_TOKEN, T_FRAC, 0 },
-    { "dfrac", A_TOKEN, T_FRAC, 0 },
-    { "tfrac", A_TOKEN, T_FRAC, 0 },
-    { "cfrac", A_TOKEN, T_FRAC, 0 },
-    { "sqrt", A_TOKEN, T_SQRT, 0 },
-    { "binom", A_TOKEN, T_BINOM, 0 },
-    { "dbinom", A_TOKEN, T_BINOM, 0 },
-    { "tbinom", A_TOKEN, T_BINOM, 0 },
-    { "overline", A_TOKEN, T_REPEAT, 0 },
-    { "bar", A_TOKEN, T_REPEAT, 0 },
-    { "pi", A_TOKEN, T_PI, 0 },
-    { "cdot", A_TOKEN, T_TIMES, 0 },
-    { "times", A_TOKEN, T_TIMES, 0 },
-    { "ast", A_TOKEN, T_TIMES, 0 },
-    { "div", A_TOKEN, T_DIV, 0 },
-    { "slash", A_TOKEN, T_DIV, 0 },
-    { "pm", A_TOKEN, T_PM, 0 },
-    { "mp", A_TOKEN, T_MP, 0 },
-    { "degree", A_TOKEN, T_DEGREE, 0 },
-    { "infty", A_TOKEN, T_SYM, SYM_INFINITY },
-    { "emptyset", A_TOKEN, T_SYM, SYM_EMPTY },
-    { "varnothing", A_TOKEN, T_SYM, SYM_EMPTY },
-    { "ldots", A_TOKEN, T_SYM, SYM_DOTS },
-    { "cdots", A_TOKEN, T_SYM, SYM_DOTS },
-    { "dots", A_TOKEN, T_SYM, SYM_DOTS },
-    { "dotsc", A_TOKEN, T_SYM, SYM_DOTS },
-    { "sin", A_TOKEN, T_FUNC, FN_SIN },
-    { "cos", A_TOKEN, T_FUNC, FN_COS },
-    { "tan", A_TOKEN, T_FUNC, FN_TAN },
-    { "cot", A_TOKEN, T_FUNC, FN_COT },
-    { "sec", A_TOKEN, T_FUNC, FN_SEC },
-    { "csc", A_TOKEN, T_FUNC, FN_CSC },
-    { "arcsin", A_TOKEN, T_FUNC, FN_ASIN },
-    { "arccos", A_TOKEN, T_FUNC, FN_ACOS },
-    { "arctan", A_TOKEN, T_FUNC, FN_ATAN },
-    { "sinh", A_TOKEN, T_FUNC, FN_SINH },
-    { "cosh", A_TOKEN, T_FUNC, FN_COSH },
-    { "tanh", A_TOKEN, T_FUNC, FN_TANH },
-    { "ln", A_TOKEN, T_FUNC, FN_LN },
-    { "exp", A_TOKEN, T_FUNC, FN_EXP },
-    { "log", A_TOKEN, T_LOG, 0 },
-    { "ne", A_TOKEN, T_REL, REL_NE },
-    { "neq", A_TOKEN, T_REL, REL_NE },
-    { "lt", A_TOKEN, T_REL, REL_LT },
-    { "le", A_TOKEN, T_REL, REL_LE },
-    { "leq", A_TOKEN, T_REL, REL_LE },
-    { "leqslant", A_TOKEN, T_REL, REL_LE },
-    { "gt", A_TOKEN, T_REL, REL_GT },
-    { "ge", A_TOKEN, T_REL, REL_GE },
-    { "geq", A_TOKEN, T_REL, REL_GE },
-    { "geqslant", A_TOKEN, T_REL, REL_GE },
-    { "in", A_TOKEN, T_REL, REL_IN },
-    { "colon", A_TOKEN, T_REL, REL_RATIO },
-    { "approx", A_TOKEN, T_REL, REL_OTHER },
-    { "cup", A_TOKEN, T_CUP, 0 },
-    { "bigcup", A_TOKEN, T_CUP, 0 },
-    { "cap", A_TOKEN, T_CAP, 0 },
-    { "setminus", A_TOKEN, T_MINUS_SET, 0 },
-    { "backslash", A_TOKEN, T_MINUS_SET, 0 },
-    { "lbrace", A_TOKEN, T_OPEN, '{' },
-    { "rbrace", A_TOKEN, T_CLOSE, '{' },
-    { "langle", A_TOKEN, T_OPEN, '<' },
-    { "rangle", A_TOKEN, T_CLOSE, '<' },
-    { "lbrack", A_TOKEN, T_OPEN, '[' },
-    { "rbrack", A_TOKEN, T_CLOSE, '[' },
-    { "lfloor", A_TOKEN, T_OPEN, 'f' },
-    { "rfloor", A_TOKEN, T_CLOSE, 'f' },
-    { "lceil", A_TOKEN, T_OPEN, 'c' },
-    { "rceil", A_TOKEN, T_CLOSE, 'c' },
-    { "vert", A_TOKEN, T_BAR, 0 },
-    { "lvert", A_TOKEN, T_BAR, 0 },
-    { "rvert", A_TOKEN, T_BAR, 0 },
-    { "land", A_TOKEN, T_AND, 0 },
-    { "wedge", A_TOKEN, T_AND, 0 },
-    { "lor", A_TOKEN, T_OR, 0 },
-    { "vee", A_TOKEN, T_OR, 0 },
-    { "euro", A_TOKEN, T_MONEY, UNIT_EURO },
-    { "pounds", A_TOKEN, T_MONEY, UNIT_STERLING },
-    { "alpha", A_NAME, 0, 0 },
-    { "beta", A_NAME, 0, 0 },
-    { "gamma", A_NAME, 0, 0 },
-    { "delta", A_NAME, 0, 0 },
-    { "epsilon", A_NAME, 0, 0 },
-    { "varepsilon", A_NAME, 0, 0 },
-    { "zeta", A_NAME, 0, 0 },
-    { "eta", A_NAME, 0, 0 },
-    { "theta", A_NAME, 0, 0 },
-    { "vartheta", A_NAME, 0, 0 },
-    { "kappa", A_NAME, 0, 0 },
-    { "lambda", A_NAME, 0, 0 },
-    { "mu", A_NAME, 0, 0 },
-    { "nu", A_NAME, 0, 0 },
-    { "xi", A_NAME, 0, 0 },
-    { "rho", A_NAME, 0, 0 },
-    { "sigma", A_NAME, 0, 0 },
-    { "tau", A_NAME, 0, 0 },
-    { "phi", A_NAME, 0, 0 },
-    { "varphi", A_NAME, 0, 0 },
-    { "chi", A_NAME, 0, 0 },
-    { "psi", A_NAME, 0, 0 },
-    { "omega", A_NAME, 0, 0 },
-    { "Gamma", A_NAME, 0, 0 },
-    { "Delta", A_NAME, 0, 0 },
-    { "Theta", A_NAME, 0, 0 },
-    { "Lambda", A_NAME, 0, 0 },
-    { "Phi", A_NAME, 0, 0 },
-    { "Psi", A_NAME, 0, 0 },
-    { "Omega", A_NAME, 0, 0 },
-    { "ell", A_NAME, 0, 0 },
-    { "left", A_SIZE, 0, 0 },
-    { "right", A_SIZE, 0, 0 },
-    { "big", A_SKIP, 0, 0 },
-    { "Big", A_SKIP, 0, 0 },
-    { "bigg", A_SKIP, 0, 0 },
-    { "Bigg", A_SKIP, 0, 0 },
-    { "bigl", A_SKIP, 0, 0 },
-    { "bigr", A_SKIP, 0, 0 },
-    { "Bigl", A_SKIP, 0, 0 },
-    { "Bigr", A_SKIP, 0, 0 },
-    { "biggl", A_SKIP, 0, 0 },
-    { "biggr", A_SKIP, 0, 0 },
-    { "Biggl", A_SKIP, 0, 0 },
-    { "Biggr", A_SKIP, 0, 0 },
-    { "quad", A_SKIP, 0, 0 },
-    { "qquad", A_SKIP, 0, 0 },
-    { "thinspace", A_SKIP, 0, 0 },
-    { "displaystyle", A_SKIP, 0, 0 },
-    { "textstyle", A_SKIP, 0, 0 },
-    { "scriptstyle", A_SKIP, 0, 0 },
-    { "limits", A_SKIP, 0, 0 },
-    { "nolimits", A_SKIP, 0, 0 },
-    { "hline", A_SKIP, 0, 0 },
-    { "boxed", A_SKIP, 0, 0 },
-    { "fbox", A_SKIP, 0, 0 },
-    { "rm", A_SKIP, 0, 0 },
-    { "bf", A_SKIP, 0, 0 },
-    { "it", A_SKIP, 0, 0 },
-    { "underline", A_SKIP, 0, 0 },
-    { "ensuremath", A_SKIP, 0, 0 },
-    { "color", A_SKIP1, 0, 0 },
-    { "textcolor", A_SKIP1, 0, 0 },
-    { "hspace", A_SKIP1, 0, 0 },
-    { "vspace", A_SKIP1, 0, 0 },
-    { "text", A_TEXT, 0, 0 },
-    { "mbox", A_TEXT, 0, 0 },
-    { "hbox", A_TEXT, 0, 0 },
-    { "textbf", A_TEXT, 0, 0 },
-    { "textit", A_TEXT, 0, 0 },
-    { "textrm", A_TEXT, 0, 0 },
-    { "textsf", A_TEXT, 0, 0 },
-    { "texttt", A_TEXT, 0, 0 },
-    { "textnormal", A_TEXT, 0, 0 },
-    { "emph", A_TEXT, 0, 0 },
-    { "mathrm", A_LETTER, 0, 0 },
-    { "mathbf", A_LETTER, 0, 0 },
-    { "mathit", A_LETTER, 0, 0 },
-    { "mathsf", A_LETTER, 0, 0 },
-    { "mathtt", A_LETTER, 0, 0 },
-    { "mathcal", A_LETTER, 0, 0 },
-    { "boldsymbol", A_LETTER, 0, 0 },
-    { "bm", A_LETTER, 0, 0 },
-    { "operatorname", A_LETTER, 0, 0 },
-    { "mathbb", A_BOARD, 0, 0 },
-    { "begin", A_BEGIN, 0, 0 },
-    { "end", A_END, 0, 0 },
-};
 
 /* Names that need no backslash: a whole run of letters must be one. */
 static const char *const bare_commands[] = { "sin", "cos",    "tan",    "cot",    "sec",
@@ -276,14 +89,6 @@ static bool is_name(const char *name, const char *s, size_t n)
     return strlen(name) == n && memcmp(name, s, n) == 0;
 }
 
-static const struct command *find_command(const char *s, size_t n)
-{
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        if (commands[i].name[0] == s[0] && is_name(commands[i].name, s, n))
-            return &commands[i];
-    return NULL;
-}
-
 static void emit(struct lexer *x, enum tok_kind kind, int arg, const char *text, size_t len)
 {
     struct tokens *out = x->out;
@@ -332,7 +137,7 @@ static bool is_digit_group(const struct lexer *x, size_t pos)
 /* Where the next group of three digits begins, after a mark that only groups digits, or 0. */
 static size_t next_group(const struct lexer *x, size_t pos)
 {
-    size_t p = pos;
+    size_t p = skip_blanks(x, pos);
 
     if (at(x, p) == '{' && at(x, p + 1) == ',' && at(x, p + 2) == '}')
         p += 3;
@@ -340,8 +145,6 @@ static size_t next_group(const struct lexer *x, size_t pos)
         p += 3;
     else if (at(x, p) == '\\' && (at(x, p + 1) == ',' || at(x, p + 1) == ' '))
         p += 2;
-    else if (!is_blank(at(x, p)))
-        return 0;
     p = skip_blanks(x, p);
     return p > pos && is_digit_group(x, p) ? p : 0;
 }
@@ -416,7 +219,7 @@ static bool is_after_value(const struct lexer *x)
     return t->kind == T_NUM || t->kind == T_UNGROUP || t->kind == T_CLOSE || t->kind == T_WORD;
 }
 
-static void give(struct lexer *x, const struct command *c);
+static void give(struct lexer *x, const struct lex_command *c);
 
 /* A run of letters outside text: a name that needs no backslash, or one variable a letter. */
 static void lex_letters(struct lexer *x)
@@ -435,7 +238,7 @@ static void lex_letters(struct lexer *x)
     }
     for (size_t i = 0; i < sizeof(bare_commands) / sizeof(bare_commands[0]); i++)
         if (is_name(bare_commands[i], s, n)) {
-            give(x, find_command(s, n));
+            give(x, lex_find_command(s, n));
             return;
         }
     for (size_t i = 0; i < n; i++)
@@ -513,10 +316,10 @@ static void close_brace(struct lexer *x)
 
 /* Text commands: enter the group if words are in it. \mathrm{sin} is a function, \mathbf{v} a
  * variable, \mathbf{2x} braces around an expression. */
-static void lex_text_command(struct lexer *x, enum act act)
+static void lex_text_command(struct lexer *x, enum lex_act act)
 {
     size_t start, end, p;
-    const struct command *c;
+    const struct lex_command *c;
 
     if (at(x, x->pos) == '*') /* \operatorname* */
         x->pos++;
@@ -524,11 +327,12 @@ static void lex_text_command(struct lexer *x, enum act act)
     if (at(x, p) != '{')
         return;
     if (act == A_LETTER && find_group(x, x->pos, &start, &end)) {
-        size_t s = skip_blanks(x, start), e = letters_end(x, s);
+        size_t s = skip_blanks(x, start), e = letters_end(x, s), q = skip_blanks(x, e);
 
-        if (skip_blanks(x, e) != end || e - s <= 1)
-            return; /* ordinary math in braces */
-        c = find_command(x->s + s, e - s);
+        if (e == s || (q == end && e - s == 1) ||
+            (q != end && x->s[q] != '/' && (x->s[q] != '^' || e - s == 1)))
+            return; /* ordinary math in braces; but cm^2 and m/s are units */
+        c = lex_find_command(x->s + s, e - s);
         if (c && (c->kind == T_FUNC || c->kind == T_LOG) && c->act == A_TOKEN) {
             x->pos = end + 1;
             give(x, c);
@@ -584,7 +388,7 @@ static void lex_environment(struct lexer *x, enum tok_kind kind)
     emit(x, T_OTHER, 0, x->s + start, end - start);
 }
 
-static void give(struct lexer *x, const struct command *c)
+static void give(struct lexer *x, const struct lex_command *c)
 {
     size_t start, end;
 
@@ -613,12 +417,12 @@ static void give(struct lexer *x, const struct command *c)
 static void lex_command(struct lexer *x)
 {
     size_t start = x->pos + 1, end = letters_end(x, start);
-    const struct command *c;
+    const struct lex_command *c;
     char sign = at(x, start);
 
     if (end > start) {
         x->pos = end;
-        c = find_command(x->s + start, end - start);
+        c = lex_find_command(x->s + start, end - start);
         if (c)
             give(x, c);
         else
@@ -716,7 +520,7 @@ static void lex_other(struct lexer *x)
         if (characters[i].command[0] == '-')
             emit(x, T_MINUS, 0, NULL, 0);
         else
-            give(x, find_command(characters[i].command, strlen(characters[i].command)));
+            give(x, lex_find_command(characters[i].command, strlen(characters[i].command)));
         return;
     }
     if (x->len - x->pos >= 2 && memcmp(x->s + x->pos, "\u00b2", 2) == 0) {

@@ -45,7 +45,8 @@ static enum value eval_rational(struct eval *ev, const struct node *n, uint64_t 
         *ret = mpz_fdiv_ui(mpq_numref(q), MODP);
         den = mpz_fdiv_ui(mpq_denref(q), MODP);
         v = den ? VALUE_OK : VALUE_UNDEFINED;
-        *ret = modp_mul(*ret, inverse(den));
+        if (den != 1)
+            *ret = modp_mul(*ret, inverse(den));
     }
     mpq_clear(q);
     return v;

@@ -135,6 +135,11 @@ bool unit_is_bare_name(const char *s, size_t len)
     return find(s, len, true) != UNIT_NONE || unit_scale(s, len) != NULL;
 }
 
+bool unit_is_name(const char *s, size_t len)
+{
+    return find(s, len, false) != UNIT_NONE;
+}
+
 const char *unit_scale(const char *s, size_t len)
 {
     static const struct {

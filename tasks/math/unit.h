@@ -62,6 +62,9 @@ struct unit {
 /* Is this run of letters a unit even outside a text group: cm, inches, dollars? */
 bool unit_is_bare_name(const char *s, size_t len);
 
+/* Is this word of a text group in the table of units? */
+bool unit_is_name(const char *s, size_t len);
+
 /* The digits of a word like "million", or NULL. */
 const char *unit_scale(const char *s, size_t len);
 

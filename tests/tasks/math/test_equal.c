@@ -55,12 +55,12 @@ Test(math_equal, numbers_are_equal_by_value)
 Test(math_equal, digit_groups_are_one_number_and_lists_are_not)
 {
     CHECK({ "1,234,567", "1234567", true }, { "1{,}234", "1234", true },
-          { "1\\,234", "1234", true }, { "12 345", "12345", true }, { "1,234.5", "1234.5", true },
-          { "12", "1 2", false }, { "1,23", "123", false }, { "1, 234", "1234", false },
-          { "1,2,3", "123", false }, { "0,123", "123", false }, { "(1,234)", "1234", false },
-          { "100,200", "200,100", false }, { "100, 200", "100,200", true },
-          { "300, 100", "100,300", true }, { "\\$1,234", "1234", true },
-          { "1,234", "1,2,3,4", false });
+          { "1\\,234", "1234", true }, { "12 345", "12345", true }, { "12 \\, 345", "12345", true },
+          { "1,234.5", "1234.5", true }, { "12", "1 2", false }, { "1,23", "123", false },
+          { "1, 234", "1234", false }, { "1,2,3", "123", false }, { "0,123", "123", false },
+          { "(1,234)", "1234", false }, { "100,200", "200,100", false },
+          { "100, 200", "100,200", true }, { "300, 100", "100,300", true },
+          { "\\$1,234", "1234", true }, { "1,234", "1,2,3,4", false });
 }
 
 Test(math_equal, mixed_numbers_are_sums_and_other_neighbours_are_products)
@@ -137,11 +137,14 @@ Test(math_equal, expressions_with_variables_are_equal_as_identities)
           { "\\sin^2 x", "\\sin x^2", false }, { "\\sin^2 x", "1-\\cos^2 x", true },
           { "e^{x+y}", "e^x e^y", true }, { "\\binom{n}{2}", "\\frac{n(n-1)}{2}", true },
           { "10^{30}x+x", "10^{30}x", false }, { "10^{30}+\\pi", "10^{30}+2\\pi", false },
-          { "\\alpha+1", "1+\\alpha", true }, { "\\alpha", "\\beta", false },
-          { "x-x+5", "5", false }, { "f'(x)", "f(x)", false }, { "\\frac{1}{x}", "x^{-1}", true },
-          { "1/2x", "\\frac{x}{2}", true }, { "2x^10", "2x^{10}", true },
-          { "x^2", "x^{-2}", false }, { "-x^2", "(-x)^2", false }, { "ei", "i\\cdot e", true },
-          { "\\mathbf{v}+1", "v+1", true }, { "x^{1000000}", "x^{1000001}", false });
+          { "10^{30}+\\sqrt2", "10^{30}+\\sqrt3", false },
+          { "10^{30}+\\sqrt8", "2\\sqrt2+10^{30}", true },
+          { "1+\\cos(448+64i)", "\\cos(448+64i)", false }, { "\\alpha+1", "1+\\alpha", true },
+          { "\\alpha", "\\beta", false }, { "x-x+5", "5", false }, { "f'(x)", "f(x)", false },
+          { "\\frac{1}{x}", "x^{-1}", true }, { "1/2x", "\\frac{x}{2}", true },
+          { "2x^10", "2x^{10}", true }, { "x^2", "x^{-2}", false }, { "-x^2", "(-x)^2", false },
+          { "ei", "i\\cdot e", true }, { "\\mathbf{v}+1", "v+1", true },
+          { "x^{1000000}", "x^{1000001}", false });
 }
 
 Test(math_equal, relations_are_equal_up_to_form)
@@ -240,7 +243,9 @@ Test(math_equal, units_are_dropped_unless_they_contradict)
           { "90^\\circ", "90\u00b0", true }, { "90^\\circ", "\\frac{\\pi}{2}", false },
           { "5\\text{ p.m.}", "5\\text{ a.m.}", false }, { "5\\text{ p.m.}", "5\\text{ pm}", true },
           { "10\\text{ units}^2", "10", true }, { "2\\pi\\text{ radians}", "2\\pi", true },
-          { "12 inches", "12", true });
+          { "12 inches", "12", true }, { "2+3\\text{i}", "5", false },
+          { "2+3\\text{i}", "2+3i", true }, { "6\\,\\mathrm{cm^2}", "6\\text{ cm}^2", true },
+          { "6\\,\\mathrm{m/s}", "6", true });
 }
 
 Test(math_equal, words_are_compared_as_letters_without_case)
