@@ -132,7 +132,7 @@ static bool own_group_dir(const char *groups, const char *mounts, const char *co
         return false;
     for (const char *p = mounts; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
         const char *sep = strstr(p, " - ");
-        const char *rest = path;
+        const char *rest;
         size_t n;
 
         if (!sep || sscanf(p, "%*d %*d %*s %4095s %4095s", root, point) != 2 ||
@@ -217,18 +217,32 @@ static void remove_home(int parentfd, const char *name)
     unlinkat(parentfd, name, AT_REMOVEDIR);
 }
 
+/* desbench-PID-N */
+static bool is_home_name(const char *s)
+{
+    static const char prefix[] = "desbench-", digits[] = "0123456789";
+
+    if (strncmp(s, prefix, sizeof(prefix) - 1) != 0)
+        return false;
+    s += sizeof(prefix) - 1;
+    size_t n = strspn(s, digits);
+    if (n == 0 || s[n] != '-')
+        return false;
+    s += n + 1;
+    n = strspn(s, digits);
+    return n > 0 && !s[n];
+}
+
 /* Remove homes that nobody holds. Groups with processes in them cannot be removed anyway. */
 static void sweep(const char *parent)
 {
     DIR *d = opendir(parent);
     struct dirent *e;
-    int pid, n, end;
 
     if (!d)
         return;
     while ((e = readdir(d))) {
-        end = 0;
-        if (sscanf(e->d_name, "desbench-%d-%d%n", &pid, &n, &end) != 2 || e->d_name[end])
+        if (!is_home_name(e->d_name))
             continue;
         int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)

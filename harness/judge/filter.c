@@ -96,10 +96,10 @@ static int add_argument_rules(scmp_filter_ctx ctx)
     /* 50. Families left: unspecified, unix (1), inet (2), inet6 (10). */
     for (uint64_t family = AF_INET + 1; rc == 0 && family < AF_INET6; family++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, family));
+                              SCMP_A0(SCMP_CMP_EQ, family, 0));
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_GT, AF_INET6));
+                              SCMP_A0(SCMP_CMP_GT, AF_INET6, 0));
     /* 61 */
     for (size_t i = 0; rc == 0 && i < sizeof(ioctls) / sizeof(*ioctls); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(ioctl), 1,
@@ -110,7 +110,7 @@ static int add_argument_rules(scmp_filter_ctx ctx)
                               SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, (uint64_t)locks[i]));
     /* 55. The namespace's init has the program's uid: only a process's own settings (pid 0). */
     for (size_t i = 0; rc == 0 && i < sizeof(by_pid) / sizeof(*by_pid); i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), by_pid[i], 1, SCMP_A0(SCMP_CMP_NE, 0));
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), by_pid[i], 1, SCMP_A0(SCMP_CMP_NE, 0, 0));
     return rc;
 }
 

@@ -258,7 +258,9 @@ static void set_limits(const struct sandbox *sb)
     limit(RLIMIT_CPU, cpu_s, cpu_s + 1, "CPU");
     if (sb->level < SANDBOX_FULL) /* address space stands in for memory */
         limit(RLIMIT_AS, (rlim_t)sb->memory_bytes, (rlim_t)sb->memory_bytes, "AS");
-    limit(RLIMIT_NPROC, (rlim_t)sb->max_pids + 1, (rlim_t)sb->max_pids + 1, "NPROC"); /* and init */
+    /* And init. Where there is a control group, its limit is to be met first: it counts. */
+    const rlim_t n_procs = (rlim_t)sb->max_pids + (sb->level < SANDBOX_FULL ? 1 : 16);
+    limit(RLIMIT_NPROC, n_procs, n_procs, "NPROC");
     limit(RLIMIT_FSIZE, (rlim_t)sb->disk_bytes, (rlim_t)sb->disk_bytes, "FSIZE");
     limit(RLIMIT_NOFILE, 256, 256, "NOFILE");
     limit(RLIMIT_STACK, 8 << 20, 64 << 20, "STACK");
@@ -291,9 +293,9 @@ static _Noreturn void exec_python(const struct sandbox *sb)
 {
     char *const argv[] = { (char *)sb->python, "-s", "-S", "-c", (char *)sb->source, NULL };
     char *const envp[] = { "PATH=/usr/bin:/bin",
-                           "HOME=" SANDBOX_DIR,
-                           "TMPDIR=" SANDBOX_DIR,
-                           "USER=" SANDBOX_HOST,
+                           "HOME=/tmp",
+                           "TMPDIR=/tmp",
+                           "USER=sandbox",
                            "LANG=C.UTF-8",
                            "LC_ALL=C.UTF-8",
                            "TZ=UTC",

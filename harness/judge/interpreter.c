@@ -43,7 +43,7 @@ enum status interpreter_version(const char *path, char *ret, size_t size, struct
     char text[64] = "";
     size_t len = 0;
     ssize_t n = 1;
-    int fds[2], rc, wait_status = 0, major = 0, minor = 0;
+    int fds[2], rc, wait_status = 0;
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) != 0)
@@ -70,8 +70,7 @@ enum status interpreter_version(const char *path, char *ret, size_t size, struct
         ;
     text[len] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    if (sscanf(text, "%d.%d.", &major, &minor) != 2 || major != 3 || minor < 8 ||
-        strlen(text) >= size)
+    if (strncmp(text, "3.", 2) != 0 || strtol(text + 2, NULL, 10) < 8 || strlen(text) >= size)
         return error_set(err, ST_UNSUPPORTED, "'%s' is no Python 3.8 or later: version '%s'", path,
                          text);
     memcpy(ret, text, strlen(text) + 1);

@@ -157,7 +157,10 @@ static enum status refuse(const struct sandbox_report *report, enum sandbox_leve
     for (size_t i = 0; i < report->n_layers; i++) {
         const struct sandbox_layer *l = &report->layers[i];
         bool is_needed = wanted >= SANDBOX_FULL ? l->is_needed_full : l->is_needed_user;
-        if (is_needed && !l->is_present && len < sizeof(missing))
+        /* One layer that fails early leaves the others unprobed; it alone is worth naming. */
+        bool is_named =
+            is_needed && !l->is_present && (len == 0 || strncmp(l->details, "not probed", 10) != 0);
+        if (is_named && len < sizeof(missing))
             len += (size_t)snprintf(missing + len, sizeof(missing) - len, "%s%s (%s)",
                                     len ? ", " : "", l->name, l->details);
     }

@@ -15,7 +15,7 @@
 
 /* How strongly programs are held. Ordered: a larger value promises more. */
 enum sandbox_level {
-    SANDBOX_NONE, /* no isolation; never chosen by itself */
+    SANDBOX_NONE, /* no isolation: what a machine has where layers are missing; refused */
     SANDBOX_USER, /* ordinary user: namespaces, seccomp, rlimits; tree limits by polling */
     SANDBOX_FULL, /* a host uid per slot, cgroup limits for the whole tree */
 };
@@ -78,8 +78,10 @@ MUST_CHECK enum status sandbox_probe(const struct judge_options *opts, struct sa
 struct judge;
 
 /* Probe, then start the workers. ST_UNSUPPORTED names the missing layers when the level asked
- * for is not to be had; ST_NOT_FOUND without the interpreter. judge_close() accepts NULL and
- * kills what still runs. */
+ * for is not to be had, or an interpreter outside /usr, which is all a sandbox shows;
+ * ST_NOT_FOUND without the interpreter. Forks a supervisor that keeps alive what was in memory
+ * then: open the judge before a model is loaded. judge_close() accepts NULL and kills what still
+ * runs. */
 MUST_CHECK enum status judge_open(const struct judge_options *opts, struct judge **ret,
                                   struct error *err);
 void judge_close(struct judge *j);

@@ -385,12 +385,12 @@ static void probe_inside(const struct sandbox *sb, bool is_filtered)
     const struct probe_arg *arg = sb->probe_arg;
 
     if (arg->is_cgroup) {
+        const size_t size = (size_t)4 * PROBE_MEMORY;
         int n = count_forks(32);
         tell(L_CG_PIDS, n < PROBE_PIDS, "%d processes of %d allowed", n + 2, PROBE_PIDS);
         burn(PROBE_BURN_NS);
-        char *p = mmap(NULL, 4 * PROBE_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                       -1, 0);
-        for (size_t i = 0; p != MAP_FAILED && i < 4 * PROBE_MEMORY; i += 4096)
+        char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        for (size_t i = 0; p != MAP_FAILED && i < size; i += 4096)
             ((volatile char *)p)[i] = 1;
         _exit(0);
     }
@@ -537,7 +537,7 @@ static void probe_sandbox(struct sandbox sb, struct sandbox_report *r)
     struct probe_arg arg = { .shm_id = shmget(IPC_PRIVATE, 4096, 0600) };
     struct watch w = { .procfd = -1 };
     struct sandbox_proc p;
-    struct sockaddr_in at;
+    struct sockaddr_in at = { 0 };
     socklen_t len = sizeof(at);
     struct error err;
     uid_t uid;

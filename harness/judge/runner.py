@@ -11,6 +11,7 @@ native 64-bit lengths, the program, its tests. Descriptor 4 takes one report:
 A pass is believed only with the nonce and exit status 0. Everything used after
 the program has run is looked up before, as the program may replace any name.
 """
+import io
 import posix
 import sys
 
@@ -20,7 +21,8 @@ def run():
     builtin_str, builtin_type, is_a = str, type, isinstance
     base, memory, failed, blocked, runtime = (
         BaseException, MemoryError, OSError, BlockingIOError, RuntimeError)
-    show, streams, pid = sys.__excepthook__, (sys.stdout, sys.stderr), posix.getpid()
+    show, streams, buffer = sys.__excepthook__, (sys.stdout, sys.stderr), io.StringIO
+    pid = getpid()
 
     def take(size):
         parts = []
@@ -62,11 +64,11 @@ def run():
         return ((name + ": " + text if text else name) + where).encode("utf-8", "backslashreplace")
 
     def kind_of(e):
-        if is_a(e, memory):
+        if is_a(e, memory) or is_a(e, failed) and e.errno == 12:  # ENOMEM
             return b"M"
         if is_a(e, failed) and e.errno in (27, 28, 122):  # EFBIG, ENOSPC, EDQUOT
             return b"D"
-        if is_a(e, blocked) and e.errno == 11 and e.filename is None:  # EAGAIN of fork
+        if is_a(e, blocked) and e.errno == 11:  # EAGAIN of fork
             return b"N"
         if builtin_type(e) is runtime and e.args == ("can't start new thread",):
             return b"N"
@@ -77,8 +79,12 @@ def run():
             kind, text = kind or kind_of(e), describe(e)
         except base:
             kind, text = b"F", b"exception that cannot be described"
+        # The traceback may quote a line or a message of any length: show its end only.
+        traceback = buffer()
         try:
+            sys.stderr = traceback
             show(builtin_type(e), e, e.__traceback__)
+            write(2, traceback.getvalue()[-8192:].encode("utf-8", "backslashreplace"))
         except base:
             pass
         report(kind, text, 1)

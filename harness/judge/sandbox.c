@@ -89,13 +89,18 @@ int ctl_recv(int fd, struct ctl_message *ret, int *ret_fd)
 static bool usable_id(const char *path, uint64_t id, int n, uint64_t *ret)
 {
     enum { RESERVE = 4096 }; /* keeps off 65534, nobody */
-    unsigned long long from, to, count, best_from = 0, best_count = 0;
+    uint64_t best_from = 0, best_count = 0;
     FILE *f = fopen(path, "re");
     bool is_in = false;
+    char line[128];
 
     if (!f)
         return false;
-    while (fscanf(f, "%llu %llu %llu", &from, &to, &count) == 3) {
+    while (fgets(line, sizeof(line), f)) { /* "from to count" */
+        char *p = line;
+        uint64_t from = strtoull(p, &p, 10);
+        strtoull(p, &p, 10);
+        uint64_t count = strtoull(p, &p, 10);
         is_in = is_in || (id >= from && id - from < count);
         if (count > best_count) {
             best_from = from;
@@ -103,9 +108,9 @@ static bool usable_id(const char *path, uint64_t id, int n, uint64_t *ret)
         }
     }
     fclose(f);
-    if (!is_in && best_count < 2 * RESERVE)
+    if (!is_in && best_count < 2ULL * RESERVE)
         return false;
-    *ret = is_in ? id : best_from + best_count - RESERVE + (uint64_t)n;
+    *ret = is_in ? id : best_from + best_count - (uint64_t)RESERVE + (uint64_t)n;
     return true;
 }
 

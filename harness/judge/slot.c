@@ -15,7 +15,7 @@
 #include "base/clock.h"
 
 enum { MS = 1000000 };
-static const int64_t check_every_ns = 20 * MS;
+static const int64_t check_every_ns = 20LL * MS;
 static const int64_t setup_limit_ns = 10000LL * MS; /* making a sandbox takes 5 ms */
 
 static void close_fd(int *fd)
@@ -71,7 +71,7 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
     s->has_exited = false;
     s->failure.kind = 0;
     s->ready_ns = s->exit_ns = 0;
-    s->cpu_ns = 0;
+    s->cpu_ns = s->rss_max_bytes = 0;
     s->n_tasks_max = 0;
     if (s->has_cgroup) {
         s->cpu_base_ns = cgroup_cpu_ns(&s->cgroup);
@@ -239,19 +239,21 @@ void slot_check(struct slot *s, int64_t now_ns)
         slot_kill(s, CAUSE_SETUP);
         return;
     }
-    if (s->has_cgroup) {
-        s->cpu_ns = cgroup_cpu_ns(&s->cgroup) - s->cpu_base_ns;
-    } else if (usage_read(s->procfd, &u) == 0) {
+    if (usage_read(s->procfd, &u) == 0) {
         s->cpu_ns = u.cpu_ns;
         if (u.n_tasks > s->n_tasks_max)
             s->n_tasks_max = u.n_tasks;
+        if (u.rss_bytes > s->rss_max_bytes)
+            s->rss_max_bytes = u.rss_bytes;
         /* Pages shared by forked processes count once, but looking is slow. */
-        if (u.rss_bytes > s->opts->memory_bytes &&
+        if (!s->has_cgroup && u.rss_bytes > s->opts->memory_bytes &&
             usage_read_pss(s->procfd) > s->opts->memory_bytes) {
             slot_kill(s, CAUSE_MEMORY);
             return;
         }
     }
+    if (s->has_cgroup)
+        s->cpu_ns = cgroup_cpu_ns(&s->cgroup) - s->cpu_base_ns;
     if (s->cpu_ns > s->opts->cpu_limit_ns)
         slot_kill(s, CAUSE_CPU);
     else if (now_ns - s->ready_ns > s->opts->wall_limit_ns)
@@ -361,7 +363,7 @@ static enum verdict judge_exit(const struct slot *s, struct judge_result *r)
     case 'S': return VERDICT_SYNTAX;
     case 'M': return VERDICT_OOM;
     case 'D': return VERDICT_DISK;
-    case 'N': return VERDICT_PIDS;
+    case 'N': return s->has_cgroup ? VERDICT_FAIL : VERDICT_PIDS; /* the group would know */
     case 'F': return VERDICT_FAIL;
     default: return say(r, VERDICT_FAIL, "exited with status %d and a report of its own", status);
     }
@@ -436,7 +438,10 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
     r->attempts = s->program->n_attempts;
     r->first_verdict = s->program->first_verdict;
     r->wall_ns = s->exit_ns - (s->ready_ns ? s->ready_ns : s->start_ns);
+    /* The largest process; of those killed with the namespace there is only what was seen. */
     r->max_rss_bytes = (int64_t)ru.ru_maxrss * 1024;
+    if (r->max_rss_bytes < s->rss_max_bytes && !s->has_exited)
+        r->max_rss_bytes = s->rss_max_bytes;
     if (s->has_cgroup) {
         r->cpu_ns = cgroup_cpu_ns(&s->cgroup) - s->cpu_base_ns;
     } else {

@@ -72,7 +72,7 @@ struct slot {
     struct ctl_message failure; /* kind 0: none */
     int64_t start_ns, ready_ns, exit_ns, next_check_ns;
     int64_t cpu_base_ns, n_oom_base, n_refused_base;
-    int64_t cpu_ns; /* as last seen */
+    int64_t cpu_ns, rss_max_bytes; /* as seen so far */
     int n_tasks_max;
 };
 

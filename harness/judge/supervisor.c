@@ -322,7 +322,8 @@ void supervisor_detach(const int *kept, size_t n_kept)
     for (size_t i = 0; i < n_kept; i++) {
         if ((unsigned)kept[i] > from)
             syscall(SYS_close_range, from, (unsigned)kept[i] - 1, 0);
-        from = (unsigned)kept[i] + 1;
+        if ((unsigned)kept[i] >= from)
+            from = (unsigned)kept[i] + 1;
     }
     syscall(SYS_close_range, from, ~0U, 0);
 }

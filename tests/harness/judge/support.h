@@ -16,7 +16,7 @@ static inline struct judge_options small_options(int n_workers)
     o.n_workers = n_workers;
     o.cpu_limit_ns = 3LL * 1000000000;
     o.wall_limit_ns = 20LL * 1000000000; /* the machine may be busy */
-    o.memory_bytes = 256 << 20;
+    o.memory_bytes = 128 << 20;
     o.max_pids = 16;
     o.output_bytes = 64 << 10;
     o.disk_bytes = 4 << 20;

@@ -344,6 +344,48 @@ Test(judge, everything_dies_with_the_supervisor)
     judge_close(j);
 }
 
+Test(judge, everything_dies_with_the_program)
+{
+    struct judge_options o = small_options(2);
+    pid_t pid;
+    int ready[2];
+    char byte = 0;
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    judge_close(open_or_skip(&o));
+    cr_assert(pipe(ready) == 0);
+    pid = fork();
+    if (pid == 0) {
+        struct judge *j = NULL;
+        const char code[] = "import time\ntime.sleep(1000)";
+        const struct judge_job job = { .code = code, .code_len = strlen(code), .tests = "" };
+        if (judge_open(&o, &j, NULL) == ST_OK && judge_submit(j, &job, NULL) == ST_OK &&
+            write(ready[1], "x", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    cr_assert(pid > 0 && read(ready[0], &byte, 1) == 1);
+    usleep(200000);
+    cr_assert(kill(pid, SIGKILL) == 0);
+    expect_no_children();
+    close(ready[0]);
+    close(ready[1]);
+}
+
+Test(judge, two_judges_live_side_by_side)
+{
+    struct judge_options o = small_options(1);
+    struct judge *a = open_or_skip(&o), *b = open_or_skip(&o);
+
+    submit(a, 1, "import time\ntime.sleep(0.3)", "");
+    struct judge_result r = run(b, add, add_tests);
+    expect_verdict(r, VERDICT_PASS);
+    judge_close(b);
+    r = collect(a);
+    expect_verdict(r, VERDICT_PASS);
+    judge_close(a);
+}
+
 Test(judge, all_humaneval_references_pass)
 {
     const char *dir = getenv("DESBENCH_DATA");

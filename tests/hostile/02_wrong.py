@@ -1,0 +1,6 @@
+# A wrong value.
+# full: fail
+# user: fail
+
+def add(a, b):
+    return a - b

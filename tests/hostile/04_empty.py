@@ -1,0 +1,5 @@
+# Nothing but a comment.
+# full: fail
+# user: fail
+
+# no code at all

@@ -1,0 +1,5 @@
+# The entry point is None.
+# full: fail
+# user: fail
+
+add = None

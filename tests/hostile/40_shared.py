@@ -1,0 +1,11 @@
+# Shared anonymous memory.
+# full: oom
+# user: oom
+
+import mmap
+
+kept = []
+while True:
+    m = mmap.mmap(-1, 16 << 20)
+    m.write(b'x' * len(m))
+    kept.append(m)

@@ -1,0 +1,5 @@
+# One line of 50 MB.
+# full: output
+# user: output
+
+print('x' * 50_000_000)

@@ -1,0 +1,5 @@
+# Packages beside the standard library.
+# full: fail
+# user: fail
+
+import pip
