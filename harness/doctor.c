@@ -1,4 +1,5 @@
 /* `desbench doctor`: what this machine offers, and what is missing for which use. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -8,6 +9,7 @@
 #include "harness/paths.h"
 #include "harness/table.h"
 #include "harness/verb.h"
+#include "kernels/devices.h"
 #include "kernels/kernels.h"
 #include "results/results.h"
 #include "tasks/task.h"
@@ -48,6 +50,28 @@ static void check_backends(struct check *k)
 
         add(k, "backend", (*ops)->name, st ? "absent" : "ok", st ? why.text : (*ops)->describe(b));
         (*ops)->close(b);
+    }
+}
+
+static void check_gpus(struct check *k)
+{
+    struct gpu_device gpus[16];
+    struct error why = { 0 };
+    char text[160];
+    size_t n = 0;
+
+    if (!gpu_is_built())
+        add(k, "gpu", "CUDA", "absent", "built without it");
+    else if (gpu_list(gpus, 16, &n, &why))
+        add(k, "gpu", "CUDA", "absent", why.text);
+    else if (!n)
+        add(k, "gpu", "CUDA", "absent", "no device or no driver");
+    for (size_t i = 0; i < n; i++) {
+        snprintf(text, sizeof(text), "%s, %.1f GiB, compute %d.%d, driver CUDA %d.%d", gpus[i].uuid,
+                 (double)gpus[i].memory_bytes / 0x1p30, gpus[i].compute_major,
+                 gpus[i].compute_minor, gpus[i].driver_version / 1000,
+                 gpus[i].driver_version % 1000 / 10);
+        add(k, "gpu", gpus[i].name, "ok", text);
     }
 }
 
@@ -117,6 +141,7 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     else
         add(&k, "program", "own files", "missing", why.text);
     check_backends(&k);
+    check_gpus(&k);
     check_sandbox(&k, &level);
     check_data(&k, c);
     st = env_capture_json(&env, err);

@@ -184,6 +184,22 @@ enum status plan_prompt(const struct engine *e, const struct plan_task *t, size_
     return st;
 }
 
+/* "topk:k=04" and "topk:k=4" are one cell. */
+static enum status canonical_selector(struct arena *a, const char *text, const char **ret,
+                                      struct error *err)
+{
+    struct buf b = { 0 };
+    enum status st = engine_selector_text(text, &b, err);
+
+    if (!st) {
+        *ret = arena_strdup(a, buf_str(&b), b.len);
+        if (!buf_ok(&b) || !*ret)
+            st = no_memory(err);
+    }
+    buf_release(&b);
+    return st;
+}
+
 /* Options laid over the model's defaults. */
 static enum status resolve(const struct options *c, const struct engine *e,
                            const struct plan_task *t, const char *selector,
@@ -209,7 +225,10 @@ static enum status resolve(const struct options *c, const struct engine *e,
         d.gen_length = (int)options_int(c, OPT_GEN_LENGTH);
     else
         d.gen_length = (t->def->gen_length + block - 1) / block * block;
-    d.steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d.gen_length;
+    if (options_has(c, OPT_STEPS))
+        d.steps = (int)options_int(c, OPT_STEPS);
+    if (!d.steps)
+        d.steps = d.gen_length;
     *ret = d;
     return engine_check_decode(e, ret, 0, err);
 }
@@ -263,12 +282,21 @@ enum status plan_decode(const struct options *c, const struct engine *e, struct 
     for (size_t i = 0; i < p->n_tasks; i++) {
         for (size_t k = 0; k < selectors->n; k++) {
             struct plan_cell *cell = &p->cells[p->n_cells];
+            const char *selector;
             size_t n;
 
             cell->task = &p->tasks[i];
-            st = resolve(c, e, cell->task, selectors->texts[k], &cell->decode, err);
+            st = canonical_selector(&p->arena, selectors->texts[k], &selector, err);
+            if (st)
+                return st;
+            st = resolve(c, e, cell->task, selector, &cell->decode, err);
             if (st)
                 return error_prefix(err, st, "task '%s'", cell->task->def->name);
+            for (size_t m = 0; m < k; m++)
+                if (strcmp(p->cells[p->n_cells - 1 - m].decode.selector, selector) == 0)
+                    return error_set(err, ST_INVALID, "selector '%s' is named twice", selector);
+            if (cell->decode.block_length > p->max_block)
+                p->max_block = cell->decode.block_length;
             if (!size_mul(cell->task->n_items, (size_t)p->n_samples, &n) ||
                 !size_add(p->n_work, n, &p->n_work))
                 return error_set(err, ST_INVALID, "the plan holds too many samples");

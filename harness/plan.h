@@ -38,6 +38,7 @@ struct plan {
     size_t n_work;     /* samples over all cells */
     size_t max_prompt; /* tokens of the longest prompt, template included; plan_decode() fills */
     int max_gen;       /* largest gen_length of a cell */
+    int max_block;     /* largest block_length of a cell */
 };
 
 /* Open the tasks that the options name and choose the items. deflt: tasks when --tasks is not

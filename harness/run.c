@@ -94,6 +94,7 @@ static enum status make_plan(struct session *s, struct error *err)
     if (!st)
         st = plan_decode(s->c, e, &s->plan, err);
     s->engine_options.max_canvas = (int)s->plan.max_prompt + s->plan.max_gen;
+    s->engine_options.max_block = s->plan.max_block;
     if (st) {
         engine_close(e);
         return st;
@@ -467,11 +468,12 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
         snprintf(validity, sizeof(validity), "INVALID: %zu internal verdicts", totals.n_internal);
     else if (ran)
         snprintf(validity, sizeof(validity), "INVALID: %s", status);
-    st = store_summarise(s->store, s->run_id, &s->arena, &rows, &n, ran ? NULL : err);
+    /* the run's own error comes first: what fails while tidying up after it is not told */
+    st = store_finish_run(s->store, s->run_id, status, validity, ran ? NULL : err);
+    if (!st)
+        st = store_summarise(s->store, s->run_id, &s->arena, &rows, &n, ran ? NULL : err);
     if (!st)
         st = store_metrics(s, rows, n, ran ? NULL : err);
-    if (!st)
-        st = store_finish_run(s->store, s->run_id, status, validity, ran ? NULL : err);
     if (!st && (!ran || ran == ST_INTERRUPTED))
         st = verb_wants_json(s->c) ? print_json(s, &totals, rows, n, status, ran ? NULL : err)
                                    : print_table(s, rows, n, ran ? NULL : err);

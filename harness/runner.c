@@ -268,7 +268,8 @@ static enum status copy_generation(struct sample *s, const struct generation *g,
     }
     s->row.tokens = tokens;
     s->row.n_tokens_blob = (int64_t)g->n_positions;
-    s->row.n_gen_positions = (int64_t)g->n_positions;
+    for (size_t i = 0; i < g->n_positions; i++)
+        s->row.n_gen_positions += g->commit_step[i] >= 0;
     s->row.n_tokens_before_eos = (int64_t)g->n_before_eos;
     s->row.stop_reason = g->stop == STOP_EOS ? "eos" : "length";
     s->row.n_forwards = (int64_t)g->n_forwards;
@@ -308,7 +309,7 @@ static enum status describe_output(struct runner *r, struct sample *s, struct er
         for (int k = 0; k < 4; k++)
             le[k] = (unsigned char)(id >> 8 * k);
         sha256_add(h, le, sizeof(le));
-        row->n_tokens_after_stop += i >= row->n_tokens_before_eos && row->tokens[i] != m->eos_id;
+        row->n_tokens_after_stop += i > row->n_tokens_before_eos && row->tokens[i] != m->eos_id;
     }
     sha256_finish(h, sha256);
     row->tokens_sha256 = sha256;

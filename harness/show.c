@@ -36,11 +36,15 @@ static void put_visible(struct buf *b, const char *text, size_t len)
     }
 }
 
+static size_t length(const char *s)
+{
+    return s ? strlen(s) : 0;
+}
+
 /* Text between marker lines; the middle of a long one is left out unless --full. */
-static void put_text(struct buf *b, const char *title, const char *text, bool is_full)
+static void put_text(struct buf *b, const char *title, const char *text, size_t len, bool is_full)
 {
     enum { HEAD = 600, TAIL = 300 };
-    size_t len = text ? strlen(text) : 0;
 
     buf_printf(b, "--- %s%s\n", title, text ? "" : ": none");
     if (!text)
@@ -155,10 +159,10 @@ static bool put_sample_text(const struct showing *x, const struct stored_sample 
                "tokens sha256 %.16s\n",
                s->n_forwards, s->n_forwards_cache, (double)s->total_ns * 1e-9,
                (double)s->first_block_ns * 1e-9, s->tokens_sha256);
-    put_text(b, "prompt", s->prompt, x->is_full);
-    put_text(b, "output", s->raw_output, x->is_full);
+    put_text(b, "prompt", s->prompt, length(s->prompt), x->is_full);
+    put_text(b, "output", s->raw_output, s->raw_output_len, x->is_full);
     buf_printf(b, "--- extracted by rule '%s'\n", s->extraction_method);
-    put_text(b, "extracted", s->extracted, x->is_full);
+    put_text(b, "extracted", s->extracted, length(s->extracted), x->is_full);
     is_ok = put_steps(b, &s->telemetry, x->is_full) && put_layers(b, &s->telemetry, s->n_exp);
     buf_printf(b, "--- verdict: %s (checker %s", v->verdict, v->checker_version);
     if (v->judge_mode)
@@ -173,9 +177,11 @@ static bool put_sample_text(const struct showing *x, const struct stored_sample 
     if (v->also_json)
         buf_printf(b, "other rules: %s\n", v->also_json);
     if (v->stdout_tail && *v->stdout_tail)
-        put_text(b, "end of its standard output", v->stdout_tail, x->is_full);
+        put_text(b, "end of its standard output", v->stdout_tail, length(v->stdout_tail),
+                 x->is_full);
     if (v->stderr_tail && *v->stderr_tail)
-        put_text(b, "end of its standard error", v->stderr_tail, x->is_full);
+        put_text(b, "end of its standard error", v->stderr_tail, length(v->stderr_tail),
+                 x->is_full);
     return is_ok;
 }
 
@@ -204,7 +210,8 @@ static void put_sample_json(const struct stored_sample *s, struct buf *b)
     put_str(b, "backend", s->backend);
     put_str(b, "stop_reason", s->stop_reason);
     put_str(b, "prompt", s->prompt);
-    put_str(b, "output", s->raw_output);
+    buf_puts(b, ",\"output\":");
+    json_put_str(b, s->raw_output, s->raw_output_len);
     put_str(b, "extracted", s->extracted);
     put_str(b, "extraction_method", s->extraction_method);
     put_str(b, "tokens_sha256", s->tokens_sha256);
@@ -220,7 +227,7 @@ static void put_sample_json(const struct stored_sample *s, struct buf *b)
                v->is_passed ? "true" : "false", s->sample_idx, s->seed, s->n_prompt,
                s->n_gen_positions, s->n_tokens_before_eos, s->n_tokens_after_stop, s->n_forwards,
                s->n_forwards_cache, s->first_block_ns, s->total_ns);
-    for (int64_t i = 0; i < s->n_gen_positions; i++)
+    for (int64_t i = 0; i < s->n_tokens_blob; i++)
         buf_printf(b, "%s%d", i ? "," : "", s->tokens[i]);
     buf_puts(b, "],\"commit_forward\":[");
     for (int i = 0; i < t->n_positions; i++)
