@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/dtype.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 enum { MAX_THREADS = 1024 };
 
@@ -20,11 +22,21 @@ static const struct inner *const inners[] = {
 #endif
 };
 
+#if defined(__x86_64__)
+/* AVX2 machines have it, but clang 14 cannot ask for it by name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
 static bool can_run(const struct inner *in)
 {
 #if defined(__x86_64__)
     if (in == &inner_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (in == &inner_avx512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");

@@ -1,4 +1,5 @@
-/* Inner loops for AVX2 with FMA: 256-bit vectors, 16 registers. */
+/* Inner loops for AVX2 with FMA and F16C (Haswell and later, Zen): 256-bit vectors, 16 registers.
+ */
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -7,7 +8,7 @@
 #define INNER_NAME "avx2"
 #define VL 8
 #define TILE_TOKENS 3
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 
 #include "kernels/cpu/inner_vec.h"
 
@@ -35,6 +36,21 @@ INLINE float v_sum(vf a)
 
     s = _mm_hadd_ps(s, s);
     return _mm_cvtss_f32(_mm_hadd_ps(s, s));
+}
+
+INLINE vf v_even(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+}
+
+INLINE vf v_odd(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+INLINE vf v_load_f16(const uint16_t *p)
+{
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
 #include "kernels/cpu/inner_body.h"

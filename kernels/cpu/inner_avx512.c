@@ -41,6 +41,21 @@ INLINE float v_sum(vf a)
     return _mm_cvtss_f32(_mm_hadd_ps(s, s));
 }
 
+INLINE vf v_even(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+
+INLINE vf v_odd(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+INLINE vf v_load_f16(const uint16_t *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
 #include "kernels/cpu/inner_body.h"
 
 #else

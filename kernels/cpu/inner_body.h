@@ -4,6 +4,8 @@
  *   v_fma(a, b, c)                a * b + c, fused where the machine can
  *   v_sum(a)                      sum of the lanes, in a fixed order
  *   v_store_sums4(ret, a..d)      four sums at once, in the order of v_sum
+ *   v_even(a, b), v_odd(a, b)     the elements of even and odd index of a followed by b
+ *   v_load_f16(p)                 VL f16 values, widened
  *   TILE_TOKENS                   tokens of a register tile
  *
  * Dot products. A tile is TILE_ROWS rows of the weight by up to TILE_TOKENS tokens; each pair
@@ -23,84 +25,55 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "even bf16 is the lowe
 
 TARGET static void in_pack(const float *x, size_t n, enum dtype t, float *ret)
 {
-    size_t pad = (n + STEP - 1) / STEP * STEP;
-
     if (t != DT_BF16) {
         memcpy(ret, x, n * sizeof(*x));
-        memset(ret + n, 0, (pad - n) * sizeof(*x));
+        memset(ret + n, 0, ((n + STEP - 1) / STEP * STEP - n) * sizeof(*x));
         return;
     }
-    for (size_t i = 0; i < pad; i += STEP) {
-        for (size_t j = 0; j < STEP; j++) {
-            size_t from = i + (j < VL ? 2 * j : 2 * (j - VL) + 1);
+    for (size_t i = 0; i < n; i += STEP) {
+        vf v0 = v_load_n(x + i, n - i, 0), v1 = { 0 };
 
-            ret[i + j] = from < n ? x[from] : 0;
-        }
+        if (n - i > VL)
+            v1 = v_load_n(x + i + VL, n - i - VL, 0);
+        v_store(ret + i, v_even(v0, v1));
+        v_store(ret + i + VL, v_odd(v0, v1));
     }
 }
 
-/* VL f16 values to floats. Moving exponent and mantissa to their f32 place leaves an exponent
- * 112 too small, for subnormals too; infinity and NaN get theirs by force. */
-INLINE vf widen_f16(const uint16_t *p)
-{
-    vh raw;
-    vu h, mag;
-    vf f;
-
-    memcpy(&raw, p, sizeof(raw));
-    h = __builtin_convertvector(raw, vu);
-    mag = (h & 0x7fff) << 13;
-    f = (vf)mag * 0x1p112f;
-    mag = (vu)f | ((vu)(mag >= 0x0f800000u) & 0x7f800000u);
-    return (vf)(mag | (h & 0x8000) << 16);
-}
-
-/* STEP weights at w as two vectors, in the order of pack(). */
-INLINE void widen(const char *w, enum dtype t, vf *ret0, vf *ret1)
+/* One half (0 or 1) of the STEP weights at w, in the order of pack(). */
+INLINE vf widen(const char *w, enum dtype t, int half)
 {
     vu raw;
 
     switch (t) {
-    case DT_F32:
-        *ret0 = v_load((const float *)w);
-        *ret1 = v_load((const float *)w + VL);
-        break;
-    case DT_BF16:
-        memcpy(&raw, w, sizeof(raw));
-        *ret0 = (vf)(raw << 16);
-        *ret1 = (vf)(raw & 0xffff0000u);
-        break;
-    case DT_F16:
-        *ret0 = widen_f16((const uint16_t *)w);
-        *ret1 = widen_f16((const uint16_t *)w + VL);
-        break;
+    case DT_F32: return v_load((const float *)w + half * VL);
+    case DT_F16: return v_load_f16((const uint16_t *)w + half * VL);
+    case DT_BF16: break;
     }
+    memcpy(&raw, w, sizeof(raw));
+    return half ? (vf)(raw & 0xffff0000u) : (vf)(raw << 16);
 }
 
-/* One step: STEP columns at byte offset at_w of the rows, column c of the tokens. */
+/* One step: STEP columns from w and from column c of the tokens on. A half at a time, so that
+ * no more than TILE_ROWS weight vectors are in registers beside the sums. */
 INLINE void tile_step(const char *w, size_t row_bytes, enum dtype t, int rows, int tokens,
                       const float *const *x, size_t c, vf acc[TILE_ROWS][TILE_TOKENS])
 {
-    vf w0[TILE_ROWS], w1[TILE_ROWS];
-
     UNROLL
-    for (int r = 0; r < rows; r++)
-        widen(w + (size_t)r * row_bytes, t, &w0[r], &w1[r]);
-    UNROLL
-    for (int j = 0; j < tokens; j++) {
-        vf v = v_load(x[j] + c);
+    for (int half = 0; half < 2; half++) {
+        vf wr[TILE_ROWS];
 
         UNROLL
         for (int r = 0; r < rows; r++)
-            acc[r][j] = v_fma(w0[r], v, acc[r][j]);
-    }
-    UNROLL
-    for (int j = 0; j < tokens; j++) {
-        vf v = v_load(x[j] + c + VL);
-
+            wr[r] = widen(w + (size_t)r * row_bytes, t, half);
         UNROLL
-        for (int r = 0; r < rows; r++)
-            acc[r][j] = v_fma(w1[r], v, acc[r][j]);
+        for (int j = 0; j < tokens; j++) {
+            vf v = v_load(x[j] + c + half * VL);
+
+            UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r][j] = v_fma(wr[r], v, acc[r][j]);
+        }
     }
 }
 
@@ -386,18 +359,15 @@ TARGET static void in_silu_mul(float *g, const float *u, size_t n)
 /* The squares are summed in f64: they need twice the exponent range of f32. */
 TARGET static void in_rms_norm(const float *x, const float *w, size_t d, float eps, float *ret)
 {
-    vd acc = { 0 };
-    double sum = 0;
+    vd low = { 0 }, high = { 0 }, a, b;
     float inv;
 
     for (size_t i = 0; i < d; i += VL) {
-        vd v = __builtin_convertvector(v_load_n(x + i, d - i, 0), vd);
-
-        acc += v * v;
+        v_to_f64(v_load_n(x + i, d - i, 0), &a, &b);
+        low += a * a;
+        high += b * b;
     }
-    for (int i = 0; i < VL; i++)
-        sum += acc[i];
-    inv = (float)(1 / sqrt(sum / (double)d + eps));
+    inv = (float)(1 / sqrt(v_sum_f64(low, high) / (double)d + eps));
     for (size_t i = 0; i < d; i += VL)
         v_store_n(ret + i, v_load_n(x + i, d - i, 0) * inv * v_load_n(w + i, d - i, 0), d - i);
 }
@@ -415,20 +385,18 @@ TARGET static void in_rotate(float *x, const float *c, const float *s, size_t ha
 
 TARGET static void in_softmax(float *z, size_t n)
 {
-    float max = max_of(z, n), inv;
-    vd acc = { 0 };
-    double sum = 0;
+    float max = max_of(z, n);
+    vd low = { 0 }, high = { 0 }, a, b;
 
     for (size_t i = 0; i < n; i += VL) {
         vf p = v_exp(v_load_n(z + i, n - i, -INFINITY) - max);
 
-        acc += __builtin_convertvector(p, vd);
+        v_to_f64(p, &a, &b);
+        low += a;
+        high += b;
         v_store_n(z + i, p, n - i);
     }
-    for (int i = 0; i < VL; i++)
-        sum += acc[i];
-    inv = (float)(1 / sum);
-    in_scale(z, n, inv);
+    in_scale(z, n, (float)(1 / v_sum_f64(low, high)));
 }
 
 TARGET static void in_sigmoid(float *z, size_t n)
@@ -437,34 +405,47 @@ TARGET static void in_sigmoid(float *z, size_t n)
         v_store_n(z + i, v_sigmoid(v_load_n(z + i, n - i, 0)), n - i);
 }
 
+/* First element of x equal to value, n if there is none. */
+INLINE size_t find(const float *x, size_t n, float value)
+{
+    size_t i = 0;
+
+    while (i < n && !(x[i] == value))
+        i++;
+    return i;
+}
+
 TARGET static ptrdiff_t in_argmax(const float *x, size_t n)
 {
-    float max = max_of(x, n);
+    const size_t block = 512; /* small beside a vocabulary: only one block is searched */
+    float max = -INFINITY;
+    size_t at = 0, i;
 
-    for (size_t i = 0; i < n; i += VL) {
-        vi equal = v_load_n(x + i, n - i, NAN) == max;
+    for (i = 0; i < n; i += block) {
+        float m = max_of(x + i, n - i < block ? n - i : block);
 
-        for (int j = 0; j < VL; j++)
-            if (equal[j])
-                return (ptrdiff_t)i + j;
+        if (m > max) {
+            max = m;
+            at = i;
+        }
     }
-    return -1; /* nothing but NaN */
+    i = at + find(x + at, n - at, max);
+    return i < n ? (ptrdiff_t)i : -1; /* nothing but NaN */
 }
 
 TARGET static double in_sum_exp(const float *x, size_t n, float max)
 {
-    vd acc = { 0 };
-    double sum = 0;
+    vd low = { 0 }, high = { 0 }, a, b;
 
     for (size_t i = 0; i < n; i += VL) {
         vf v = v_load_n(x + i, n - i, NAN);
         vf p = v_select(v == max, v_set(1), v_exp(v - max)); /* inf - inf is not 0 */
 
-        acc += __builtin_convertvector(v_select(v == v, p, (vf){ 0 }), vd);
+        v_to_f64(v_select(v == v, p, (vf){ 0 }), &a, &b);
+        low += a;
+        high += b;
     }
-    for (int i = 0; i < VL; i++)
-        sum += acc[i];
-    return sum;
+    return v_sum_f64(low, high);
 }
 
 const struct inner INNER_TABLE = {

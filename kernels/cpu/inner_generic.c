@@ -1,4 +1,6 @@
 /* Inner loops for any CPU: 128-bit vectors, which every 64-bit machine has. */
+#include "kernels/dtype.h"
+
 #define INNER_TABLE inner_generic
 #define INNER_NAME "generic"
 #define VL 4
@@ -23,6 +25,21 @@ INLINE void v_store_sums4(float *ret, vf a, vf b, vf c, vf d)
     ret[1] = v_sum(b);
     ret[2] = v_sum(c);
     ret[3] = v_sum(d);
+}
+
+INLINE vf v_even(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6);
+}
+
+INLINE vf v_odd(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
+INLINE vf v_load_f16(const uint16_t *p)
+{
+    return (vf){ f16_to_f32(p[0]), f16_to_f32(p[1]), f16_to_f32(p[2]), f16_to_f32(p[3]) };
 }
 
 #include "kernels/cpu/inner_body.h"

@@ -22,8 +22,7 @@
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 typedef uint32_t vu __attribute__((vector_size(VL * 4)));
-typedef uint16_t vh __attribute__((vector_size(VL * 2)));
-typedef double vd __attribute__((vector_size(VL * 8)));
+typedef double vd __attribute__((vector_size(VL * 4))); /* VL / 2 of them */
 
 INLINE vf v_load(const float *p)
 {
@@ -57,6 +56,29 @@ INLINE void v_store_n(float *p, vf v, size_t n)
         v_store(p, v);
     else
         memcpy(p, &v, n * sizeof(*p));
+}
+
+/* The lower and the upper half of the lanes as f64. */
+INLINE void v_to_f64(vf v, vd *low, vd *high)
+{
+    typedef float half __attribute__((vector_size(VL * 2)));
+    half h[2];
+
+    memcpy(h, &v, sizeof(v));
+    *low = __builtin_convertvector(h[0], vd);
+    *high = __builtin_convertvector(h[1], vd);
+}
+
+/* Sum of all lanes, in order. */
+INLINE double v_sum_f64(vd low, vd high)
+{
+    double sum = 0;
+
+    for (int i = 0; i < VL / 2; i++)
+        sum += low[i];
+    for (int i = 0; i < VL / 2; i++)
+        sum += high[i];
+    return sum;
 }
 
 INLINE vf v_set(float x)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/rng.h"
 #include "kernels/kernels.h"
@@ -37,7 +38,9 @@ struct tolerance {
     const char *reason;
 };
 
+/* Inputs: in [-1, 1]; few distinct values; magnitudes from 2^-40 to 1; one far above the rest. */
 enum regime { REGIME_UNIFORM, REGIME_TIES, REGIME_WIDE, REGIME_DOMINANT, N_REGIMES };
+extern const char *const regime_names[N_REGIMES];
 
 /* Stop with a message: memory, or a backend that refused. */
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -49,6 +52,17 @@ void *must_alloc(size_t count, size_t size);
 int choose_int(struct rng *r, const int *values, size_t n);
 #define CHOOSE(r, ...)                                                                             \
     choose_int(r, (const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+
+enum regime choose_regime(struct check *c);
+enum dtype choose_dtype(struct check *c);
+
+/* n ids below limit. */
+int32_t *random_ids(struct rng *r, size_t n, int limit);
+
+/* Euclidean norm, largest magnitude, norm of a row of a matrix. */
+double norm(const float *x, size_t n);
+double largest(const float *x, size_t n);
+double row_norm(const struct host_matrix *m, int64_t r);
 
 /* n floats of a regime, of magnitude about scale. */
 float *random_floats(struct rng *r, size_t n, enum regime regime, float scale);
@@ -82,14 +96,21 @@ void compare_ints(struct check *c, const char *what, const int32_t *new, const i
 void compare_bits(struct check *c, const char *what, const float *a, const float *b, size_t n);
 void fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The cases of one op; i counts from 0. */
-struct op_check {
-    struct tolerance tol;
-    int n_cases;
-    void (*run)(struct check *c, int i);
-};
+/* Describe the running case. */
+#define SHAPE(c, ...) snprintf((c)->shape, sizeof((c)->shape), __VA_ARGS__)
 
-extern const struct op_check op_checks[]; /* op NULL last */
+/* One case of an op, number i: check_dense.c and check_moe.c. */
+void check_embed(struct check *c, int i);
+void check_rms_norm(struct check *c, int i);
+void check_matmul(struct check *c, int i);
+void check_rope(struct check *c, int i);
+void check_kv_store(struct check *c, int i);
+void check_attention(struct check *c, int i);
+void check_add(struct check *c, int i);
+void check_router(struct check *c, int i);
+void check_route(struct check *c, int i);
+void check_moe(struct check *c, int i);
+void check_pick(struct check *c, int i);
 
 /* Time the ops at the widths of LLaDA-MoE and print a table. op NULL: all. */
 void bench(const struct side *s, const char *op, int n_threads, uint64_t seed);

@@ -39,6 +39,58 @@ int choose_int(struct rng *r, const int *values, size_t n)
     return values[rng_below(r, n)];
 }
 
+const char *const regime_names[N_REGIMES] = { "uniform", "ties", "wide", "dominant" };
+
+enum regime choose_regime(struct check *c)
+{
+    return (enum regime)rng_below(&c->rng, N_REGIMES);
+}
+
+enum dtype choose_dtype(struct check *c)
+{
+    return (enum dtype)rng_below(&c->rng, 3);
+}
+
+/* n ids below limit. */
+int32_t *random_ids(struct rng *r, size_t n, int limit)
+{
+    int32_t *ids = must_alloc(n, sizeof(*ids));
+
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)rng_below(r, (uint64_t)limit);
+    return ids;
+}
+
+double norm(const float *x, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sqrt(sum);
+}
+
+double largest(const float *x, size_t n)
+{
+    double max = 0;
+
+    for (size_t i = 0; i < n; i++)
+        max = fmax(max, fabs((double)x[i]));
+    return max;
+}
+
+double row_norm(const struct host_matrix *m, int64_t r)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < m->cols; i++) {
+        double w = dtype_get(m->data, m->dtype, (size_t)(r * m->cols + i));
+
+        sum += w * w;
+    }
+    return sqrt(sum);
+}
+
 float *random_floats(struct rng *r, size_t n, enum regime regime, float scale)
 {
     float *x = must_alloc(n, sizeof(*x));

@@ -21,6 +21,39 @@
 
 enum { EXIT_MISMATCH = 1, EXIT_USAGE = 2, EXIT_SKIP = 77 };
 
+/* An op, how far it may be off, and its cases. */
+struct op_check {
+    struct tolerance tol;
+    int n_cases;
+    void (*run)(struct check *c, int i);
+};
+
+static const struct op_check op_checks[] = {
+    { { "embed", 0, 0, "a copy, exact widening" }, 30, check_embed },
+    { { "rms_norm", 1e-37, 5e-7, "f64 sum; f32 roundings of 1/rms and two products" },
+      90,
+      check_rms_norm },
+    { { "matmul", 1e-6, 0, "f32 sums of up to 2048 products; unit: |x| |w|, by Cauchy-Schwarz" },
+      240,
+      check_matmul },
+    { { "rope", 3e-7, 0, "two f32 products and a sum; unit: max |x|" }, 60, check_rope },
+    { { "kv_store", 0, 0, "a copy" }, 30, check_kv_store },
+    { { "attention", 3e-7, 0,
+        "f32 scores and sums, exp to an ulp; unit: max |v| (1 + bound of the scores)" },
+      90,
+      check_attention },
+    { { "add", 0, 0, "one correct rounding" }, 30, check_add },
+    { { "router", 2e-7, 5e-7, "f32 sums under exp; unit: 1 + |x| max |w|" }, 90, check_router },
+    { { "route", 0, 1e-7, "ids and counts exact; weights in f64, one rounding" },
+      120,
+      check_route },
+    { { "moe", 4e-7, 0, "f32 sums, exp to an ulp; unit: first-order effect of such errors" },
+      120,
+      check_moe },
+    { { "pick", 1e-37, 5e-7, "ids exact; f32 exp summed in f64" }, 200, check_pick },
+    { { NULL, 0, 0, NULL }, 0, NULL },
+};
+
 struct options {
     const char *backend, *isa, *op;
     uint64_t seed;
