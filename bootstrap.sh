@@ -79,7 +79,7 @@ case "$verb" in
 run) exec build/desbench run "$@" ;;
 test)
     status=0
-    meson test -C build --no-rebuild --print-errorlogs "$@" || status=$?
+    meson test -C build --no-rebuild --print-errorlogs --timeout-multiplier 6 "$@" || status=$?
     count_tests || status=1
     exit "$status"
     ;;
