@@ -11,8 +11,9 @@
 #include "base/utf8.h"
 
 /*
- * jansson reports some failed allocations as syntax errors or without a message. It is told to
- * allocate through here, where a failure is noted for the parse under way in this thread.
+ * jansson reports some failed allocations as syntax errors or without a message, and goes on
+ * with a string cut short after others. It is told to allocate through here, where a failure is
+ * noted for the parse under way in this thread.
  */
 static _Thread_local bool is_out_of_memory;
 
@@ -40,9 +41,11 @@ enum status json_parse(const char *data, size_t len, const char *name, size_t li
     pthread_once(&once, watch_allocations);
     is_out_of_memory = false;
     v = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+    if (is_out_of_memory || (!v && json_error_code(&je) == json_error_out_of_memory)) {
+        json_decref(v);
+        return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
+    }
     if (!v) {
-        if (is_out_of_memory || json_error_code(&je) == json_error_out_of_memory)
-            return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
         if (line)
             return error_set(err, ST_INVALID, "'%s' line %zu: not valid JSON at byte %d: %s", name,
                              line, je.position, je.text);
