@@ -111,8 +111,8 @@ MUST_CHECK enum status task_extract(const struct task *t, size_t index, const ch
 
 /* TASK_ANSWER only: the same without data, as these rules need no item. */
 MUST_CHECK enum status task_extract_answer(const struct task_def *def, const char *output,
-                                           size_t len, struct arena *arena,
-                                           struct extraction *ret, struct error *err);
+                                           size_t len, struct arena *arena, struct extraction *ret,
+                                           struct error *err);
 
 /*
  * A program to judge: `code` (prompt parts and the candidate) is executed first, then `tests`,
