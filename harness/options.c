@@ -25,7 +25,10 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
                     NULL, "only the first N items of each task" },
     [OPT_SAMPLES] = { "samples", 'E', OPTION_TEXT, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
-                      NULL, NULL, "only the items with these ids, e.g. HumanEval/0,HumanEval/7" },
+                      NULL, NULL,
+                      "only the items with these ids, separated by commas, e.g. "
+                      "HumanEval/0,HumanEval/7; "
+                      "--limit then counts among them" },
     [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, JUDGING | VERB_EXTRACT | VERB_LS | VERB_DOCTOR,
                        ASK, "DIR", NULL, "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
@@ -82,7 +85,7 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
                             "the strongest this machine offers, full or user", 0, 0, "user|full",
                             NULL, "isolation that must be there; refuses to judge with less" },
-    [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING, JUDGE, "N", NULL, "one a processor", 1, 1024,
+    [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING, JUDGE, "N", NULL, "one a processor", 1, 256,
                    NULL, NULL, "programs judged at once" },
     [OPT_TIMEOUT] = { "timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", "10", NULL, 0.1, 3600, NULL,
                       NULL, "seconds of CPU time a program may use" },
@@ -123,17 +126,23 @@ static const char *const source_names[] = {
     [SOURCE_COMMAND_LINE] = "command line",
 };
 
-/* The environment variable of an option: DESBENCH_DATA_DIR for data-dir. */
-static void env_name(const struct option_def *d, struct buf *ret)
+/* The environment variable of an option (DESBENCH_DATA_DIR for data-dir), or its other name where
+ * only that is set, and what it holds: NULL when neither is set, or to nothing. */
+static const char *env_text(const struct option_def *d, struct buf *ret_name)
 {
-    buf_clear(ret);
-    if (d->env) {
-        buf_puts(ret, d->env);
-        return;
-    }
-    buf_puts(ret, "DESBENCH_");
+    const char *text;
+
+    buf_clear(ret_name);
+    buf_puts(ret_name, "DESBENCH_");
     for (const char *p = d->name; *p; p++)
-        buf_putc(ret, *p == '-' ? '_' : (char)toupper((unsigned char)*p));
+        buf_putc(ret_name, *p == '-' ? '_' : (char)toupper((unsigned char)*p));
+    text = getenv(buf_str(ret_name));
+    if (d->env && (!text || !*text)) {
+        buf_clear(ret_name);
+        buf_puts(ret_name, d->env);
+        text = getenv(d->env);
+    }
+    return text && *text ? text : NULL;
 }
 
 /* Is text one of "a|b|c"? */
@@ -147,32 +156,45 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-/* Whole-string number within the option's bounds. */
-static enum status parse_number(const struct option_def *d, const char *text, double *ret,
-                                struct error *err)
+/* A decimal number, whole string, within the option's bounds. */
+static enum status check_int(const struct option_def *d, const char *text, struct error *err)
+{
+    const char *digits = text + (*text == '-');
+    long long v;
+
+    if (!*digits || digits[strspn(digits, "0123456789")])
+        return error_set(err, ST_INVALID, "option '--%s' needs a whole number, found '%s'", d->name,
+                         text);
+    errno = 0;
+    v = strtoll(text, NULL, 10);
+    /* the bounds are whole and within 2^53, where a double holds every integer */
+    if (errno || v < (long long)d->min || v > (long long)d->max)
+        return error_set(err, ST_INVALID, "option '--%s' must be %lld .. %lld, found '%s'", d->name,
+                         (long long)d->min, (long long)d->max, text);
+    return ST_OK;
+}
+
+static enum status check_real(const struct option_def *d, const char *text, struct error *err)
 {
     char *end;
-    double v;
+    double v = strtod(text, &end);
 
-    errno = 0;
-    v = strtod(text, &end);
-    if (end == text || *end || isspace((unsigned char)text[0]) || !isfinite(v) ||
-        (d->kind == OPTION_INT && (v != floor(v) || strpbrk(text, ".eExX"))))
-        return error_set(err, ST_INVALID, "option '--%s' needs %s number, found '%s'", d->name,
-                         d->kind == OPTION_INT ? "a whole" : "a", text);
+    /* strtod() also reads blanks, hexadecimals, infinities and NaN */
+    if (end == text || *end || text[strspn(text, "0123456789+-.eE")] || !isfinite(v))
+        return error_set(err, ST_INVALID, "option '--%s' needs a number, found '%s'", d->name,
+                         text);
     if (v < d->min || v > d->max)
         return error_set(err, ST_INVALID, "option '--%s' must be %.15g .. %.15g, found '%s'",
                          d->name, d->min, d->max, text);
-    *ret = v;
     return ST_OK;
 }
 
 static enum status check_value(const struct option_def *d, const char *text, struct error *err)
 {
-    double v;
-
-    if (d->kind == OPTION_INT || d->kind == OPTION_REAL)
-        return parse_number(d, text, &v, err);
+    if (d->kind == OPTION_INT)
+        return check_int(d, text, err);
+    if (d->kind == OPTION_REAL)
+        return check_real(d, text, err);
     if (d->choices && !is_choice(d->choices, text))
         return error_set(err, ST_INVALID, "option '--%s' must be one of %s, found '%s'", d->name,
                          d->choices, text);
@@ -213,13 +235,12 @@ static enum status read_environment(struct options *c, struct error *err)
 
         if (i == OPT_HELP || !(d->verbs & c->verb))
             continue;
-        env_name(d, &name);
+        text = env_text(d, &name);
         if (!buf_ok(&name)) {
             st = error_set(err, ST_NOMEM, "out of memory reading the environment");
             break;
         }
-        text = getenv(buf_str(&name));
-        if (!text || !*text)
+        if (!text)
             continue;
         if (d->kind == OPTION_FLAG && !is_choice("true|false|1|0", text)) {
             st = error_set(err, ST_INVALID, "must be true or false, found '%s'", text);
@@ -342,6 +363,12 @@ static enum status read_option(struct options *c, int argc, char *const *argv, i
             return error_set(err, ST_INVALID, "option '--%s' needs a value (%s)", d->name,
                              d->metavar);
         value = argv[++*at];
+        if (value[0] == '-' && value[1] == '-' &&
+            find_option(c->verb, value + 2, strcspn(value + 2, "=")) != N_OPTIONS)
+            return error_set(err, ST_INVALID,
+                             "option '--%s' needs a value (%s), found option '%s'; if it is the "
+                             "value, write '--%s=%s'",
+                             d->name, d->metavar, value, d->name, value);
     }
     return set_value(c, (enum option_id)id, value, SOURCE_COMMAND_LINE, err);
 }

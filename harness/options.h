@@ -3,7 +3,7 @@
  * of every verb.
  *
  * A value comes from, later winning: the built-in default, the environment (DESBENCH_TASKS for
- * --tasks, ...), the command line. Every value keeps its text and its origin.
+ * --tasks, ...; of a list one entry), the command line. Every value keeps its text and its origin.
  */
 #ifndef HARNESS_OPTIONS_H
 #define HARNESS_OPTIONS_H
@@ -88,7 +88,7 @@ struct option_def {
     const char *shown;   /* default as --help words it when deflt is NULL, or NULL */
     double min, max;     /* OPTION_INT, OPTION_REAL: inclusive bounds */
     const char *choices; /* "a|b|c", or NULL */
-    const char *env;     /* variable when it is not DESBENCH_ and the name, or NULL */
+    const char *env;     /* variable that is read when DESBENCH_ and the name is not set, or NULL */
     const char *help;
 };
 

@@ -1,5 +1,7 @@
 /* Options: sources and their order, errors that name option and value, help. */
 #include <criterion/criterion.h>
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +84,21 @@ Test(options, every_mistake_is_refused_by_name_and_value)
         { { "--limit", "" }, { "--limit", "''" } },
         { { "--limit", " 3" }, { "--limit" } },
         { { "--limit" }, { "--limit", "needs a value" } },
+        { { "--limit", "+3" }, { "--limit", "whole", "'+3'" } },
+        { { "--limit", "-" }, { "--limit", "whole" } },
+        { { "--limit", "1e2" }, { "--limit", "whole", "'1e2'" } },
+        { { "--limit", "0x10" }, { "--limit", "whole" } },
+        { { "--limit", "1000000001" }, { "--limit", "1 .. 1000000000" } },
+        { { "--seed", "-1" }, { "--seed", "0 ..", "'-1'" } },
+        /* a double would round it to the bound */
+        { { "--seed", "9007199254740993" }, { "--seed", "9007199254740992", "993'" } },
+        { { "--seed", "99999999999999999999" }, { "--seed", "0 .. 9007199254740992" } },
+        { { "--temperature", "0x1p3" }, { "--temperature", "'0x1p3'" } },
+        { { "--temperature", "inf" }, { "--temperature", "a number" } },
+        { { "--temperature", "1e999" }, { "--temperature", "a number" } },
+        { { "--model", "--dry-run" }, { "--model", "DIR", "'--model=--dry-run'" } },
+        { { "--model", "--seed=3" }, { "--model", "option '--seed=3'" } },
+        { { "-o", "" }, { "--output", "''" } },
         { { "--threshold", "1.5" }, { "--threshold", "0 .. 1", "'1.5'" } },
         { { "--threshold", "nan" }, { "--threshold", "'nan'" } },
         { { "--load-format", "gguf" }, { "--load-format", "safetensors|dummy", "'gguf'" } },
@@ -125,11 +142,64 @@ Test(options, a_flag_may_be_switched_by_the_environment)
     options_release(&c);
 }
 
+Test(options, the_last_of_several_wins_and_bounds_are_inclusive)
+{
+    cr_assert_eq(parse(VERB_RUN, ARGV("--seed", "1", "--seed=9007199254740992", "-L1000000000",
+                                      "--threshold", "1", "--model=--seed", "--backend", "--x")),
+                 ST_OK);
+    cr_assert_eq(options_int(&c, OPT_SEED), INT64_C(9007199254740992));
+    cr_assert_eq(options_int(&c, OPT_LIMIT), 1000000000);
+    cr_assert_eq(options_real(&c, OPT_THRESHOLD), 1.0);
+    cr_assert_str_eq(options_text(&c, OPT_MODEL), "--seed");
+    cr_assert_str_eq(options_text(&c, OPT_BACKEND), "--x");
+    options_release(&c);
+}
+
+/* "--sandbox-level" as the shell knows it. */
+static void variable_of(const struct option_def *d, char *out, size_t size)
+{
+    snprintf(out, size, "DESBENCH_%s", d->name);
+    for (char *p = out; *p; p++)
+        *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+}
+
+Test(options, every_option_has_its_variable)
+{
+    char name[64];
+
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const struct option_def *d = &option_table[i];
+        char text[64] = "some";
+        unsigned verb = d->verbs & (~d->verbs + 1);
+
+        if (i == OPT_HELP)
+            continue;
+        if (d->kind == OPTION_FLAG)
+            snprintf(text, sizeof(text), "true");
+        else if (d->kind == OPTION_INT || d->kind == OPTION_REAL)
+            snprintf(text, sizeof(text), "%.16g", d->max);
+        else if (d->choices)
+            snprintf(text, sizeof(text), "%.*s", (int)strcspn(d->choices, "|"), d->choices);
+        variable_of(d, name, sizeof(name));
+        setenv(name, text, 1);
+        cr_assert_eq(parse(verb, (const char *const[]){ NULL }), ST_OK, "%s: %s", name, err.text);
+        cr_assert_eq(c.values[i].n, 1, "%s", name);
+        cr_assert_eq(c.values[i].source, SOURCE_ENV, "%s", name);
+        cr_assert_str_eq(options_text(&c, (enum option_id)i), text);
+        unsetenv(name);
+    }
+    options_release(&c);
+}
+
 Test(options, data_dir_is_read_from_its_own_variable)
 {
     setenv("DESBENCH_DATA", "somewhere", 1);
     cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
     cr_assert_str_eq(options_text(&c, OPT_DATA_DIR), "somewhere");
+    setenv("DESBENCH_DATA_DIR", "elsewhere", 1); /* the regular name wins */
+    cr_assert_eq(parse(VERB_RUN, (const char *const[]){ NULL }), ST_OK);
+    cr_assert_str_eq(options_text(&c, OPT_DATA_DIR), "elsewhere");
+    unsetenv("DESBENCH_DATA_DIR");
     unsetenv("DESBENCH_DATA");
     options_release(&c);
 }
