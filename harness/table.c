@@ -1,6 +1,7 @@
 /* Text tables. */
 #include "harness/table.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ void table_init(struct table *t, const char *headings)
     *t = (struct table){ .n_cols = 1, .n_rows = -1 };
     for (const char *p = headings; *p; p++)
         t->n_cols += *p == '|';
+    assert(t->n_cols <= TABLE_MAX_COLS);
     table_row(t);
     for (int c = 0; c < t->n_cols; c++) {
         size_t len = strcspn(headings, "|");
@@ -58,23 +60,30 @@ void table_row(struct table *t)
 
 void table_cell(struct table *t, const char *fmt, ...)
 {
-    char text[512];
-    va_list ap;
-    char *copy;
+    va_list ap, again;
+    char *text;
+    int len;
 
     if (t->is_failed)
         return;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    va_copy(again, ap);
+    len = vsnprintf(NULL, 0, fmt, ap);
+    text = len < 0 ? NULL : arena_alloc(&t->arena, (size_t)len + 1);
+    if (text)
+        vsnprintf(text, (size_t)len + 1, fmt, again);
+    va_end(again);
     va_end(ap);
-    copy = arena_strdup(&t->arena, text, strlen(text));
-    if (!copy)
+    if (!text) {
         t->is_failed = true;
-    for (int c = 0; copy && c < t->n_cols; c++) {
+        return;
+    }
+    utf8_make_visible(text);
+    for (int c = 0; c < t->n_cols; c++) {
         const char **cell = &t->cells[t->n_rows * t->n_cols + c];
 
         if (!*cell) {
-            *cell = copy;
+            *cell = text;
             return;
         }
     }
@@ -98,27 +107,35 @@ static int width(const char *s)
 
 bool table_put(const struct table *t, struct buf *ret)
 {
-    for (int r = 0; !t->is_failed && r <= t->n_rows; r++) {
+    int widths[TABLE_MAX_COLS] = { 0 };
+
+    if (t->is_failed)
+        return false;
+    for (int r = 0; r <= t->n_rows; r++) {
         for (int c = 0; c < t->n_cols; c++) {
             const char *cell = t->cells[r * t->n_cols + c];
-            int max = 0, pad;
+            int w = cell ? width(cell) : 0;
 
-            for (int q = 0; q <= t->n_rows; q++) {
-                const char *other = t->cells[q * t->n_cols + c];
-                int w = other ? width(other) : 0;
-                max = w > max ? w : max;
-            }
+            widths[c] = w > widths[c] ? w : widths[c];
+        }
+    }
+    for (int r = 0; r <= t->n_rows; r++) {
+        for (int c = 0; c < t->n_cols; c++) {
+            const char *cell = t->cells[r * t->n_cols + c];
+            bool is_right = t->right >> c & 1;
+            int pad;
+
             cell = cell ? cell : "";
-            pad = max - width(cell);
+            pad = widths[c] - width(cell);
             if (c)
                 buf_puts(ret, "  ");
-            if (t->right >> c & 1)
+            if (is_right)
                 buf_printf(ret, "%*s", pad, "");
             buf_puts(ret, cell);
-            if (!(t->right >> c & 1) && c + 1 < t->n_cols)
+            if (!is_right && c + 1 < t->n_cols)
                 buf_printf(ret, "%*s", pad, "");
         }
         buf_putc(ret, '\n');
     }
-    return !t->is_failed && buf_ok(ret);
+    return buf_ok(ret);
 }

@@ -9,6 +9,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
+enum { TABLE_MAX_COLS = 32 };
+
 struct table {
     struct arena arena;
     const char **cells; /* (n_rows + 1, n_cols), heading first */
@@ -22,7 +24,8 @@ struct table {
 void table_init(struct table *t, const char *headings);
 void table_release(struct table *t);
 
-/* Start a row; then one table_cell() a column, in order. */
+/* Start a row; then one table_cell() a column, in order; cells beyond the last column are dropped.
+ * Control characters and bytes that are not UTF-8 become '?': cells may hold outside text. */
 void table_row(struct table *t);
 void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,5 +1,6 @@
 /* Text tables. */
 #include <criterion/criterion.h>
+#include <string.h>
 
 #include "harness/table.h"
 
@@ -35,6 +36,25 @@ Test(table, width_counts_characters_not_bytes)
     table_cell(&t, "1");
     cr_assert(table_put(&t, &b));
     cr_assert_str_eq(b.data, "\xc3\xa9   n\nab  1\n");
+    buf_release(&b);
+    table_release(&t);
+}
+
+Test(table, a_long_cell_is_whole_and_control_characters_cannot_reach_the_terminal)
+{
+    struct table t;
+    struct buf b = { 0 };
+    char text[3000];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    table_init(&t, "a|b");
+    table_row(&t);
+    table_cell(&t, "%s", text);
+    table_cell(&t, "\033[31mred\n\xff");
+    cr_assert(table_put(&t, &b));
+    cr_assert(strstr(b.data, text));
+    cr_assert(strstr(b.data, "  ?[31mred??\n"));
     buf_release(&b);
     table_release(&t);
 }
