@@ -130,8 +130,8 @@ enum status path_results(const struct options *c, bool is_made, struct arena *a,
                          struct error *err)
 {
     const char *out = options_text(c, OPT_OUTPUT);
-    bool is_file = ends_with(out, ".sqlite") || ends_with(out, ".db") ||
-                   (file_exists(out) && !file_is_dir(out));
+    bool is_file = !file_is_dir(out) &&
+                   (ends_with(out, ".sqlite") || ends_with(out, ".db") || file_exists(out));
     const char *slash = strrchr(out, '/'), *dir = is_file ? NULL : out;
     enum status st;
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/size.h"
 #include "harness/paths.h"
 
@@ -12,42 +13,36 @@ static enum status no_memory(struct error *err)
     return error_set(err, ST_NOMEM, "out of memory planning");
 }
 
-/* Call each for every comma-separated word; empty words are errors. */
-static enum status each_word(const char *list, const char *option, struct arena *a,
-                             enum status (*each)(void *arg, const char *word, struct error *err),
-                             void *arg, struct error *err)
+/* The words of a comma-separated list, in the arena; empty ones are errors. */
+static enum status split_words(const char *list, const char *option, struct arena *a,
+                               const char ***ret, size_t *ret_n, struct error *err)
 {
-    for (const char *p = list;; p++) {
-        size_t len = strcspn(p, ",");
-        const char *word = arena_strdup(a, p, len);
-        enum status st;
+    const char **words;
+    size_t n = 1;
 
-        if (!word)
-            return no_memory(err);
+    for (const char *p = list; *p; p++)
+        n += *p == ',';
+    words = arena_array(a, n, sizeof(*words));
+    if (!words)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strcspn(list, ",");
+
         if (!len)
-            return error_set(err, ST_INVALID, "option '--%s' has an empty entry: '%s'", option,
-                             list);
-        st = each(arg, word, err);
-        if (st)
-            return st;
-        p += len;
-        if (!*p)
-            return ST_OK;
+            return error_set(err, ST_INVALID, "option '--%s' has an empty entry", option);
+        words[i] = arena_strdup(a, list, len);
+        if (!words[i])
+            return no_memory(err);
+        list += len + 1;
     }
+    *ret = words;
+    *ret_n = n;
+    return ST_OK;
 }
 
-struct adding {
-    const struct options *c;
-    struct plan *p;
-    struct plan_task *t;
-    bool *is_chosen;
-    size_t n_found;
-};
-
-static enum status add_task(void *arg, const char *name, struct error *err)
+static enum status add_task(const struct options *c, const char *name, struct plan *p,
+                            struct error *err)
 {
-    struct adding *add = arg;
-    struct plan *p = add->p;
     const struct task_def *def = task_find(name);
     struct plan_task *t = &p->tasks[p->n_tasks];
     const char *dir;
@@ -59,10 +54,10 @@ static enum status add_task(void *arg, const char *name, struct error *err)
     for (size_t i = 0; i < p->n_tasks; i++)
         if (p->tasks[i].def == def)
             return error_set(err, ST_INVALID, "task '%s' is named twice", name);
-    st = path_task_dir(add->c, def, &p->arena, &dir, err);
+    st = path_task_dir(c, def, &p->arena, &dir, err);
     if (st)
         return st;
-    st = task_open(def, dir, !options_flag(add->c, OPT_NO_DATA_CHECK), &t->task, err);
+    st = task_open(def, dir, !options_flag(c, OPT_NO_DATA_CHECK), &t->task, err);
     if (st)
         return st;
     t->def = def;
@@ -70,76 +65,85 @@ static enum status add_task(void *arg, const char *name, struct error *err)
     return ST_OK;
 }
 
-static enum status choose_sample(void *arg, const char *id, struct error *err)
-{
-    struct adding *add = arg;
-    size_t at;
+/* What --samples asks for; the whole of every task without it. */
+struct choice {
+    const char **ids;
+    bool *is_found; /* (n_ids) in some task */
+    size_t n_ids;
+};
 
-    (void)err;
-    if (task_find_item(add->t->task, id, &at)) {
-        add->is_chosen[at] = true;
-        add->n_found++;
+/* --samples first, --limit on what is left, in the order of the data set. */
+static enum status choose_items(const struct choice *choice, size_t limit, struct arena *a,
+                                struct plan_task *t, struct error *err)
+{
+    size_t n = task_n_items(t->task), at;
+    bool *is_chosen = arena_array(a, n, sizeof(*is_chosen));
+
+    t->items = arena_array(a, n, sizeof(*t->items));
+    if (!is_chosen || !t->items)
+        return no_memory(err);
+    for (size_t i = 0; i < choice->n_ids; i++) {
+        if (task_find_item(t->task, choice->ids[i], &at)) {
+            is_chosen[at] = true;
+            choice->is_found[i] = true;
+        }
     }
+    for (size_t i = 0; i < n && t->n_items < limit; i++)
+        if (!choice->n_ids || is_chosen[i])
+            t->items[t->n_items++] = i;
     return ST_OK;
 }
 
-/* --samples first, --limit on what is left; every id must be in some task. */
-static enum status choose_items(const struct options *c, struct plan *p, struct error *err)
+/* Every id must be in some task. A task with nothing to do leaves the plan, with a word. */
+static enum status check_choice(const struct choice *choice, struct plan *p, struct error *err)
 {
-    const char *samples = options_text(c, OPT_SAMPLES);
-    size_t limit = options_has(c, OPT_LIMIT) ? (size_t)options_int(c, OPT_LIMIT) : SIZE_MAX;
-    size_t n_words = 1, n_found = 0;
+    size_t n = 0;
 
+    for (size_t i = 0; i < choice->n_ids; i++)
+        if (!choice->is_found[i])
+            return error_set(err, ST_INVALID,
+                             "option '--samples': no item '%s' in the %zu task%s chosen",
+                             choice->ids[i], p->n_tasks, p->n_tasks == 1 ? "" : "s");
     for (size_t i = 0; i < p->n_tasks; i++) {
         struct plan_task *t = &p->tasks[i];
-        size_t n = task_n_items(t->task);
-        struct adding add = { .t = t };
-        enum status st;
 
-        add.is_chosen = arena_array(&p->arena, n + 1, sizeof(bool));
-        t->items = arena_array(&p->arena, n + 1, sizeof(*t->items));
-        if (!add.is_chosen || !t->items)
-            return no_memory(err);
-        if (samples) {
-            st = each_word(samples, "samples", &p->arena, choose_sample, &add, err);
-            if (st)
-                return st;
+        if (t->n_items) {
+            p->tasks[n++] = *t;
+            continue;
         }
-        n_found += add.n_found;
-        for (size_t k = 0; k < n && t->n_items < limit; k++)
-            if (!samples || add.is_chosen[k])
-                t->items[t->n_items++] = k;
+        log_info("task '%s' is left out: %s", t->def->name,
+                 choice->n_ids ? "it has none of the items of --samples" : "it has no items");
+        task_close(t->task);
     }
-    if (samples) {
-        for (const char *s = samples; *s; s++)
-            n_words += *s == ',';
-        if (n_found < n_words)
-            return error_set(err, ST_INVALID,
-                             "option '--samples': only %zu of %zu ids in '%s' are in the tasks "
-                             "chosen",
-                             n_found, n_words, samples);
-    }
-    return ST_OK;
+    p->n_tasks = n;
+    return n ? ST_OK : error_set(err, ST_INVALID, "the tasks chosen have no items");
 }
 
 enum status plan_tasks(const struct options *c, const char *deflt, struct plan *p,
                        struct error *err)
 {
     const char *list = options_is_given(c, OPT_TASKS) ? options_text(c, OPT_TASKS) : deflt;
-    struct adding add = { .c = c, .p = p };
-    size_t n = 1;
+    const char *samples = options_text(c, OPT_SAMPLES), **names;
+    size_t limit = options_has(c, OPT_LIMIT) ? (size_t)options_int(c, OPT_LIMIT) : SIZE_MAX;
+    struct choice choice = { 0 };
+    size_t n_names;
     enum status st;
 
     *p = (struct plan){ .n_samples = 1 };
-    for (const char *s = list; *s; s++)
-        n += *s == ',';
-    p->tasks = arena_array(&p->arena, n, sizeof(*p->tasks));
-    if (!p->tasks)
-        return no_memory(err);
-    st = each_word(list, "tasks", &p->arena, add_task, &add, err);
+    st = split_words(list, "tasks", &p->arena, &names, &n_names, err);
+    if (!st && samples)
+        st = split_words(samples, "samples", &p->arena, &choice.ids, &choice.n_ids, err);
     if (st)
         return st;
-    return choose_items(c, p, err);
+    choice.is_found = arena_array(&p->arena, choice.n_ids, sizeof(*choice.is_found));
+    p->tasks = arena_array(&p->arena, n_names, sizeof(*p->tasks));
+    if (!choice.is_found || !p->tasks)
+        return no_memory(err);
+    for (size_t i = 0; i < n_names && !st; i++)
+        st = add_task(c, names[i], p, err);
+    for (size_t i = 0; i < p->n_tasks && !st; i++)
+        st = choose_items(&choice, limit, &p->arena, &p->tasks[i], err);
+    return st ? st : check_choice(&choice, p, err);
 }
 
 void plan_release(struct plan *p)
@@ -233,21 +237,38 @@ static enum status resolve(const struct options *c, const struct engine *e,
     return engine_check_decode(e, ret, 0, err);
 }
 
+/* Tokens of every prompt, which must leave room for the answer in each of the task's cells. */
 static enum status measure_prompts(const struct engine *e, struct plan *p, struct error *err)
 {
     struct arena a = { 0 };
     enum status st = ST_OK;
 
     for (size_t i = 0; i < p->n_tasks && !st; i++) {
-        for (size_t k = 0; k < p->tasks[i].n_items && !st; k++) {
+        const struct plan_task *t = &p->tasks[i];
+
+        for (size_t k = 0; k < t->n_items && !st; k++) {
+            struct task_item facts;
             const char *text;
-            size_t len, n_ids;
+            size_t len, n_ids = 0;
             int32_t *ids;
 
-            st = plan_prompt(e, &p->tasks[i], p->tasks[i].items[k], &a, &text, &len, err);
+            st = plan_prompt(e, t, t->items[k], &a, &text, &len, err);
             if (!st)
                 st = engine_tokenize(e, text, len, &a, &ids, &n_ids, err);
-            if (!st && n_ids > p->max_prompt)
+            for (size_t c = 0; c < p->n_cells && !st; c++) {
+                const struct decode_options *d = &p->cells[c].decode;
+
+                if (p->cells[c].task != t)
+                    continue;
+                st = engine_check_decode(e, d, n_ids, err);
+                if (!st && (int)n_ids + d->gen_length > p->max_canvas)
+                    p->max_canvas = (int)n_ids + d->gen_length;
+            }
+            if (st) {
+                task_get_item(t->task, t->items[k], &facts);
+                error_prefix(err, st, "task '%s' item '%s'", t->def->name, facts.id);
+            }
+            if (n_ids > p->max_prompt)
                 p->max_prompt = n_ids;
             arena_clear(&a);
         }
@@ -300,8 +321,7 @@ enum status plan_decode(const struct options *c, const struct engine *e, struct 
             if (!size_mul(cell->task->n_items, (size_t)p->n_samples, &n) ||
                 !size_add(p->n_work, n, &p->n_work))
                 return error_set(err, ST_INVALID, "the plan holds too many samples");
-            if (cell->decode.gen_length > p->max_gen)
-                p->max_gen = cell->decode.gen_length;
+            p->n_positions += (double)n * cell->decode.gen_length;
             p->n_cells++;
         }
     }

@@ -34,19 +34,22 @@ struct plan {
     size_t n_tasks;
     struct plan_cell *cells; /* task by task, selectors in the order given */
     size_t n_cells;
-    int n_samples;     /* answers an item */
-    size_t n_work;     /* samples over all cells */
-    size_t max_prompt; /* tokens of the longest prompt, template included; plan_decode() fills */
-    int max_gen;       /* largest gen_length of a cell */
-    int max_block;     /* largest block_length of a cell */
+    int n_samples;      /* answers an item */
+    size_t n_work;      /* samples over all cells */
+    size_t max_prompt;  /* tokens of the longest prompt, template included; plan_decode() fills */
+    int max_canvas;     /* positions of the longest prompt and answer together; likewise */
+    int max_block;      /* largest block_length of a cell */
+    double n_positions; /* positions to denoise over all samples: what progress goes by */
 };
 
-/* Open the tasks that the options name and choose the items. deflt: tasks when --tasks is not
- * given. plan_release() frees also after a failure. */
+/* Open the tasks that the options name and choose the items: those of --samples, of these the
+ * first --limit. deflt: tasks when --tasks is not given. Tasks left without items are dropped.
+ * ST_INVALID names the unknown task or id. plan_release() frees also after a failure. */
 MUST_CHECK enum status plan_tasks(const struct options *c, const char *deflt, struct plan *p,
                                   struct error *err);
 
-/* Resolve decoding for every cell against an engine (text only is enough) and measure prompts. */
+/* Resolve decoding for every cell against an engine (text only is enough) and measure prompts.
+ * ST_INVALID names the task, and the item whose prompt leaves no room for an answer. */
 MUST_CHECK enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                                    struct error *err);
 

@@ -19,8 +19,8 @@ struct progress {
     char note[160];
 };
 
-/* "auto": a line on a terminal, else a log; "always": a line, "never": nothing. is_quiet drops
- * the log. Installs hooks so that log messages and the line do not mix. */
+/* "auto": a line on a terminal, else a log; "always": a line, "never": nothing; is_quiet: nothing
+ * either. Installs hooks so that log messages and the line do not mix. */
 void progress_start(struct progress *p, const char *when, bool is_quiet, size_t total,
                     double work_total);
 
@@ -32,7 +32,13 @@ void progress_update(struct progress *p, size_t done, double work_done, const ch
 /* Erase the line and remove the hooks. */
 void progress_stop(struct progress *p);
 
-/* "1:02:03" or "2:03" into out (>= 16 bytes). */
+/* "2:03", "1:02:03", "5 days", or "?" for a negative one, into out (>= 32 bytes). */
 void progress_duration(int64_t ns, char *out, size_t size);
+
+/* What is left at the mean speed so far; -1 when that cannot be told. */
+int64_t progress_left_ns(int64_t spent_ns, double work_done, double work_total);
+
+/* Cut a text to n_cols characters, never inside one. */
+void progress_cut(char *text, int n_cols);
 
 #endif

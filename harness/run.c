@@ -93,7 +93,7 @@ static enum status make_plan(struct session *s, struct error *err)
         st = engine_open(&text_only, &e, err);
     if (!st)
         st = plan_decode(s->c, e, &s->plan, err);
-    s->engine_options.max_canvas = (int)s->plan.max_prompt + s->plan.max_gen;
+    s->engine_options.max_canvas = s->plan.max_canvas;
     s->engine_options.max_block = s->plan.max_block;
     if (st) {
         engine_close(e);
