@@ -22,7 +22,8 @@ static enum status read(struct task *t, struct item *it, const char *where, size
     char *gold;
 
     if (!span_find(answer, mark, &at))
-        return error_set(err, ST_INVALID, "%s: field 'answer' has no '%s' line", where, mark);
+        return error_set(err, ST_INVALID, "%s: field 'answer' has no '%s': '%.80s'", where, mark,
+                         answer.s);
     answer = span_trim(span_sub(answer, at + strlen(mark), answer.len));
     gold = arena_alloc(&t->arena, answer.len + 1);
     it->id = arena_printf(&t->arena, "%zu", number);
@@ -88,6 +89,44 @@ static bool find_in_statement(struct span t, struct number *ret)
     return number_find(t, 0, ret);
 }
 
+/* Does text go on behind the number of a heading, "1. Count the eggs"? */
+static bool is_heading(struct span t)
+{
+    if (t.len == 0 || (t.s[0] != '.' && t.s[0] != ')' && t.s[0] != ':'))
+        return false;
+    for (size_t i = 1; i < t.len; i++)
+        if ((t.s[i] >= 'a' && t.s[i] <= 'z') || (t.s[i] >= 'A' && t.s[i] <= 'Z'))
+            return true;
+    return false;
+}
+
+/*
+ * The number of a line in the reference form, "#### 18": behind the last mark that a number
+ * follows at once. Markdown spells headings with the same mark, so "#### Step 2: add" and
+ * "#### 2. Add" are none. What was searched behind one mark is not searched again for those
+ * before it.
+ */
+static bool find_marked(struct span t, struct number *ret)
+{
+    struct number n;
+    size_t at;
+
+    for (; span_find_last(t, mark, &at); t = span_sub(t, 0, at)) {
+        struct span rest = span_sub(t, at + strlen(mark), t.len), line;
+        size_t skip = 0;
+
+        if (!span_next_line(&rest, &line))
+            continue;
+        while (skip < line.len && (line.s[skip] == ' ' || line.s[skip] == '*'))
+            skip++;
+        line = span_sub(line, skip, line.len);
+        if (number_find(line, 0, &n) && n.start == 0 &&
+            !is_heading(span_sub(line, n.end, line.len)) && find_in_statement(line, ret))
+            return true;
+    }
+    return false;
+}
+
 static bool find_last(struct span t, struct number *ret)
 {
     struct number n;
@@ -123,8 +162,7 @@ static enum status extract(const struct item *it, struct span output, struct are
     enum status st;
 
     (void)it;
-    if (span_find_last(t, mark, &at) &&
-        find_in_statement(span_sub(t, at + strlen(mark), t.len), &n))
+    if (find_marked(t, &n))
         method = "hashes";
     if (!method) {
         st = boxed_find_last(t, arena, &is_boxed, &box, err);
