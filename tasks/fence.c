@@ -133,7 +133,7 @@ enum status fence_find(struct span text, struct arena *arena, struct blocks *ret
         enum status st;
 
         if (!is_open && !is_end && is_opening(line, &tag)) {
-            open = (struct block){ .tag = tag, .start = at, .is_python = is_python_tag(tag) };
+            open = (struct block){ .tag = tag, .is_python = is_python_tag(tag) };
             is_open = true;
             body = (size_t)(rest.s - text.s);
             indent = span_indent(line);

@@ -14,7 +14,6 @@
 struct block {
     struct span tag;  /* first word after the opening fence; may be empty */
     struct span text; /* without the fences and without the newline before the closing one */
-    size_t start;     /* offset of the opening fence's line in the text */
     bool is_closed;
     bool is_python; /* tag is empty, py, python or python3, in any case */
 };
