@@ -76,9 +76,9 @@ static enum status read_text(struct task *t, const char *path, const char *need_
                        def->title);
     else if (st == ST_NOT_FOUND)
         st = error_set(err, st,
-                       "no file '%s' with %s: `desbench data fetch` gets it, --data or "
-                       "DESBENCH_DATA names the folder it is in",
-                       path, def->title);
+                       "no file '%s' with %s: get it from %s; --data-dir or DESBENCH_DATA names "
+                       "the folder it is in",
+                       path, def->title, def->source);
     if (!st)
         st = sha256_hex(buf_str(&raw), raw.len, t->sha256, err);
     if (!st && need_sha256 && strcmp(t->sha256, need_sha256) != 0)

@@ -14,13 +14,15 @@
 static enum status read(struct task *t, struct item *it, const char *where, size_t number,
                         struct error *err)
 {
-    struct span entry, first;
+    struct span test = item_str(it, "test_code"), raw = item_str(it, "raw_problem"), entry, first;
 
     (void)number;
-    if (!python_first_call(item_str(it, "test_code"), &entry))
-        return error_set(err, ST_INVALID, "%s: field 'test_code' calls no function", where);
-    if (!python_last_def(item_str(it, "raw_problem"), &first))
-        return error_set(err, ST_INVALID, "%s: field 'raw_problem' defines no function", where);
+    if (!python_first_call(test, &entry))
+        return error_set(err, ST_INVALID, "%s: field 'test_code' calls no function: '%.80s'", where,
+                         test.s);
+    if (!python_last_def(raw, &first))
+        return error_set(err, ST_INVALID, "%s: field 'raw_problem' defines no function: '%.80s'",
+                         where, raw.s);
     it->id = arena_printf(&t->arena, "%lld", (long long)item_int(it, "id"));
     it->entry_point = arena_strdup(&t->arena, entry.s, entry.len);
     it->first_function = arena_strdup(&t->arena, first.s, first.len);

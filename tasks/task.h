@@ -47,7 +47,7 @@ const struct task_def *task_find(const char *name);
 struct task;
 
 /*
- * Read a data set: bytes checked against the pinned SHA-256 (when data_sha_check; a differing
+ * Read a data set: bytes checked against the pinned SHA-256 (when is_sha_checked; a differing
  * file is ST_MISMATCH naming both hashes), every record's fields checked (ST_INVALID names file,
  * line and field). ST_NOT_FOUND names the file looked for and how to say where it is.
  * *ret is freed by task_close().

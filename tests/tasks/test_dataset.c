@@ -273,6 +273,7 @@ Test(dataset, a_missing_file_is_named)
 
     cr_expect_eq(task_open(task_find("mbpp"), "/nonexistent", true, &t, &err), ST_NOT_FOUND);
     cr_expect(strstr(err.text, "'/nonexistent/mbpp.jsonl'"), "%s", err.text);
+    cr_expect(strstr(err.text, task_find("mbpp")->source), "%s", err.text);
     cr_expect(strstr(err.text, "DESBENCH_DATA"), "%s", err.text);
     cr_expect_null(t);
     cr_expect_eq(task_open(task_find("sample_mbpp"), "/nonexistent", true, &t, &err), ST_NOT_FOUND);
