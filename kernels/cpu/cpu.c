@@ -44,14 +44,23 @@ static bool can_run(const struct inner *in)
     return in == &inner_generic;
 }
 
-static const struct inner *choose_inner(const char *isa)
+/* The one called isa, or the best (NULL). */
+static enum status choose_inner(const char *isa, const struct inner **ret, struct error *err)
 {
     const struct inner *best = NULL;
 
-    for (size_t i = 0; i < sizeof(inners) / sizeof(inners[0]); i++)
-        if ((!isa || !strcmp(isa, inners[i]->name)) && can_run(inners[i]))
+    for (size_t i = 0; i < sizeof(inners) / sizeof(inners[0]); i++) {
+        if (isa && strcmp(isa, inners[i]->name) != 0)
+            continue;
+        if (can_run(inners[i]))
             best = inners[i];
-    return best;
+        else if (isa)
+            return error_set(err, ST_UNSUPPORTED, "this machine cannot run '%s'", isa);
+    }
+    if (!best)
+        return error_set(err, ST_INVALID, "backend 'cpu' has no instruction set '%s'", isa);
+    *ret = best;
+    return ST_OK;
 }
 
 /* CPUs the process may run on. */
@@ -83,16 +92,15 @@ static enum status cpu_open(const struct kernel_params *params, struct kernels *
                             struct error *err)
 {
     int n_threads = params->n_threads ? params->n_threads : count_cpus();
-    const struct inner *inner = choose_inner(params->isa);
+    const struct inner *inner = NULL;
     struct cpu *c;
-    enum status st;
+    enum status st = choose_inner(params->isa, &inner, err);
 
+    if (st)
+        return st;
     if (n_threads < 1 || n_threads > MAX_THREADS)
         return error_set(err, ST_INVALID, "need 1 <= threads %d <= %d", n_threads,
                          (int)MAX_THREADS);
-    if (!inner)
-        return error_set(err, ST_UNSUPPORTED, "backend 'cpu' cannot run '%s' on this machine",
-                         params->isa);
     c = calloc(1, sizeof(*c));
     if (!c)
         return error_set(err, ST_NOMEM, "out of memory opening backend 'cpu'");

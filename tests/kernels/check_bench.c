@@ -47,8 +47,8 @@ static void *read_slice(void *arg)
     return NULL;
 }
 
-/* 16 chains of multiply-adds on vectors of `bytes`; twice as many as two units of latency 4 need
- * in AVX-512, and what AVX2 has registers for. */
+/* 12 chains of multiply-adds on vectors of `bytes`: more than the 8 to 10 that two units of latency
+ * 4 to 5 need, and what AVX2 has registers for. */
 #define FMA_LOOP(name, attributes, bytes, fma)                                                     \
     attributes static float name(long rounds)                                                      \
     {                                                                                              \

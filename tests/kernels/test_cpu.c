@@ -92,7 +92,7 @@ Test(cpu, refuses_thread_counts_and_instruction_sets_that_make_no_sense)
 {
     open_cpu(-1, NULL, ST_INVALID);
     open_cpu(1000000, NULL, ST_INVALID);
-    open_cpu(1, "mmx", ST_UNSUPPORTED);
+    open_cpu(1, "mmx", ST_INVALID);
 }
 
 Test(cpu, is_what_a_run_uses_by_default)
