@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -37,6 +36,7 @@
 #include "harness/judge/interpreter.h"
 #include "harness/judge/sandbox.h"
 #include "harness/judge/supervisor.h"
+#include "harness/judge/text.h"
 #include "harness/judge/usage.h"
 
 enum layer {
@@ -120,6 +120,7 @@ struct finding {
 };
 
 /* --- inside ----------------------------------------------------------------------------------- */
+/* Nothing here allocates: RLIMIT_AS may leave no room, least of all to a sanitizer's allocator. */
 
 static void tell(enum layer layer, bool is_present, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -204,29 +205,40 @@ static void try_proc(void)
          has_sys ? "visible" : "absent");
 }
 
-static void try_devices(void)
+/* Name of an entry of /dev that should not be there; "" if there is none. */
+static void find_unexpected(char *out, size_t size)
 {
     static const char *const expected[] = { ".", "..", "null", "zero", "random", "urandom", "shm" };
-    char other[64] = "";
-    DIR *d = opendir("/dev");
-    struct dirent *e;
-    char byte;
+    char entries[2048] __attribute__((aligned(8)));
+    int fd = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    long n;
+
+    snprintf(out, size, "%s", fd < 0 ? "no folder" : "");
+    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+        for (long at = 0; at < n;) {
+            const struct dirent64 *e = (const struct dirent64 *)(entries + at);
+            bool is_known = false;
+            for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++)
+                is_known = is_known || strcmp(e->d_name, expected[i]) == 0;
+            if (!is_known)
+                snprintf(out, size, "%.60s", e->d_name);
+            at += e->d_reclen;
+        }
+    if (fd >= 0)
+        close(fd);
+}
+
+static void try_devices(void)
+{
+    char other[64], byte;
     int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
     bool is_random = fd >= 0 && read(fd, &byte, 1) == 1;
 
     if (fd >= 0)
         close(fd);
-    while (d && (e = readdir(d))) {
-        bool is_known = false;
-        for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++)
-            is_known = is_known || strcmp(e->d_name, expected[i]) == 0;
-        if (!is_known)
-            snprintf(other, sizeof(other), "%.60s", e->d_name);
-    }
-    tell(L_DEVICES, d && is_random && !*other, "urandom %s%s%s", is_random ? "works" : "fails",
+    find_unexpected(other, sizeof(other));
+    tell(L_DEVICES, is_random && !*other, "urandom %s%s%s", is_random ? "works" : "fails",
          *other ? ", unexpected: " : "", other);
-    if (d)
-        closedir(d);
 }
 
 static void try_net(const struct probe_arg *arg)
@@ -234,20 +246,13 @@ static void try_net(const struct probe_arg *arg)
     struct sockaddr_in to = { .sin_family = AF_INET,
                               .sin_port = htons((uint16_t)arg->port),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct if_nameindex *names;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0, n_other = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0)
         error = errno;
     if (fd >= 0)
         close(fd);
-    names = if_nameindex();
-    for (size_t i = 0; names && names[i].if_index; i++)
-        n_other += strcmp(names[i].if_name, "lo") != 0;
-    if (names)
-        if_freenameindex(names);
-    tell(L_NET_NS, error == ENETUNREACH, "127.0.0.1: %s; interfaces beside lo: %d", strerror(error),
-         n_other);
+    tell(L_NET_NS, error == ENETUNREACH, "127.0.0.1: %s", strerror(error));
 }
 
 static void try_ipc_and_uts(const struct probe_arg *arg)
@@ -532,6 +537,18 @@ static void set_layer(struct sandbox_report *r, enum layer layer, bool is_presen
     va_end(ap);
 }
 
+/* The candidate should have left in peace; a sanitizer, say, would have written why. */
+static void tell_death(struct sandbox_report *r, const struct sandbox_proc *p, int wait_status)
+{
+    char raw[160], text[100] = "";
+    ssize_t n = read(p->err, raw, sizeof(raw));
+
+    if (n > 0)
+        text_visible(raw, (size_t)n, 0, text, sizeof(text));
+    set_layer(r, L_SETUP, false, "the probe ended with wait status %#x%s%s", wait_status,
+              *text ? ": " : "", text);
+}
+
 static void probe_sandbox(struct sandbox sb, struct sandbox_report *r)
 {
     struct probe_arg arg = { .shm_id = shmget(IPC_PRIVATE, 4096, 0600) };
@@ -558,7 +575,7 @@ static void probe_sandbox(struct sandbox sb, struct sandbox_report *r)
     if (w.has_failed)
         set_layer(r, L_SETUP, false, "cannot %s: %s", w.failure.what, strerror(w.failure.value));
     else if (!w.has_exited || !WIFEXITED(w.wait_status) || WEXITSTATUS(w.wait_status) != 0)
-        set_layer(r, L_SETUP, false, "the probe ended with wait status %#x", w.wait_status);
+        tell_death(r, &p, w.wait_status);
     else
         set_layer(r, L_SETUP, true, "complete");
     set_layer(r, L_HOST_UID, has_uid && w.has_file && w.file_uid == uid && uid != 0,
