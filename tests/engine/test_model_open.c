@@ -297,22 +297,27 @@ Test(model_open, max_block_bounds_the_logits_of_a_forward)
     model_close(m);
 }
 
-/* Open with the n-th allocation failing, n = 1, 2, ... until it succeeds. jansson does not always
- * say that its own allocations are what failed: then any error will do. */
-static void sweep_allocations(const char *format, bool is_with_jansson)
+void *__real_malloc(size_t size); /* which is not counted */
+
+/* Open with the n-th allocation failing, n = 1, 2, ... until it succeeds. Not those of jansson
+ * 2.14, which ends some of them in an assert() of its own. */
+static void sweep_allocations(const char *format)
 {
     char dir[512];
     struct engine_options o = options(dir, format);
+    struct model *first = NULL;
+    struct error err = { 0 };
     long n = 0;
 
     vector_path("tiny-bf16", dir, sizeof(dir));
-    if (is_with_jansson)
-        json_set_alloc_funcs(malloc, free); /* which are counted here */
+    cr_assert_eq(model_open(&o, &first, &err), ST_OK, "%s", err.text);
+    model_close(first);
+    json_set_alloc_funcs(__real_malloc, free); /* after base/json.c has set its own */
     for (enum status st = ST_NOMEM; st; n++) {
         struct model *m = NULL;
         struct kv_cache *cache = NULL;
-        struct error err = { 0 };
 
+        err.text[0] = '\0';
         cr_assert_lt(n, 100000, "never succeeds");
         alloc_count = 0;
         alloc_fail_at = n + 1;
@@ -320,19 +325,17 @@ static void sweep_allocations(const char *format, bool is_with_jansson)
         if (!st)
             st = kv_cache_new(m, &cache, &err);
         alloc_fail_at = 0;
-        cr_assert(st == ST_OK || st == ST_NOMEM || is_with_jansson, "allocation %ld of %s: %s: %s",
-                  n + 1, format, status_name(st), err.text);
+        cr_assert(st == ST_OK || st == ST_NOMEM, "allocation %ld of %s: %s: %s", n + 1, format,
+                  status_name(st), err.text);
         cr_assert(st == ST_OK || err.text[0]);
         kv_cache_free(cache);
         model_close(m);
     }
-    cr_assert_gt(n, 20, "only %ld allocations", n); /* it did go through some */
+    cr_assert_gt(n, 50, "only %ld allocations", n); /* it did go through some */
 }
 
 Test(model_open, every_failed_allocation_is_reported)
 {
-    sweep_allocations("dummy", false);
-    sweep_allocations("safetensors", false);
-    sweep_allocations("dummy", true);
-    sweep_allocations("safetensors", true);
+    sweep_allocations("dummy");
+    sweep_allocations("safetensors");
 }
