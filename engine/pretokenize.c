@@ -69,7 +69,7 @@ static bool in_ranges(const struct range *r, size_t n, uint32_t c)
 
 /* Only what utf8proc calls unassigned needs the tables. */
 #define IS_NEW(table, category, c)                                                                 \
-    ((category) == UTF8PROC_CATEGORY_CN && in_ranges(table, sizeof(table) / sizeof(table[0]), c))
+    ((category) == UTF8PROC_CATEGORY_CN && in_ranges(table, sizeof(table) / sizeof((table)[0]), c))
 
 bool unicode_is_letter(uint32_t c)
 {

@@ -47,7 +47,7 @@ static enum status check_keys(struct reader *r, const json_t *obj, const char *w
     const char *key;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)obj, key, v)
+    json_object_foreach((json_t *)obj, key, v)
     {
         const char *const *k = known;
 
@@ -350,10 +350,9 @@ static enum status read_merges(struct reader *r, const json_t *merges, const cha
 
     for (size_t i = 0; i < json_array_size(merges) && !st; i++) {
         const json_t *v = json_array_get(merges, i);
-        int32_t id[2], made_id;
+        int32_t id[2] = { -1, -1 }, made_id;
 
-        /* the head line of a merges.txt, which old converters carried over; Hugging Face skips it
-         */
+        /* the head line of a merges.txt, which old converters kept; Hugging Face skips it, too */
         if (json_is_string(v) && strncmp(json_string_value(v), "#version", 8) == 0)
             continue;
         st = find_pair(r, v, where, i, id, &made);
@@ -449,7 +448,7 @@ static enum status read_added_token(struct reader *r, const json_t *v, const cha
     struct bpe *b = &r->t->bpe;
     bool is_normalized = false, is_special = false;
     struct added_token a = { 0 };
-    const char *content;
+    const char *content = "";
     int64_t id = 0, hf_id;
     int32_t in_vocab;
     enum status st;

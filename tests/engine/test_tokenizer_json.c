@@ -381,23 +381,24 @@ Test(tokenizer_json, wrong_values_anywhere_are_survived)
     json_decref(v);
 }
 
+/* Our own allocations; jansson's are not failed, as it asserts that some succeed (2.14, load.c). */
 Test(tokenizer_json, any_failing_allocation_is_reported)
 {
     struct buf path = { 0 };
-    enum status st = ST_NOMEM;
+    long n = 0;
 
     buf_printf(&path, "%s/vectors/tokenizer/added-tokens.json", getenv("DESBENCH_TESTS"));
-    for (long n = 1; st; n++) {
+    do {
         struct tokenizer *t = NULL;
         struct arena arena = { 0 };
         struct buf text = { 0 };
         struct error err = { 0 };
         int32_t *ids = NULL;
+        enum status st;
         size_t n_ids = 0;
 
-        cr_assert_lt(n, 100000);
         alloc_count = 0;
-        alloc_fail_at = n;
+        alloc_fail_at = ++n;
         st = tokenizer_open(buf_str(&path), &t, &err);
         if (!st)
             st = tokenizer_encode(t, "Hello e\u0301 <|mask|><n> \u00e9!", 25, &arena, &ids, &n_ids,
@@ -405,13 +406,14 @@ Test(tokenizer_json, any_failing_allocation_is_reported)
         if (!st)
             st = tokenizer_decode(t, ids, n_ids, false, &text, &err);
         alloc_fail_at = 0;
-        if (st)
+        if (alloc_count >= n)
             cr_assert_eq(st, ST_NOMEM, "allocation %ld: %s, '%s'", n, status_name(st), err.text);
         else
-            cr_log_info("%ld allocations", n);
+            cr_assert_eq(st, ST_OK, "%s", err.text);
         tokenizer_close(t);
         arena_release(&arena);
         buf_release(&text);
-    }
+    } while (alloc_count >= n);
+    cr_expect_gt(n, 10);
     buf_release(&path);
 }
