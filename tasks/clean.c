@@ -1,4 +1,4 @@
-/* Cleaning of generations, the step before every rule: tasks.md 6.1. */
+/* Cleaning of generations, the step before every rule: docs/grading.md, "Cleaning". */
 #include <stdint.h>
 #include <string.h>
 

@@ -32,7 +32,8 @@ bool code_find_plain(struct span text, struct span *ret);
 struct span code_cut_body(struct span text);
 
 /*
- * Rule of HumanEval (tasks.md 1.3, step 3), which HumanEval Pro shares where there is no fence.
+ * Rule of HumanEval (docs/grading.md, "HumanEval"), which HumanEval Pro shares where no block
+ * defines the function under test.
  * *ret lies in the text or the arena.
  */
 MUST_CHECK enum status code_extract_function(struct span text, const char *name,

@@ -1,5 +1,5 @@
 /*
- * Fenced code blocks of a text in Markdown, as models write it: tasks.md 6.2.
+ * Fenced code blocks of a text in Markdown, as models write it.
  *
  * A fence is a line of three or more backquotes, with up to three spaces before. An opening
  * fence may carry a tag; a closing one stands alone, or is glued to the last line of the block

@@ -1,6 +1,6 @@
 /*
  * GSM8K: word problems with an integer as answer. Cobbe et al., arXiv:2110.14168;
- * openai/grade-school-math@3101c7d5. Rules: tasks.md 4.3.
+ * openai/grade-school-math@3101c7d5. Rules: docs/grading.md, "GSM8K".
  */
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,5 @@
-/*
- * GSM8K as lm-evaluation-harness (4e7e0d47: gsm8k.yaml and its regex filters) and OpenCompass
- * (a5acc4bb: gsm8k.py) grade it. Their regular expressions are small enough to be walked by
- * hand, which keeps them linear on any text.
- */
+/* GSM8K as other harnesses grade it. Their regular expressions are small enough to be walked by
+ * hand, which keeps them linear on any text. */
 #include "tasks/gsm8k_rivals.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /*
- * How other harnesses grade a GSM8K generation: tasks.md 4.2. Their results are reported beside
- * ours so that published numbers can be compared.
+ * How other harnesses grade a GSM8K generation: EleutherAI/lm-evaluation-harness@4e7e0d47,
+ * lm_eval/tasks/gsm8k/gsm8k.yaml; open-compass/opencompass@a5acc4bb, opencompass/datasets/gsm8k.py.
+ * Their results are reported beside ours so that published numbers can be compared.
  */
 #ifndef TASKS_GSM8K_RIVALS_H
 #define TASKS_GSM8K_RIVALS_H

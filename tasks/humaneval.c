@@ -1,6 +1,6 @@
 /*
  * HumanEval: a function to complete from its signature and docstring. Chen et al.,
- * arXiv:2107.03374; openai/human-eval@6d43fb98. Rules: tasks.md 1.3.
+ * arXiv:2107.03374; openai/human-eval@6d43fb98. Rules: docs/grading.md, "HumanEval".
  *
  * The prompt stays in front of every program, also where the model repeats the whole function:
  * four prompts (10, 32, 38, 50) define helpers that tests or solutions call, and many carry

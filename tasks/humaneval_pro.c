@@ -1,6 +1,6 @@
 /*
  * HumanEval Pro: a second function that calls the first. Yu et al., arXiv:2412.21199;
- * CodeEval-Pro/CodeEval-Pro@36f292ea. Rules: tasks.md 2.3.
+ * CodeEval-Pro/CodeEval-Pro@36f292ea. Rules: docs/grading.md, "HumanEval Pro".
  *
  * Only the second function is tested. Nothing is put before a model's code: it has to repeat the
  * first function, unless it goes on inside the first function's body, as the completion form

@@ -1,7 +1,7 @@
 /*
  * MATH500: competition problems with a closed form as answer. Hendrycks et al.,
- * arXiv:2103.03874; the 500 of Lightman et al., openai/prm800k@7ecc7947. Rules: tasks.md 5.2 and
- * 5.4, which tasks/math/ holds.
+ * arXiv:2103.03874; the 500 of Lightman et al., openai/prm800k@7ecc7947. Rules:
+ * tasks/math/math.h.
  */
 #include <string.h>
 

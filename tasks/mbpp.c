@@ -1,7 +1,7 @@
 /*
  * MBPP, the full and the hand-checked ("sanitized") set: a function from a sentence and three
- * tests. Austin et al., arXiv:2108.07732; google-research/google-research mbpp/. Rules: tasks.md
- * 3.3.
+ * tests. Austin et al., arXiv:2108.07732; google-research/google-research@30adf0ec, mbpp/. Rules:
+ * docs/grading.md, "MBPP".
  *
  * test_setup_code runs after the solution: the only two items that have any (367 and 927) build
  * trees from the solution's own Node class, and cannot be passed where it runs first or not at

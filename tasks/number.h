@@ -1,5 +1,5 @@
 /*
- * Numbers in running text: tasks.md 4.3, step 4.
+ * Numbers in running text.
  *
  *   number   = [sign] [currency] (grouped | plain) [fraction] ["/" digits]
  *            | [sign] [currency] fraction

@@ -16,10 +16,9 @@ bool python_defines(struct span code, const char *name);
 bool python_last_def(struct span code, struct span *ret);
 
 /*
- * The function that a test calls (tasks.md 3.3): the first name before a `(` that is no attribute,
- * no keyword and none of the builtins that tests wrap around results (set sorted len list tuple
- * str abs round type dict int float all any; not sum, which MBPP 126 defines itself). False if
- * there is none.
+ * The function that a test calls: the first name before a `(` that is no attribute, no keyword and
+ * none of the builtins that tests wrap around results (set sorted len list tuple str abs round
+ * type dict int float all any; not sum, which MBPP 126 defines itself). False if there is none.
  */
 bool python_first_call(struct span test, struct span *ret);
 
@@ -27,7 +26,7 @@ bool python_first_call(struct span test, struct span *ret);
  * if there is none. */
 bool python_first_code_line(struct span text, size_t *ret);
 
-/* Length of code without the prose behind it (tasks.md 6.3). */
+/* Length of code without the prose behind it: docs/grading.md, "Code without fences". */
 size_t python_code_len(struct span text);
 
 #endif

@@ -13,8 +13,8 @@
 #define CC_BY "CC BY 4.0"
 #define OWN "CC0-1.0"
 
-/* Hashes, licences and sources: the data manifest. gen_length: the generation lengths that
- * published diffusion-model scores used, or the next that fits (tasks.md 0). */
+/* Hashes are of the bytes at `source`, but for sanitized-mbpp.json: docs/grading.md, "Data sets".
+ * gen_length: the same file, "Generation lengths". */
 static const struct task_def defs[] = {
     {
         .name = "humaneval",

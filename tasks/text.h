@@ -39,7 +39,7 @@ struct span span_trim_end(struct span t);   /* off the end */
 struct span span_trim_lines(struct span t); /* off the end, and blank lines off the start */
 
 /*
- * Clean a generation (tasks.md 6.1): cut at the first end-of-turn token that was decoded as text,
+ * Clean a generation: cut at the first end-of-turn token that was decoded as text,
  * delete mask tokens, keep what follows the last `</think>`, CRLF and CR become LF. The result
  * lies in the arena, followed by a NUL. ST_NOMEM is the only failure.
  */

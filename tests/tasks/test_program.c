@@ -146,7 +146,7 @@ Test(program, pro_puts_the_raw_problem_before_a_body)
 
 Test(program, pro_targets_are_the_functions_under_test)
 {
-    /* records whose prompt does not name the target: tasks.md 2.4 */
+    /* records whose prompt does not name the target: docs/grading.md, "HumanEval Pro" */
     static const struct {
         const char *id, *name;
     } cases[] = {
