@@ -32,13 +32,20 @@ static void on_stop(int sig)
     n_stops++;
 }
 
-static void catch_stops(bool is_on)
+/*
+ * From here on a signal asks for an end instead of making one. SIGINT is caught even where it was
+ * ignored, as a shell does to jobs in the background: who sends it means it. SIGHUP stays ignored
+ * under nohup.
+ */
+static void catch_stops(void)
 {
-    struct sigaction sa = { .sa_handler = is_on ? on_stop : SIG_DFL };
+    struct sigaction sa = { .sa_handler = on_stop }, old;
 
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &sa, NULL);
 }
 
 /* Everything one run holds open; released by close_all() whatever has been reached. */
@@ -142,20 +149,27 @@ static enum status print_plan(const struct session *s, struct error *err)
     return st;
 }
 
-/* Time of day and a random tail: unique, and sorts by time. */
+/* Time of day and a random tail: sorts by time, and is of no other run in the results file. */
 static enum status make_run_id(struct session *s, struct error *err)
 {
-    struct timespec ts;
-    struct tm tm;
-    uint64_t x;
+    enum status st;
 
-    clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    x = (uint64_t)ts.tv_nsec << 32 ^ (uint64_t)getpid();
-    s->run_id = arena_printf(&s->arena, "%04d%02d%02d-%02d%02d%02d-%04x", tm.tm_year + 1900,
-                             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                             (unsigned)(splitmix64(&x) & 0xffff));
-    return s->run_id ? ST_OK : no_memory(err);
+    do {
+        struct timespec ts;
+        struct tm tm;
+        uint64_t x;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        gmtime_r(&ts.tv_sec, &tm);
+        x = (uint64_t)ts.tv_nsec << 32 ^ (uint64_t)getpid();
+        s->run_id = arena_printf(&s->arena, "%04d%02d%02d-%02d%02d%02d-%04x", tm.tm_year + 1900,
+                                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                                 (unsigned)(splitmix64(&x) & 0xffff));
+        if (!s->run_id)
+            return no_memory(err);
+        st = store_get_run(s->store, s->run_id, &s->arena, NULL, NULL, err);
+    } while (st == ST_OK);
+    return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
 /* The process's own command line with words quoted for a shell. */
@@ -237,12 +251,12 @@ static enum status open_all(struct session *s, struct error *err)
     for (size_t i = 0; i < s->plan.n_tasks; i++)
         has_code |= s->plan.tasks[i].def->kind == TASK_CODE;
     st = path_results(s->c, true, &s->arena, &s->results_path, err);
-    if (!st)
-        st = make_run_id(s, err);
     if (!st && has_code) /* before the model: it refuses quickly */
         st = judging_open(s->c, &s->judge, err);
     if (!st)
         st = store_open(s->results_path, STORE_WRITE, &s->store, err);
+    if (!st)
+        st = make_run_id(s, err);
     if (st)
         return st;
     engine_close(s->engine);
@@ -257,6 +271,7 @@ static enum status open_all(struct session *s, struct error *err)
              s->results_path);
     if (strcmp(s->engine_options.load_format, "dummy") == 0)
         log_warn("dummy weights: speed and plumbing are real, the answers are noise");
+    catch_stops(); /* until now there was nothing to keep */
     return begin_run(s, err);
 }
 
@@ -460,9 +475,7 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
     size_t n;
     enum status ran, st;
 
-    catch_stops(true);
     ran = runner_run(&o, &totals, err);
-    catch_stops(false);
     status = !ran ? "done" : ran == ST_INTERRUPTED ? "interrupted" : "failed";
     if (totals.n_internal)
         snprintf(validity, sizeof(validity), "INVALID: %zu internal verdicts", totals.n_internal);

@@ -1,6 +1,7 @@
 /* Runner: a small state machine over samples; each is a struct sample that owns an arena. */
 #include "harness/runner.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "harness/progress.h"
 
@@ -24,6 +26,7 @@ struct sample {
     size_t item;
     struct task_item facts;
     struct sequence *seq; /* while generating */
+    int n_committed;      /* positions of it so far, for the progress */
     int64_t queued_ns;    /* when it could have begun; the clock's own time */
     struct sample_row row;
 };
@@ -33,9 +36,10 @@ struct runner {
     char (*cell_keys)[65];
     struct sample **slots; /* (n_slots) NULL where free */
     struct sample *spent, *judging;
-    size_t n_judging, next_work, n_generated;
+    size_t n_judging, next_work;
     uint64_t next_id;
     int64_t start_ns, n_tokens, n_forwards;
+    double n_positions; /* done, of the plan's n_positions */
     struct progress progress;
     struct runner_totals totals;
 };
@@ -287,11 +291,12 @@ static enum status copy_generation(struct sample *s, const struct generation *g,
     return ST_OK;
 }
 
-/* Hash of ids as little-endian i32, and the text up to the first EOS. */
+/* Hash of ids as little-endian i32, positions denoised in vain, and the text up to the first EOS.
+ */
 static enum status describe_output(struct runner *r, struct sample *s, struct error *err)
 {
-    const struct model_info *m = engine_info(r->o->engine);
     struct sample_row *row = &s->row;
+    const int32_t *commit_step = row->telemetry.commit_step;
     char *sha256 = arena_alloc(&s->arena, SHA256_HEX_SIZE);
     struct sha256 *h = sha256_new();
     struct buf text = { 0 };
@@ -309,7 +314,7 @@ static enum status describe_output(struct runner *r, struct sample *s, struct er
         for (int k = 0; k < 4; k++)
             le[k] = (unsigned char)(id >> 8 * k);
         sha256_add(h, le, sizeof(le));
-        row->n_tokens_after_stop += i > row->n_tokens_before_eos && row->tokens[i] != m->eos_id;
+        row->n_tokens_after_stop += i > row->n_tokens_before_eos && commit_step[i] >= 0;
     }
     sha256_finish(h, sha256);
     row->tokens_sha256 = sha256;
@@ -388,7 +393,7 @@ static enum status sample_finish(struct runner *r, struct sample *s, struct erro
                           err);
     if (st)
         return st;
-    r->n_generated++;
+    r->n_positions += s->cell->decode.gen_length - s->n_committed; /* an early stop skips some */
     r->n_tokens += s->row.n_tokens_before_eos;
     r->n_forwards += s->row.n_forwards;
     s->row.extracted = x.text;
@@ -470,21 +475,33 @@ static void show(struct runner *r)
     double s = (double)(clock_mono_ns() - r->start_ns) * 1e-9;
     const struct runner_totals *t = &r->totals;
 
-    progress_update(&r->progress, t->n_stored, (double)r->n_generated,
+    progress_update(&r->progress, t->n_stored, r->n_positions,
                     "%zu passed, %.1f tok/s, %.2f tok/forward, %zu being judged", t->n_passed,
                     s > 0 ? (double)r->n_tokens / s : 0.0,
                     r->n_forwards ? (double)r->n_tokens / (double)r->n_forwards : 0.0,
                     r->n_judging);
 }
 
+/* Positions that the last step of a sequence committed. */
+static void count_committed(struct runner *r, struct sample *s)
+{
+    const struct generation *g = sequence_result(s->seq);
+    int n = g->n_forwards ? g->forwards[g->n_forwards - 1].n_committed : 0;
+
+    s->n_committed += n;
+    r->n_positions += n;
+}
+
 /* Fill free slots, advance all sequences by one step, finish those that are done. */
 static enum status advance(struct runner *r, bool *ret_is_busy, struct error *err)
 {
     const struct runner_options *o = r->o;
-    struct sequence *active[256];
+    struct sequence *active[RUNNER_MAX_SLOTS];
     size_t n_active = 0;
+    int64_t step_start_ns;
     enum status st;
 
+    assert(o->n_slots <= RUNNER_MAX_SLOTS);
     for (int i = 0; i < o->n_slots; i++) {
         if (!r->slots[i] && r->next_work < o->plan->n_work) {
             struct sample *s = sample_take(r);
@@ -503,10 +520,14 @@ static enum status advance(struct runner *r, bool *ret_is_busy, struct error *er
     *ret_is_busy = n_active > 0;
     if (!n_active)
         return ST_OK;
+    step_start_ns = clock_mono_ns();
     st = engine_step(o->engine, active, n_active, err);
+    r->totals.step_ns += clock_mono_ns() - step_start_ns;
     for (int i = 0; i < o->n_slots && !st; i++) {
         struct sample *s = r->slots[i];
 
+        if (s)
+            count_committed(r, s);
         if (s && sequence_is_done(s->seq)) {
             r->slots[i] = NULL;
             st = sample_finish(r, s, err);
@@ -570,9 +591,13 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
     if (st)
         goto out;
     progress_start(&r.progress, opts->progress, opts->is_quiet, opts->plan->n_work,
-                   (double)opts->plan->n_work);
+                   opts->plan->n_positions);
     st = loop(&r, err);
     progress_stop(&r.progress);
+    if (st && st != ST_INTERRUPTED)
+        log_warn("stopped early: %zu of %zu samples are kept in run '%s'", r.totals.n_stored,
+                 opts->plan->n_work, opts->run_id);
+    r.totals.n_tokens_before_eos = r.n_tokens;
 out:
     for (int i = 0; r.slots && i < opts->n_slots; i++)
         free_list(r.slots[i]);

@@ -22,6 +22,8 @@
 #include "harness/plan.h"
 #include "results/results.h"
 
+enum { RUNNER_MAX_SLOTS = 256 };
+
 struct runner_options {
     const struct plan *plan;
     struct engine *engine;
@@ -29,7 +31,7 @@ struct runner_options {
     struct store *store;
     const char *run_id;
     uint64_t seed;
-    int n_slots;          /* sequences in flight, <= the engine's max_batch */
+    int n_slots;          /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
     const char *progress; /* "auto", "always", "never" */
     bool is_quiet;
     const volatile sig_atomic_t *n_stops; /* 1: finish what is being judged; 2: drop it */
@@ -37,6 +39,8 @@ struct runner_options {
 
 struct runner_totals {
     size_t n_stored, n_passed, n_internal;
+    int64_t n_tokens_before_eos; /* of all samples generated */
+    int64_t step_ns;             /* spent in forwards and commits, however many samples at once */
     int64_t wall_ns;
 };
 
