@@ -182,6 +182,12 @@ MUST_CHECK enum status store_list_runs(struct store *s, struct arena *arena,
 MUST_CHECK enum status store_find_run(struct store *s, const char *prefix, struct arena *arena,
                                       const char **ret_run_id, struct error *err);
 
+/* A score beside the default one. */
+struct also_score {
+    const char *name;    /* a rival rule's, as in also_json; "pass@N" for N > 1 answers an item */
+    int64_t n_passed, n; /* answers; for pass@N items that have all N, and those with a right one */
+};
+
 /* Per task and cell of a run: the numbers that the table of `run` shows. */
 struct task_summary {
     const char *task, *cell_key, *selector, *decoder;
@@ -192,6 +198,8 @@ struct task_summary {
     double mean_unique;       /* unique experts per layer, mean over layers and forwards */
     double mean_expert_bytes; /* per forward, all layers */
     int64_t n_exp;
+    const struct also_score *also; /* (n_also) rules by name, then pass@N */
+    size_t n_also;
 };
 MUST_CHECK enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
                                        struct task_summary **ret, size_t *ret_n, struct error *err);

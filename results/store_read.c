@@ -237,6 +237,54 @@ enum status store_get_run(struct store *s, const char *run_id, struct arena *are
     return ST_OK;
 }
 
+/* Scores beside the default one. Verdicts `internal` are nobody's answer. */
+static const char also_query[] =
+    "WITH x AS (SELECT s.item_id, v.passed, v.also_json"
+    " FROM sample s JOIN verdict v USING (sample_id)"
+    " WHERE s.run_id = ?1 AND s.cell_key = ?2 AND v.verdict <> 'internal'),"
+    " per_item AS (SELECT count(*) AS k, max(passed) AS has_right FROM x GROUP BY item_id),"
+    " most AS (SELECT max(k) AS k FROM per_item)"
+    " SELECT name, n_passed, n FROM ("
+    "SELECT 0 AS part, e.key AS name, sum(e.value) AS n_passed, count(*) AS n"
+    " FROM x, json_each(x.also_json) e WHERE e.type IN ('true', 'false') GROUP BY e.key"
+    " UNION ALL SELECT 1, 'pass@' || most.k, sum(p.has_right), count(*)"
+    " FROM per_item p JOIN most USING (k) WHERE most.k > 1 GROUP BY most.k)"
+    " ORDER BY part, name";
+
+static enum status read_also(struct store *s, const char *run_id, struct arena *arena,
+                             struct task_summary *t, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    void *list = NULL;
+    size_t n = 0, cap = 0;
+    bool has;
+    enum status st =
+        query(s, also_query, (const char *const[]){ run_id, t->cell_key, NULL }, &stmt, err);
+
+    if (st)
+        return st;
+    while (!(st = next_row(s, stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
+        struct also_score *a = grow(arena, &list, n, &cap, sizeof(*a));
+
+        if (!a) {
+            st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+            break;
+        }
+        a->name = column_text(&c);
+        a->n_passed = column_int(&c);
+        a->n = column_int(&c);
+        st = c.st;
+        if (st)
+            break;
+        n++;
+    }
+    sqlite3_finalize(stmt);
+    t->also = list;
+    t->n_also = n;
+    return st;
+}
+
 enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
                             struct task_summary **ret, size_t *ret_n, struct error *err)
 {
@@ -287,6 +335,8 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
         n++;
     }
     sqlite3_finalize(stmt);
+    for (size_t i = 0; i < n && !st; i++)
+        st = read_also(s, run_id, arena, (struct task_summary *)list + i, err);
     if (st)
         return st;
     *ret = list;
