@@ -110,6 +110,48 @@ static enum status make_plan(struct session *s, struct error *err)
     return ST_OK;
 }
 
+static void put_text_member(struct buf *b, const char *name, const char *text)
+{
+    buf_printf(b, ",\"%s\":", name);
+    json_put_str(b, text, strlen(text));
+}
+
+/* For --dry-run --json. */
+static enum status print_plan_json(const struct session *s, struct error *err)
+{
+    const struct model_info *m = engine_info(s->engine);
+    struct buf b = { 0 };
+    enum status st;
+
+    buf_puts(&b, "{\"model\":");
+    json_put_str(&b, m->name, strlen(m->name));
+    put_text_member(&b, "architecture", m->architecture);
+    put_text_member(&b, "load_format", s->engine_options.load_format);
+    buf_printf(&b,
+               ",\"n_params\":%" PRId64 ",\"weight_bytes\":%" PRId64
+               ",\"n_layers\":%d,\"n_experts\":%d,\"top_k\":%d,\"max_prompt\":%zu"
+               ",\"max_canvas\":%d,\"n_samples\":%zu,\"cells\":[",
+               m->n_params, m->weight_bytes, m->n_layer, m->n_exp, m->top_k, s->plan.max_prompt,
+               s->engine_options.max_canvas, s->plan.n_work);
+    for (size_t i = 0; i < s->plan.n_cells; i++) {
+        const struct plan_cell *cell = &s->plan.cells[i];
+
+        buf_puts(&b, i ? ",\n {\"task\":" : "\n {\"task\":");
+        json_put_str(&b, cell->task->def->name, strlen(cell->task->def->name));
+        put_text_member(&b, "prompt_form", cell->task->form);
+        put_text_member(&b, "selector", cell->decode.selector);
+        put_text_member(&b, "decoder", cell->decode.decoder);
+        put_text_member(&b, "cache", cell->decode.cache);
+        buf_printf(&b, ",\"block_length\":%d,\"gen_length\":%d,\"n_items\":%zu,\"n_samples\":%zu}",
+                   cell->decode.block_length, cell->decode.gen_length, cell->task->n_items,
+                   cell->task->n_items * (size_t)s->plan.n_samples);
+    }
+    buf_puts(&b, "\n]}\n");
+    st = verb_print(&b, err);
+    buf_release(&b);
+    return st;
+}
+
 /* For --dry-run: the plan as a table. */
 static enum status print_plan(const struct session *s, struct error *err)
 {
@@ -118,6 +160,8 @@ static enum status print_plan(const struct session *s, struct error *err)
     struct buf b = { 0 };
     enum status st = ST_OK;
 
+    if (verb_wants_json(s->c))
+        return print_plan_json(s, err);
     table_init(&t, "task|prompt form|selector|decoder|cache|>block|>gen length|>items|>samples");
     for (size_t i = 0; i < s->plan.n_cells; i++) {
         const struct plan_cell *cell = &s->plan.cells[i];
@@ -303,27 +347,42 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : NAN;
 }
 
+static enum status put_metric(const struct session *s, const struct task_summary *t,
+                              const char *name, int64_t n_passed, int64_t n, bool has_interval,
+                              struct error *err)
+{
+    struct metric_row row = { .run_id = s->run_id,
+                              .task = t->task,
+                              .cell_key = t->cell_key,
+                              .metric = name,
+                              .value = (double)n_passed / (double)n,
+                              .ci_low = NAN,
+                              .ci_high = NAN,
+                              .n = n };
+
+    if (has_interval) {
+        stats_wilson(n_passed, n, 0.05, &row.ci_low, &row.ci_high);
+        row.ci_method = "wilson-95";
+    }
+    return store_put_metric(s->store, &row, err);
+}
+
+/* The default metric first: the first one stored is the one a task is known by. */
 static enum status store_metrics(const struct session *s, const struct task_summary *t, size_t n,
                                  struct error *err)
 {
+    bool is_single = s->plan.n_samples == 1; /* several answers to an item are not independent */
     enum status st = ST_OK;
 
-    for (size_t i = 0; i < n && !st; i++) {
-        double value, low, high;
+    for (; n && !st; n--, t++) {
+        int64_t n_judged = t->n_samples - t->n_internal; /* our faults are not the model's */
 
-        rate(&t[i], s->plan.n_samples, &value, &low, &high);
-        if (!isnan(value))
-            st = store_put_metric(s->store,
-                                  &(struct metric_row){ .run_id = s->run_id,
-                                                        .task = t[i].task,
-                                                        .cell_key = t[i].cell_key,
-                                                        .metric = task_find(t[i].task)->metric,
-                                                        .ci_method = isnan(low) ? NULL : "wilson95",
-                                                        .value = value,
-                                                        .ci_low = low,
-                                                        .ci_high = high,
-                                                        .n = t[i].n_samples - t[i].n_internal },
-                                  err);
+        if (n_judged)
+            st =
+                put_metric(s, t, task_find(t->task)->metric, t->n_passed, n_judged, is_single, err);
+        for (size_t i = 0; i < t->n_also && !st; i++)
+            st = put_metric(s, t, t->also[i].name, t->also[i].n_passed, t->also[i].n,
+                            is_single || strncmp(t->also[i].name, "pass@", 5) == 0, err);
     }
     return st;
 }
@@ -338,8 +397,25 @@ static void put_rate(struct table *t, double v, const char *fmt_ok)
         table_cell(t, "%.3f", v);
 }
 
-static enum status print_table(const struct session *s, const struct task_summary *rows, size_t n,
-                               struct error *err)
+/* A line a task and selector that has other scores. */
+static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct task_summary *r = &rows[i];
+
+        for (size_t k = 0; k < r->n_also; k++) {
+            if (!k)
+                buf_printf(b, "\n%s %s, other scores:", r->task, r->selector);
+            buf_printf(b, " %s %.3f", r->also[k].name,
+                       (double)r->also[k].n_passed / (double)r->also[k].n);
+        }
+        if (r->n_also)
+            buf_putc(b, '\n');
+    }
+}
+
+static enum status print_table(const struct session *s, const struct runner_totals *totals,
+                               const struct task_summary *rows, size_t n, struct error *err)
 {
     const struct model_info *m = engine_info(s->engine);
     struct table t;
@@ -376,9 +452,16 @@ static enum status print_table(const struct session *s, const struct task_summar
                s->judge ? sandbox_level_name(judge_level(s->judge)) : "not needed", s->run_id);
     if (!table_put(&t, &b))
         st = no_memory(err);
-    buf_puts(&b,
-             "\nscore: pass@1 or accuracy; tok: tokens before the first end-of-text; experts a "
-             "layer: unique\nrouted experts read in a forward, mean over layers and forwards\n");
+    put_also(rows, n, &b);
+    buf_puts(
+        &b,
+        "\nscore: pass@1 or accuracy; tok: tokens before the first end-of-text, by the time of "
+        "their own\nsequence, whatever shares its batch; experts a layer: unique routed experts "
+        "read in a forward,\nmean over layers and forwards\n");
+    if (s->engine_options.max_batch > 1)
+        buf_printf(&b, "all sequences together, %d at once: %.1f tok/s\n",
+                   s->engine_options.max_batch,
+                   ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
     table_release(&t);
     if (!st)
         st = verb_print(&b, err);
@@ -392,7 +475,9 @@ static void put_member(struct buf *b, const char *name, double v)
     json_put_num(b, v);
 }
 
-/* One entry a task and selector; `value` is the default metric as a fraction. */
+/* One entry a task and selector; `value` is the default metric as a fraction, the same of other
+ * rules and of pass@N under `also`. Rates of an entry are by the time of its own sequences, that of
+ * the run by the time of steps, which a batch shares. Numbers that cannot be told are null. */
 static enum status print_json(const struct session *s, const struct runner_totals *totals,
                               const struct task_summary *rows, size_t n, const char *status,
                               struct error *err)
@@ -418,6 +503,9 @@ static enum status print_json(const struct session *s, const struct runner_total
     else
         buf_puts(&b, "null");
     put_member(&b, "wall_s", (double)totals->wall_ns * 1e-9);
+    put_member(&b, "step_s", (double)totals->step_ns * 1e-9);
+    put_member(&b, "tokens_before_eos_per_step_s",
+               ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
     buf_puts(&b, ",\"tasks\":[");
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
@@ -434,6 +522,15 @@ static enum status print_json(const struct session *s, const struct runner_total
         put_member(&b, "value", value);
         put_member(&b, "ci_low", low);
         put_member(&b, "ci_high", high);
+        buf_puts(&b, ",\"also\":{");
+        for (size_t k = 0; k < r->n_also; k++) {
+            if (k)
+                buf_putc(&b, ',');
+            json_put_str(&b, r->also[k].name, strlen(r->also[k].name));
+            buf_putc(&b, ':');
+            json_put_num(&b, (double)r->also[k].n_passed / (double)r->also[k].n);
+        }
+        buf_putc(&b, '}');
         buf_printf(&b,
                    ",\"n_samples\":%" PRId64 ",\"n_passed\":%" PRId64 ",\"n_internal\":%" PRId64
                    ",\"n_no_answer\":%" PRId64 ",\"n_timeouts\":%" PRId64 ",\"n_prompt\":%" PRId64
@@ -445,6 +542,10 @@ static enum status print_json(const struct session *s, const struct runner_total
                    r->n_forwards_cache, r->gen_ns);
         put_member(&b, "tokens_before_eos_per_s",
                    ratio((double)r->n_tokens_before_eos, (double)r->gen_ns * 1e-9));
+        put_member(&b, "gen_positions_per_s",
+                   ratio((double)r->n_gen_positions, (double)r->gen_ns * 1e-9));
+        put_member(&b, "tokens_before_eos_per_forward",
+                   ratio((double)r->n_tokens_before_eos, (double)r->n_forwards));
         put_member(&b, "mean_unique_experts", r->mean_unique);
         put_member(&b, "mean_expert_bytes_per_forward", r->mean_expert_bytes);
         buf_printf(&b, ",\"n_experts\":%" PRId64 "}", r->n_exp);
@@ -489,7 +590,7 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
         st = store_metrics(s, rows, n, ran ? NULL : err);
     if (!st && (!ran || ran == ST_INTERRUPTED))
         st = verb_wants_json(s->c) ? print_json(s, &totals, rows, n, status, ran ? NULL : err)
-                                   : print_table(s, rows, n, ran ? NULL : err);
+                                   : print_table(s, &totals, rows, n, ran ? NULL : err);
     if (totals.n_internal)
         *ret_exit = EXIT_INTERNAL;
     return ran ? ran : st;
@@ -532,12 +633,28 @@ const struct verb verb_run = {
     .args = "",
     .summary = "ask a model, judge its answers, store everything, print a table",
     .help =
-        "Drives the prompts of one or more tasks through a model, judges what it answers, stores\n"
-        "every sample with its denoising steps and expert counts, and prints a table.\n\n"
+        "Drives the prompts of one or more tasks through a model, judges what it answers and "
+        "stores every\n"
+        "sample with its denoising steps, expert counts and verdict in an SQLite file. Then it "
+        "prints a\n"
+        "table, or with --json one object: `tasks` holds an entry a task and selector, `value` the "
+        "score as\n"
+        "a fraction, `also` other scores, and tokens, forwards and experts.\n\n"
         "  desbench run                                   samples, a tiny model of random weights\n"
-        "  desbench run -t humaneval,gsm8k -L 20 -m DIR   a checkpoint on 20 items of each\n"
+        "  desbench run -m DIR -t humaneval,gsm8k -L 20   a checkpoint on 20 items of each\n"
+        "  desbench run -m DIR -t gsm8k -E 0,7            two items by id (first item: 0)\n"
         "  desbench run -m DIR --selector vanilla --selector topk:k=4   two policies side by side\n"
-        "  desbench run --dry-run -t math500 -m DIR       what it would do\n\n"
-        "Every option can also be set in the environment: DESBENCH_TASKS, DESBENCH_MODEL, ...\n",
+        "  desbench run -m DIR -t mbpp -n 10 --temperature 0.7          pass@1 and pass@10\n"
+        "  desbench run -m DIR -t math500 --dry-run       what it would do, with tokens counted\n\n"
+        "The real data sets are looked for in --data-dir; the sample_ tasks come with the "
+        "program.\n"
+        "`desbench show last` shows what was stored. Ctrl-C stops after what is being judged, "
+        "twice at\n"
+        "once; every finished sample is kept (exit code 130). Exit code 7: the judge failed on "
+        "some\n"
+        "sample, which then counts for nobody.\n\n"
+        "Every option can be set in the environment: DESBENCH_TASKS, DESBENCH_BATCH_SIZE, ...; the "
+        "command\n"
+        "line wins; --show-config says what came from where.\n",
     .run = run,
 };
