@@ -44,8 +44,9 @@ static enum status each_line(line_fn fn, void *arg, struct error *err)
             st = verb_print(&out, err);
         json_decref(obj);
     }
-    if (!st && ferror(stdin))
-        st = error_set(err, ST_IO, "cannot read standard input: %s", strerror(errno));
+    if (!st && !feof(stdin)) /* getline() may also have run out of memory */
+        st = error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO, "cannot read standard input: %s",
+                       strerror(errno));
     free(line);
     buf_release(&out);
     return st;

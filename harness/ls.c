@@ -123,13 +123,15 @@ static enum status model_row(struct listing *l, const char *dir, const char *nam
 {
     struct engine_options o = { .model_dir = dir, .load_format = "dummy", .is_text_only = true };
     const char *config = arena_printf(a, "%s/config.json", dir);
+    const char *single = arena_printf(a, "%s/model.safetensors", dir);
+    const char *index = arena_printf(a, "%s/model.safetensors.index.json", dir);
     struct engine *e = NULL;
     const struct model_info *m;
     char text[64];
     bool has_weights;
     enum status st;
 
-    if (!config)
+    if (!config || !single || !index)
         return error_set(err, ST_NOMEM, "out of memory listing models");
     if (!file_exists(config))
         return ST_OK;
@@ -137,8 +139,7 @@ static enum status model_row(struct listing *l, const char *dir, const char *nam
     if (st)
         return error_prefix(err, st, "model '%s'", dir);
     m = engine_info(e);
-    has_weights = file_exists(arena_printf(a, "%s/model.safetensors", dir)) ||
-                  file_exists(arena_printf(a, "%s/model.safetensors.index.json", dir));
+    has_weights = file_exists(single) || file_exists(index);
     listing_row(l);
     listing_cell(l, name);
     listing_cell(l, m->architecture);
@@ -153,9 +154,9 @@ static enum status model_row(struct listing *l, const char *dir, const char *nam
     return ST_OK;
 }
 
-static int by_name(const void *a, const void *b)
+static int is_shown(const struct dirent *e)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return e->d_name[0] != '.';
 }
 
 static enum status ls_models(const struct options *c, struct error *err)
@@ -170,22 +171,27 @@ static enum status ls_models(const struct options *c, struct error *err)
                   "model|architecture|>params (10^9)|>layers|>width|>experts|>top-k|weights");
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !st; i++) {
         const char *place = arena_printf(&a, "%s/%s", share, places[i]);
-        DIR *d = place ? opendir(place) : NULL;
-        char *names[256];
-        size_t n = 0;
+        struct dirent **names = NULL;
+        int n;
 
-        for (struct dirent *e; d && n < 256 && (e = readdir(d)) != NULL;)
-            if (e->d_name[0] != '.' && (names[n] = arena_strdup(&a, e->d_name, strlen(e->d_name))))
-                n++;
-        if (d)
-            closedir(d);
-        qsort(names, n, sizeof(*names), by_name);
-        for (size_t k = 0; k < n && !st; k++) {
-            const char *dir = arena_printf(&a, "%s/%s", place, names[k]);
-
-            st = dir ? model_row(&l, dir, names[k], &a, err)
-                     : error_set(err, ST_NOMEM, "out of memory listing models");
+        if (!place) {
+            st = error_set(err, ST_NOMEM, "out of memory listing models");
+            break;
         }
+        n = scandir(place, &names, is_shown, alphasort);
+        if (n < 0 && errno != ENOENT)
+            st = error_set(err, ST_IO, "cannot list '%s': %s", place, strerror(errno));
+        for (int k = 0; k < n; k++) {
+            const char *name = arena_strdup(&a, names[k]->d_name, strlen(names[k]->d_name));
+            const char *dir = arena_printf(&a, "%s/%s", place, names[k]->d_name);
+
+            if (!st && (!name || !dir))
+                st = error_set(err, ST_NOMEM, "out of memory listing models");
+            if (!st)
+                st = model_row(&l, dir, name, &a, err);
+            free(names[k]);
+        }
+        free(names);
     }
     st = listing_end(&l, st, err);
     arena_release(&a);

@@ -1,6 +1,7 @@
 /* desbench: finds the verb, reads its options, runs it, turns a failure into a message and an
  * exit code. The only file that does the last two. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +103,18 @@ out:
     return st;
 }
 
+/*
+ * Descriptors 0 to 2 are taken, so that nothing opened later becomes standard output by accident.
+ * A closed one is replaced by one that fails: what cannot be read or written is to be an error.
+ */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct error err = { 0 };
@@ -110,7 +123,11 @@ int main(int argc, char **argv)
     const struct verb *verb = NULL;
     enum status st = ST_OK;
 
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, reported as one */
+    if (!keep_standard_descriptors())
+        return EXIT_ENVIRONMENT;
+    /* a closed pipe and a file grown to its limit are write errors, reported as such */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     for (int i = 0; argc > 1 && i < N_VERBS; i++)
         if (strcmp(argv[1], verbs[i]->name) == 0)
             verb = verbs[i];

@@ -48,6 +48,8 @@ static enum status collect(struct validation *v, int64_t timeout_ns, bool *ret_h
 
     if (st || !*ret_has)
         return st;
+    if (r.id >> 32 >= v->plan.n_tasks)
+        return error_set(err, ST_INTERNAL, "the judge returned unknown job %" PRIu64, r.id);
     o = &v->outcomes[r.id >> 32];
     o->n_ok += r.verdict == VERDICT_PASS;
     o->cpu_ns += r.cpu_ns;
