@@ -17,23 +17,31 @@ struct showing {
     size_t n;
 };
 
-/* Outside text for a terminal: control characters, which could drive it, are shown as codes. */
-static void put_visible(struct buf *b, const char *text, size_t len)
+/* Print a text that holds outside text: control characters, which could drive a terminal, and bytes
+ * that are not UTF-8 are shown as codes. */
+static enum status print_visible(const struct buf *text, struct error *err)
 {
+    const char *p = buf_str(text);
+    struct buf b = { 0 };
+    enum status st;
     uint32_t c;
     int n;
 
-    for (size_t i = 0; i < len; i += (size_t)n) {
-        n = utf8_decode(text + i, len - i, &c);
+    for (size_t i = 0; i < text->len; i += (size_t)n) {
+        n = utf8_decode(p + i, text->len - i, &c);
         if (!n) {
             n = 1;
-            buf_printf(b, "\\x%02x", (unsigned char)text[i]);
+            buf_printf(&b, "\\x%02x", (unsigned char)p[i]);
         } else if ((c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c < 0xa0)) {
-            buf_printf(b, "\\x%02x", (unsigned)c);
+            buf_printf(&b, "\\x%02x", (unsigned)c);
         } else {
-            buf_append(b, text + i, (size_t)n);
+            buf_append(&b, p + i, (size_t)n);
         }
     }
+    st = buf_ok(text) ? verb_print(&b, err)
+                      : error_set(err, ST_NOMEM, "out of memory showing a sample");
+    buf_release(&b);
+    return st;
 }
 
 static size_t length(const char *s)
@@ -50,7 +58,7 @@ static void put_text(struct buf *b, const char *title, const char *text, size_t 
     if (!text)
         return;
     if (is_full || len <= HEAD + TAIL) {
-        put_visible(b, text, len);
+        buf_append(b, text, len);
     } else {
         size_t head = HEAD, tail = len - TAIL;
 
@@ -58,9 +66,9 @@ static void put_text(struct buf *b, const char *title, const char *text, size_t 
             head++; /* never inside a character */
         while (tail < len && ((unsigned char)text[tail] & 0xc0) == 0x80)
             tail++;
-        put_visible(b, text, head);
+        buf_append(b, text, head);
         buf_printf(b, "\n[... %zu bytes left out, --full shows them ...]\n", tail - head);
-        put_visible(b, text + tail, len - tail);
+        buf_append(b, text + tail, len - tail);
     }
     if (len && text[len - 1] != '\n')
         buf_putc(b, '\n');
@@ -185,13 +193,19 @@ static bool put_sample_text(const struct showing *x, const struct stored_sample 
     return is_ok;
 }
 
-static void put_str(struct buf *b, const char *name, const char *s)
+/* A JSON string, or null. */
+static void put_value(struct buf *b, const char *s)
 {
-    buf_printf(b, ",\"%s\":", name);
     if (s)
         json_put_str(b, s, strlen(s));
     else
         buf_puts(b, "null");
+}
+
+static void put_str(struct buf *b, const char *name, const char *s)
+{
+    buf_printf(b, ",\"%s\":", name);
+    put_value(b, s);
 }
 
 static void put_sample_json(const struct stored_sample *s, struct buf *b)
@@ -200,7 +214,7 @@ static void put_sample_json(const struct stored_sample *s, struct buf *b)
     const struct verdict_row *v = &s->verdict;
 
     buf_puts(b, "{\"task\":");
-    json_put_str(b, s->task, strlen(s->task));
+    put_value(b, s->task);
     put_str(b, "task_id", s->task_id);
     put_str(b, "run_id", s->run_id);
     put_str(b, "model", s->model);
@@ -262,7 +276,10 @@ static enum status show_sample(void *arg, const struct stored_sample *s, struct 
         put_sample_json(s, &b);
     else
         is_ok = put_sample_text(x, s, &b);
-    st = is_ok ? verb_print(&b, err) : error_set(err, ST_NOMEM, "out of memory showing a sample");
+    if (!is_ok)
+        st = error_set(err, ST_NOMEM, "out of memory showing a sample");
+    else
+        st = x->is_json ? verb_print(&b, err) : print_visible(&b, err);
     buf_release(&b);
     return st;
 }
@@ -289,7 +306,7 @@ static enum status add_line(void *arg, const struct stored_sample *s, struct err
     table_cell(&l->table, "%" PRId64, s->n_forwards);
     table_cell(&l->table, "%.2f", (double)s->total_ns * 1e-9);
     buf_printf(&l->json, "%s{\"task\":", l->n++ ? ",\n " : "\n ");
-    json_put_str(&l->json, s->task, strlen(s->task));
+    put_value(&l->json, s->task);
     put_str(&l->json, "task_id", s->task_id);
     put_str(&l->json, "selector", s->selector);
     put_str(&l->json, "verdict", s->verdict.verdict);
@@ -315,7 +332,7 @@ static enum status show_run(const struct showing *x, struct store *store, const 
         st = store_each_sample(store, run_id, NULL, NULL, add_line, &l, err);
     if (!st && x->is_json) {
         buf_puts(&b, "{\"run_id\":");
-        json_put_str(&b, run_id, strlen(run_id));
+        put_value(&b, run_id);
         put_str(&b, "started", row.started);
         put_str(&b, "finished", sum.finished);
         put_str(&b, "status", sum.status);
@@ -336,7 +353,7 @@ static enum status show_run(const struct showing *x, struct store *store, const 
             st = error_set(err, ST_NOMEM, "out of memory showing a run");
     }
     if (!st)
-        st = verb_print(&b, err);
+        st = x->is_json ? verb_print(&b, err) : print_visible(&b, err);
     buf_release(&b);
     buf_release(&l.json);
     table_release(&l.table);
