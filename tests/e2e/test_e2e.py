@@ -6,6 +6,7 @@ cases that need them are skipped where they are absent.
 import json
 import os
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -27,11 +28,12 @@ class Skip(Exception):
     pass
 
 
-def call(*args, stdin=None, env=None, cwd=None):
-    """(exit code, stdout, stderr) of desbench ARGS."""
+def call(*args, stdin=None, env=None, cwd=None, before=None):
+    """(exit code, stdout, stderr) of desbench ARGS; before runs in the child."""
     full = {k: v for k, v in os.environ.items() if not k.startswith("DESBENCH_")}
     full.update(env or {})
-    p = subprocess.run([PROGRAM, *map(str, args)], input=stdin, capture_output=True, env=full, cwd=cwd, timeout=500)
+    p = subprocess.run([PROGRAM, *map(str, args)], input=stdin, capture_output=True, env=full, cwd=cwd, timeout=500,
+                       preexec_fn=before)
     return p.returncode, p.stdout.decode(), p.stderr.decode()
 
 
@@ -105,6 +107,164 @@ def missing_things_exit_3_and_say_what_to_do(tmp):
     ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
     fails(3, ["'2099'"], "show", "2099", "-o", tmp)
     fails(3, ["sample_mbpp"], "show", "last", "sample_mbpp", "-o", tmp)
+
+
+def an_item_or_place_that_cannot_be_used_is_named(tmp):
+    fails(2, ["'nope'"], *dry(tmp, "-t", "sample_gsm8k,sample_humaneval_pro", "-E", "0,nope"))
+    fails(2, ["item '0'", "8192"], *dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "8192"))
+    fails(2, ["--model", "--dry-run"], "run", "--model", "--dry-run", "-o", tmp)
+    fails(2, ["--jobs", "256"], *dry(tmp, "--jobs", "300"))
+    assert os.listdir(tmp) == []
+    with open(tmp + "/file", "w"):
+        pass
+    fails(3, [tmp + "/file"], *dry(tmp + "/file/runs", "-t", "sample_gsm8k", "-L", "1"))
+    fails(3, ["/proc/none"], *dry("/proc/none/runs", "-t", "sample_gsm8k", "-L", "1"))
+    assert os.listdir(tmp) == ["file"]
+
+
+def output_may_be_relative_and_a_task_without_items_is_left_out(tmp):
+    code, out, err = call(*dry("a/b", "-t", "sample_gsm8k,sample_humaneval", "-E", "Sample/1", "--gen-length", "64"),
+                          cwd=tmp)
+    assert code == 0 and "'sample_gsm8k' is left out" in err, (code, err)
+    assert rows(tmp + "/a/b", "select distinct task from cell") == [("sample_humaneval",)]
+    ok("ls", "runs", "-o", "a/b", cwd=tmp)
+    ok(*dry("c.sqlite", "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"), cwd=tmp)
+    assert os.path.isfile(tmp + "/c.sqlite")
+
+
+def a_full_disk_ends_the_run_with_whole_samples(tmp):
+    """A file size limit stands for a full disk."""
+    for n_blocks in (60, 400):
+        folder = f"{tmp}/{n_blocks}"
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (n_blocks * 1024, n_blocks * 1024))
+        code, out, err = call(*dry(folder, "-t", "sample_gsm8k", "--gen-length", "64", "-n", "400"), before=limit)
+        assert code == 3 and out == "" and "results.sqlite" in err, (n_blocks, code, err)
+        assert "Sanitizer" not in err, err
+        if n_blocks == 400:
+            assert "samples are kept" in err, err
+            n = rows(folder, "select count(*) from sample")[0][0]
+            assert 0 < n < 1600 and rows(folder, "select count(*) from verdict") == [(n,)]
+            assert rows(folder, "pragma integrity_check") == [("ok",)]
+            assert json.loads(ok("ls", "runs", "-o", folder, "--json"))[0]["samples"] == n
+
+
+def a_damaged_blob_is_named_with_its_sample(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "2", "--gen-length", "64"))
+    for change in ["telemetry = zeroblob(40)", "telemetry = substr(telemetry, 1, length(telemetry) - 9)",
+                   "telemetry = cast(substr(telemetry, 1, 30) || x'00' || substr(telemetry, 32) as blob)",
+                   "tokens = x'010203'"]:
+        db = sqlite3.connect(tmp + "/results.sqlite")
+        db.execute("create table kept as select * from sample where sample_id = 2")
+        db.execute(f"update sample set {change} where sample_id = 2")
+        db.commit()
+        for args in (["--json"], []):
+            code, out, err = call("show", "last", "sample_gsm8k", "1", "-o", tmp, *args)
+            assert code == 2 and out == "" and "sample 2" in err and "results.sqlite" in err, (change, code, err)
+            ok("show", "last", "sample_gsm8k", "0", "-o", tmp, *args)
+        db.execute("update sample set (telemetry, tokens) = (select telemetry, tokens from kept) where sample_id = 2")
+        db.execute("drop table kept")
+        db.commit()
+        db.close()
+    ok("show", "last", "-o", tmp)
+
+
+def outside_text_cannot_drive_the_terminal(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    db = sqlite3.connect(tmp + "/results.sqlite")
+    db.execute("update sample set raw_output = ?", ("\x1b]0;owned\x07é",))
+    db.execute("update verdict set details = ?", ("\x1b[2Jgone",))
+    db.execute("update item set task_id = ?", ("\x1b[1m7",))
+    db.commit()
+    db.close()
+    for args in (["last"], ["last", "sample_gsm8k"]):
+        out = ok("show", *args, "-o", tmp)
+        assert "\x1b" not in out and "\x07" not in out
+    assert "\\x1b[2Jgone" in out and "\\x1b]0;owned\\x07é" in out
+    assert json.loads(ok("show", "last", "sample_gsm8k", "-o", tmp, "--json"))["output"] == "\x1b]0;owned\x07é"
+
+
+def token_counts_add_up(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k,sample_math500", "--gen-length", "64", "--temperature", "1", "-n", "2"))
+    for total, before, after, stop in rows(tmp, "select n_gen_positions, n_tokens_before_eos, n_tokens_after_stop,"
+                                                " stop_reason from sample"):
+        assert total == before + (stop == "eos") + after, (total, before, after, stop)
+
+
+def other_scores_stand_beside_the_default_one(tmp):
+    out = json.loads(ok(*dry(tmp, "-t", "sample_gsm8k,sample_math500", "-L", "2", "-n", "3", "--gen-length", "64",
+                             "--json")))
+    gsm, math = out["tasks"]
+    assert set(gsm["also"]) == {x for x, in rows(tmp, "select distinct e.key from verdict v, json_each(v.also_json) e")
+                                } | {"pass@3"}
+    assert {"strict", "flexible"} <= {w for name in gsm["also"] for w in name.split("-")} | set(gsm["also"]), gsm["also"]
+    assert list(math["also"]) == ["pass@3"]
+    assert all(0 <= v <= 1 for t in out["tasks"] for v in t["also"].values())
+    assert gsm["value"] <= gsm["also"]["pass@3"]
+    metrics = rows(tmp, "select metric, n from metric where task = 'sample_gsm8k' order by rowid")
+    assert metrics[0] == ("accuracy", 6) and ("pass@3", 2) in metrics
+    text = ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    assert "other scores:" in text and "pass@" not in text.split("other scores:")[1].splitlines()[0]
+
+
+def dry_run_speaks_json(tmp):
+    out = json.loads(ok(*dry(tmp, "--dry-run", "--json", "-t", "sample_gsm8k,sample_mbpp", "-L", "2", "-n", "3",
+                             "--gen-length", "64")))
+    assert [c["task"] for c in out["cells"]] == ["sample_gsm8k", "sample_mbpp"]
+    assert out["n_samples"] == 12 and out["max_canvas"] == out["max_prompt"] + 64
+    assert os.listdir(tmp) == []
+
+
+def signals_end_a_run_in_order(tmp):
+    for i, sig in enumerate([signal.SIGTERM, signal.SIGHUP]):
+        folder = f"{tmp}/{i}"
+        p = subprocess.Popen([PROGRAM, *dry(folder, "-t", "sample_humaneval,sample_gsm8k", "--gen-length", "256", "-n",
+                                            "500", "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                if rows(folder, "select count(*) from sample")[0][0]:
+                    break
+            except sqlite3.OperationalError:
+                pass
+            time.sleep(0.05)
+        p.send_signal(sig)
+        p.send_signal(sig)  # twice: what is being judged is dropped
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 130 and b"Sanitizer" not in err, (sig, p.returncode, err)
+        assert json.loads(out)["status"] == "interrupted"
+        assert rows(folder, "select status, validity from run") == [("interrupted", "INVALID: interrupted")]
+
+
+def runs_begun_together_have_ids_of_their_own(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    ps = [subprocess.Popen([PROGRAM, *dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64")],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(4)]
+    for p in ps:
+        assert p.wait(timeout=120) == 0, p.stderr.read()
+        p.stderr.close()
+    assert rows(tmp, "select count(distinct run_id) from run") == [(5,)]
+
+
+def a_file_without_runs_lists_none(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    db = sqlite3.connect(tmp + "/results.sqlite")
+    for table in ("verdict", "sample", "metric", "run"):
+        db.execute(f"delete from {table}")
+    db.commit()
+    db.close()
+    assert json.loads(ok("ls", "runs", "-o", tmp, "--json")) == []
+    assert len(ok("ls", "runs", "-o", tmp).splitlines()) == 1
+    fails(3, ["no runs"], "show", "last", "-o", tmp)
+
+
+def quiet_is_quiet_and_progress_says_how_long(tmp):
+    code, out, err = call(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64", "--progress", "always",
+                               "-q"))
+    assert code == 0 and all("warning: " in line for line in err.splitlines()), err
+    code, out, err = call(*dry(tmp, "-t", "sample_gsm8k", "-L", "2", "--gen-length", "64", "--progress", "always"))
+    assert re.search(r"\r2/2  0:\d\d  eta 0:00  ", err), err
 
 
 def unusable_results_files_are_refused_untouched(tmp):
@@ -305,6 +465,9 @@ def a_full_disk_or_closed_output_is_an_error(tmp):
     with open("/dev/full", "wb") as full:
         p = subprocess.run([PROGRAM, "ls", "tasks"], stdout=full, stderr=subprocess.PIPE)
     assert p.returncode == 3 and b"cannot write" in p.stderr, (p.returncode, p.stderr)
+    for fd, args, words in ((1, ["ls", "tasks"], b"cannot write"), (0, ["grade", "gsm8k"], b"cannot read")):
+        p = subprocess.run([PROGRAM, *args], stderr=subprocess.PIPE, preexec_fn=lambda: os.close(fd))
+        assert p.returncode == 3 and words in p.stderr, (fd, p.returncode, p.stderr)
 
 
 CASES = [f for name, f in list(globals().items()) if callable(f) and getattr(f, "__code__", None)
