@@ -398,6 +398,13 @@ static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct 
     case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
     case TENSOR_GATE:
         *ret_n = 3 * n_exp;
+        for (size_t k = 1; k < 3 * n_exp; k++)
+            if (w[k].dtype != w[0].dtype)
+                return error_set(err, ST_UNSUPPORTED,
+                                 "tensor '%s' is %s and '%s' is %s: the experts of a layer must "
+                                 "be of one type",
+                                 s->name, dtype_name(w[0].dtype),
+                                 weights_spec(m->weights, i + k)->name, dtype_name(w[k].dtype));
         return ops->experts_load(m->k, m->c.n_exp, w, w + n_exp, w + 2 * n_exp, &l->routed, err);
     case TENSOR_UP:
     case TENSOR_DOWN: /* taken with their gates */

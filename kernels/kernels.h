@@ -148,8 +148,9 @@ struct kernel_ops {
     /* Keep a matrix or vector. The host data may be borrowed until close. */
     enum status (*weight_load)(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                                struct error *err);
-    /* Keep a layer's experts: gate and up (d_ff, d_model), down (d_model, d_ff), n_exp of each.
-     * The arrays are read only during the call; the data they point to is borrowed. */
+    /* Keep a layer's experts: gate and up (d_ff, d_model), down (d_model, d_ff), n_exp of each, all
+     * of one dtype. The arrays are read only during the call; the data they point to is borrowed.
+     */
     enum status (*experts_load)(struct kernels *k, int n_exp, const struct host_matrix *gate,
                                 const struct host_matrix *up, const struct host_matrix *down,
                                 struct experts **ret, struct error *err);

@@ -297,6 +297,45 @@ Test(model_open, max_block_bounds_the_logits_of_a_forward)
     model_close(m);
 }
 
+/* A copy of tiny-bf16 in which one expert's matrix claims to be f16, which is as long. */
+Test(model_open, experts_of_mixed_types_are_refused_by_name)
+{
+    static const char *const files[] = { "config.json", "tokenizer.json",
+                                         "model.safetensors.index.json",
+                                         "model-00001-of-00002.safetensors",
+                                         "model-00002-of-00002.safetensors" };
+    static const char tensor[] = "\"model.layers.0.mlp.experts.1.up_proj.weight\":{\"dtype\":";
+    struct temp_dir d;
+    struct model *m = NULL;
+    struct error err = { 0 };
+    struct engine_options o;
+    bool is_changed = false;
+
+    temp_dir_init(&d);
+    o = options(d.path, "safetensors");
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct buf b = { 0 };
+        char name[128], path[512], *at;
+
+        snprintf(name, sizeof(name), "tiny-bf16/%s", files[i]);
+        vector_path(name, path, sizeof(path));
+        cr_assert_eq(file_read(path, 1 << 22, &b, &err), ST_OK, "%s", err.text);
+        at = memmem(b.data, b.len, tensor, strlen(tensor));
+        if (at) {
+            cr_assert_eq(memcmp(at + strlen(tensor), "\"BF16\"", 6), 0);
+            memcpy(at + strlen(tensor), "\"F16\" ", 6);
+            is_changed = true;
+        }
+        temp_dir_write(&d, files[i], b.data, b.len);
+        buf_release(&b);
+    }
+    cr_assert(is_changed);
+    cr_assert_eq(model_open(&o, &m, &err), ST_UNSUPPORTED);
+    cr_assert(strstr(err.text, "experts.1.up_proj") && strstr(err.text, "is f16"), "%s", err.text);
+    cr_assert_null(m);
+    temp_dir_release(&d);
+}
+
 void *__real_malloc(size_t size); /* which is not counted */
 
 /* Open with the n-th allocation failing, n = 1, 2, ... until it succeeds. Not those of jansson
