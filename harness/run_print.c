@@ -1,0 +1,287 @@
+/* What `desbench run` prints: plans and results, as tables and as JSON. */
+#include "harness/run_print.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "harness/table.h"
+#include "harness/verb.h"
+
+static void put_text_member(struct buf *b, const char *name, const char *text)
+{
+    buf_printf(b, ",\"%s\":", name);
+    json_put_str(b, text, strlen(text));
+}
+
+/* For --dry-run --json. */
+static enum status print_plan_json(const struct run_facts *f, struct error *err)
+{
+    const struct model_info *m = engine_info(f->engine);
+    struct buf b = { 0 };
+    enum status st;
+
+    buf_puts(&b, "{\"model\":");
+    json_put_str(&b, m->name, strlen(m->name));
+    put_text_member(&b, "architecture", m->architecture);
+    put_text_member(&b, "load_format", f->load_format);
+    buf_printf(&b,
+               ",\"n_params\":%" PRId64 ",\"weight_bytes\":%" PRId64
+               ",\"n_layers\":%d,\"n_experts\":%d,\"top_k\":%d,\"max_prompt\":%zu"
+               ",\"max_canvas\":%d,\"n_samples\":%zu,\"cells\":[",
+               m->n_params, m->weight_bytes, m->n_layer, m->n_exp, m->top_k, f->plan->max_prompt,
+               f->plan->max_canvas, f->plan->n_work);
+    for (size_t i = 0; i < f->plan->n_cells; i++) {
+        const struct plan_cell *cell = &f->plan->cells[i];
+
+        buf_puts(&b, i ? ",\n {\"task\":" : "\n {\"task\":");
+        json_put_str(&b, cell->task->def->name, strlen(cell->task->def->name));
+        put_text_member(&b, "prompt_form", cell->task->form);
+        put_text_member(&b, "selector", cell->decode.selector);
+        put_text_member(&b, "decoder", cell->decode.decoder);
+        put_text_member(&b, "cache", cell->decode.cache);
+        buf_printf(&b, ",\"block_length\":%d,\"gen_length\":%d,\"n_items\":%zu,\"n_samples\":%zu}",
+                   cell->decode.block_length, cell->decode.gen_length, cell->task->n_items,
+                   cell->task->n_items * (size_t)f->plan->n_samples);
+    }
+    buf_puts(&b, "\n]}\n");
+    st = verb_print(&b, err);
+    buf_release(&b);
+    return st;
+}
+
+enum status run_print_plan(const struct run_facts *f, struct error *err)
+{
+    const struct model_info *m = engine_info(f->engine);
+    struct table t;
+    struct buf b = { 0 };
+    enum status st = ST_OK;
+
+    if (f->is_json)
+        return print_plan_json(f, err);
+    table_init(&t, "task|prompt form|selector|decoder|cache|>block|>gen length|>items|>samples");
+    for (size_t i = 0; i < f->plan->n_cells; i++) {
+        const struct plan_cell *cell = &f->plan->cells[i];
+
+        table_row(&t);
+        table_cell(&t, "%s", cell->task->def->name);
+        table_cell(&t, "%s", cell->task->form);
+        table_cell(&t, "%s", cell->decode.selector);
+        table_cell(&t, "%s", cell->decode.decoder);
+        table_cell(&t, "%s", cell->decode.cache);
+        table_cell(&t, "%d", cell->decode.block_length);
+        table_cell(&t, "%d", cell->decode.gen_length);
+        table_cell(&t, "%zu", cell->task->n_items);
+        table_cell(&t, "%zu", cell->task->n_items * (size_t)f->plan->n_samples);
+    }
+    buf_printf(&b,
+               "model %s (%s, %s weights): %" PRId64 " parameters, %.2f GB, %d layers, %d experts, "
+               "top-%d\n",
+               m->name, m->architecture, f->load_format, m->n_params,
+               (double)m->weight_bytes * 1e-9, m->n_layer, m->n_exp, m->top_k);
+    buf_printf(&b, "longest prompt %zu tokens, canvas %d positions, %zu samples in all\n\n",
+               f->plan->max_prompt, f->plan->max_canvas, f->plan->n_work);
+    if (!table_put(&t, &b))
+        st = error_set(err, ST_NOMEM, "out of memory printing");
+    table_release(&t);
+    if (!st)
+        st = verb_print(&b, err);
+    buf_release(&b);
+    return st;
+}
+
+/* ---- results ---------------------------------------------------------------------------- */
+
+/* Rate with its interval: Wilson over items when there is one sample each. */
+static void rate(const struct task_summary *t, int n_samples, double *ret_value, double *ret_low,
+                 double *ret_high)
+{
+    int64_t n = t->n_samples - t->n_internal; /* our own faults are not the model's */
+
+    *ret_value = n ? (double)t->n_passed / (double)n : NAN;
+    *ret_low = *ret_high = NAN;
+    if (n && n_samples == 1)
+        stats_wilson(t->n_passed, n, 0.05, ret_low, ret_high);
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : NAN;
+}
+
+static void put_rate(struct table *t, double v, const char *fmt_ok)
+{
+    if (isnan(v))
+        table_cell(t, "-");
+    else if (strcmp(fmt_ok, "%.1f") == 0)
+        table_cell(t, "%.1f", v);
+    else
+        table_cell(t, "%.3f", v);
+}
+
+/* A line a task and selector that has other scores. */
+static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct task_summary *r = &rows[i];
+
+        for (size_t k = 0; k < r->n_also; k++) {
+            if (!k)
+                buf_printf(b, "\n%s %s, other scores:", r->task, r->selector);
+            buf_printf(b, " %s %.3f", r->also[k].name,
+                       (double)r->also[k].n_passed / (double)r->also[k].n);
+        }
+        if (r->n_also)
+            buf_putc(b, '\n');
+    }
+}
+
+static enum status print_table(const struct run_facts *f, const struct runner_totals *totals,
+                               const struct task_summary *rows, size_t n, struct error *err)
+{
+    const struct model_info *m = engine_info(f->engine);
+    struct table t;
+    struct buf b = { 0 };
+    enum status st = ST_OK;
+
+    table_init(&t, "task|selector|>samples|>score|>95 % interval|>tok/s|>tok/forward|>forwards|"
+                   ">experts a layer|>of|>MB a forward");
+    for (size_t i = 0; i < n; i++) {
+        const struct task_summary *r = &rows[i];
+        double value, low, high;
+
+        rate(r, f->plan->n_samples, &value, &low, &high);
+        table_row(&t);
+        table_cell(&t, "%s", r->task);
+        table_cell(&t, "%s", r->selector);
+        table_cell(&t, "%" PRId64, r->n_samples);
+        put_rate(&t, value, "%.3f");
+        if (isnan(low))
+            table_cell(&t, "-");
+        else
+            table_cell(&t, "%.3f-%.3f", low, high);
+        put_rate(&t, ratio((double)r->n_tokens_before_eos, (double)r->gen_ns * 1e-9), "%.1f");
+        put_rate(&t, ratio((double)r->n_tokens_before_eos, (double)r->n_forwards), "%.3f");
+        table_cell(&t, "%" PRId64, r->n_forwards);
+        put_rate(&t, r->mean_unique, "%.1f");
+        table_cell(&t, "%" PRId64, r->n_exp);
+        put_rate(&t, r->mean_expert_bytes * 1e-6, "%.3f");
+    }
+    buf_printf(&b, "model %s (%s%s), backend %s (%s), sandbox %s, run %s\n\n", m->name,
+               m->architecture,
+               strcmp(m->load_format, "dummy") == 0 ? ", DUMMY WEIGHTS: scores mean nothing" : "",
+               m->backend, m->backend_details,
+               f->judge ? sandbox_level_name(judge_level(f->judge)) : "not needed", f->run_id);
+    if (!table_put(&t, &b))
+        st = error_set(err, ST_NOMEM, "out of memory printing");
+    put_also(rows, n, &b);
+    buf_puts(
+        &b,
+        "\nscore: pass@1 or accuracy; tok: tokens before the first end-of-text, by the time of "
+        "their own\nsequence, whatever shares its batch; experts a layer: unique routed experts "
+        "read in a forward,\nmean over layers and forwards\n");
+    if (f->max_batch > 1)
+        buf_printf(&b, "all sequences together, %d at once: %.1f tok/s\n", f->max_batch,
+                   ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
+    table_release(&t);
+    if (!st)
+        st = verb_print(&b, err);
+    buf_release(&b);
+    return st;
+}
+
+static void put_member(struct buf *b, const char *name, double v)
+{
+    buf_printf(b, ",\"%s\":", name);
+    json_put_num(b, v);
+}
+
+/* One entry a task and selector; `value` is the default metric as a fraction, the same of other
+ * rules and of pass@N under `also`. Rates of an entry are by the time of its own sequences, that of
+ * the run by the time of steps, which a batch shares. Numbers that cannot be told are null. */
+static enum status print_json(const struct run_facts *f, const struct runner_totals *totals,
+                              const struct task_summary *rows, size_t n, const char *status,
+                              struct error *err)
+{
+    const struct model_info *m = engine_info(f->engine);
+    struct buf b = { 0 };
+    enum status st;
+
+    buf_puts(&b, "{\"run_id\":");
+    json_put_str(&b, f->run_id, strlen(f->run_id));
+    buf_puts(&b, ",\"results\":");
+    json_put_str(&b, f->results_path, strlen(f->results_path));
+    buf_printf(&b, ",\"status\":\"%s\",\"version\":\"%s\",\"commit\":\"%s\"", status, build_version,
+               build_commit);
+    buf_puts(&b, ",\"model\":");
+    json_put_str(&b, m->name, strlen(m->name));
+    buf_printf(&b,
+               ",\"load_format\":\"%s\",\"backend\":\"%s\",\"weights_sha256\":\"%s\",\"sandbox_"
+               "level\":",
+               m->load_format, m->backend, m->weights_sha256);
+    if (f->judge)
+        buf_printf(&b, "\"%s\"", sandbox_level_name(judge_level(f->judge)));
+    else
+        buf_puts(&b, "null");
+    put_member(&b, "wall_s", (double)totals->wall_ns * 1e-9);
+    put_member(&b, "step_s", (double)totals->step_ns * 1e-9);
+    put_member(&b, "tokens_before_eos_per_step_s",
+               ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
+    buf_puts(&b, ",\"tasks\":[");
+    for (size_t i = 0; i < n; i++) {
+        const struct task_summary *r = &rows[i];
+        const char *metric = task_find(r->task)->metric;
+        double value, low, high;
+
+        rate(r, f->plan->n_samples, &value, &low, &high);
+        buf_puts(&b, i ? ",{\"task\":" : "{\"task\":");
+        json_put_str(&b, r->task, strlen(r->task));
+        buf_puts(&b, ",\"selector\":");
+        json_put_str(&b, r->selector, strlen(r->selector));
+        buf_puts(&b, ",\"metric\":");
+        json_put_str(&b, metric, strlen(metric));
+        put_member(&b, "value", value);
+        put_member(&b, "ci_low", low);
+        put_member(&b, "ci_high", high);
+        buf_puts(&b, ",\"also\":{");
+        for (size_t k = 0; k < r->n_also; k++) {
+            if (k)
+                buf_putc(&b, ',');
+            json_put_str(&b, r->also[k].name, strlen(r->also[k].name));
+            buf_putc(&b, ':');
+            json_put_num(&b, (double)r->also[k].n_passed / (double)r->also[k].n);
+        }
+        buf_putc(&b, '}');
+        buf_printf(&b,
+                   ",\"n_samples\":%" PRId64 ",\"n_passed\":%" PRId64 ",\"n_internal\":%" PRId64
+                   ",\"n_no_answer\":%" PRId64 ",\"n_timeouts\":%" PRId64 ",\"n_prompt\":%" PRId64
+                   ",\"n_gen_positions\":%" PRId64 ",\"n_tokens_before_eos\":%" PRId64
+                   ",\"n_forwards\":%" PRId64 ",\"n_forwards_cache\":%" PRId64
+                   ",\"gen_ns\":%" PRId64,
+                   r->n_samples, r->n_passed, r->n_internal, r->n_no_answer, r->n_timeouts,
+                   r->n_prompt, r->n_gen_positions, r->n_tokens_before_eos, r->n_forwards,
+                   r->n_forwards_cache, r->gen_ns);
+        put_member(&b, "tokens_before_eos_per_s",
+                   ratio((double)r->n_tokens_before_eos, (double)r->gen_ns * 1e-9));
+        put_member(&b, "gen_positions_per_s",
+                   ratio((double)r->n_gen_positions, (double)r->gen_ns * 1e-9));
+        put_member(&b, "tokens_before_eos_per_forward",
+                   ratio((double)r->n_tokens_before_eos, (double)r->n_forwards));
+        put_member(&b, "mean_unique_experts", r->mean_unique);
+        put_member(&b, "mean_expert_bytes_per_forward", r->mean_expert_bytes);
+        buf_printf(&b, ",\"n_experts\":%" PRId64 "}", r->n_exp);
+    }
+    buf_puts(&b, "]}\n");
+    st = verb_print(&b, err);
+    buf_release(&b);
+    return st;
+}
+
+enum status run_print_results(const struct run_facts *f, const struct runner_totals *totals,
+                              const struct task_summary *rows, size_t n, const char *status,
+                              struct error *err)
+{
+    return f->is_json ? print_json(f, totals, rows, n, status, err)
+                      : print_table(f, totals, rows, n, err);
+}

@@ -1,0 +1,29 @@
+/*
+ * What `desbench run` prints on stdout: its plan or its results, as a table or as JSON.
+ */
+#ifndef HARNESS_RUN_PRINT_H
+#define HARNESS_RUN_PRINT_H
+
+#include "harness/runner.h"
+
+/* Borrowed: all of it is the caller's. */
+struct run_facts {
+    const struct plan *plan;
+    const struct engine *engine;
+    const struct judge *judge; /* NULL: nothing needs one */
+    const char *run_id, *results_path;
+    const char *load_format;
+    int max_batch; /* sequences at once */
+    bool is_json;
+};
+
+/* For --dry-run; run_id and results_path are not looked at. */
+MUST_CHECK enum status run_print_plan(const struct run_facts *f, struct error *err);
+
+/* A row (table) or an entry (JSON) for each of the n summaries. status: "done", "interrupted". */
+MUST_CHECK enum status run_print_results(const struct run_facts *f,
+                                         const struct runner_totals *totals,
+                                         const struct task_summary *rows, size_t n,
+                                         const char *status, struct error *err);
+
+#endif
