@@ -159,6 +159,8 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         buf_printf(&b, "\nsandbox level: %s; %s\n", sandbox_level_name(level),
                    k.is_ok ? "everything needed is there" : "something needed is missing");
     }
+    if (!st && !buf_ok(&k.json))
+        st = error_set(err, ST_NOMEM, "out of memory checking");
     if (!st)
         st = verb_print(&b, err);
     if (!k.is_ok)

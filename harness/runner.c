@@ -542,6 +542,7 @@ static enum status advance(struct runner *r, bool *ret_is_busy, struct error *er
 
 static enum status loop(struct runner *r, struct error *err)
 {
+    const int64_t poll_ns = 100000000;
     const struct runner_options *o = r->o;
     size_t max_judging = o->judge ? 64 + 4 * (size_t)judge_n_workers(o->judge) : 0;
     bool is_busy = true, has = true;
@@ -550,14 +551,19 @@ static enum status loop(struct runner *r, struct error *err)
     while (is_busy && !*o->n_stops && !st) {
         st = advance(r, &is_busy, err);
         for (has = true; has && !st;)
-            st = collect(r, r->n_judging > max_judging ? -1 : 0, &has, err);
+            st = collect(r, 0, &has, err);
+        /* answers come faster than verdicts: wait, in turns, so that a signal is seen */
+        while (r->n_judging > max_judging && !*o->n_stops && !st) {
+            st = collect(r, poll_ns, &has, err);
+            show(r);
+        }
         show(r);
     }
     while (r->n_judging && *o->n_stops < 2 && !st) {
-        st = collect(r, 100000000, &has, err);
+        st = collect(r, poll_ns, &has, err);
         show(r);
     }
-    if (!st && *o->n_stops)
+    if (!st && r->totals.n_stored < o->plan->n_work)
         st = error_set(err, ST_INTERRUPTED, "interrupted: %zu of %zu samples stored in run '%s'",
                        r->totals.n_stored, o->plan->n_work, o->run_id);
     return st;
