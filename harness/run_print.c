@@ -76,10 +76,10 @@ enum status run_print_plan(const struct run_facts *f, struct error *err)
         table_cell(&t, "%zu", cell->task->n_items * (size_t)f->plan->n_samples);
     }
     buf_printf(&b,
-               "model %s (%s, %s weights): %" PRId64 " parameters, %.2f GB, %d layers, %d experts, "
+               "model %s (%s, %s weights): %" PRId64 " parameters, %d layers, %d experts, "
                "top-%d\n",
-               m->name, m->architecture, f->load_format, m->n_params,
-               (double)m->weight_bytes * 1e-9, m->n_layer, m->n_exp, m->top_k);
+               m->name, m->architecture, f->load_format, m->n_params, m->n_layer, m->n_exp,
+               m->top_k);
     buf_printf(&b, "longest prompt %zu tokens, canvas %d positions, %zu samples in all\n\n",
                f->plan->max_prompt, f->plan->max_canvas, f->plan->n_work);
     if (!table_put(&t, &b))
