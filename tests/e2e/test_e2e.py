@@ -6,6 +6,7 @@ cases that need them are skipped where they are absent.
 import json
 import os
 import re
+import shutil
 import resource
 import signal
 import sqlite3
@@ -489,6 +490,20 @@ def a_full_disk_or_closed_output_is_an_error(tmp):
     for fd, args, words in ((1, ["ls", "tasks"], b"cannot write"), (0, ["grade", "gsm8k"], b"cannot read")):
         p = subprocess.run([PROGRAM, *args], stderr=subprocess.PIPE, preexec_fn=lambda: os.close(fd))
         assert p.returncode == 3 and words in p.stderr, (fd, p.returncode, p.stderr)
+
+
+def an_installed_program_finds_its_own_files(tmp):
+    meson = shutil.which("meson")
+    if not meson:
+        raise Skip("no meson in PATH")
+    subprocess.run([meson, "install", "-C", os.environ["DESBENCH_BUILD"], "--destdir", tmp, "--no-rebuild", "--quiet"],
+                   check=True, stdout=subprocess.DEVNULL)
+    found = [os.path.join(d, "desbench") for d, _, files in os.walk(tmp) if "desbench" in files]
+    assert len(found) == 1, found
+    p = subprocess.run([found[0], "ls", "models", "--json"], capture_output=True, check=True)
+    assert "tiny-llada-moe" in {m["model"] for m in json.loads(p.stdout)}
+    p = subprocess.run([found[0], "run", "--dry-run"], capture_output=True, check=True)
+    assert b"sample_mbpp" in p.stdout
 
 
 CASES = [f for name, f in list(globals().items()) if callable(f) and getattr(f, "__code__", None)
