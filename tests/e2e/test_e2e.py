@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 
-PROGRAM = sys.argv[1]
+PROGRAM = os.path.abspath(sys.argv[1])
 SOURCE = os.environ["DESBENCH_SOURCE"]
 DATA = os.environ.get("DESBENCH_DATA") or os.path.join(SOURCE, "..", "shared", "data")
 HAS_DATA = os.path.isfile(os.path.join(DATA, "mbpp.jsonl"))
