@@ -16,6 +16,7 @@
 
 enum { MS = 1000000 };
 static const int64_t check_every_ns = 20LL * MS;
+static const size_t max_report_bytes = 64 << 10;    /* what is read of a report; 512 are kept */
 static const int64_t setup_limit_ns = 10000LL * MS; /* making a sandbox takes 5 ms */
 
 static void close_fd(int *fd)
@@ -148,8 +149,9 @@ static void read_ctl(struct slot *s)
         close_fd(&s->proc.ctl);
 }
 
-/* Read what a stream has, a bounded amount of it so that others have their turn. */
-static void read_stream(struct slot *s, int *fd, struct tail *t)
+/* Read what a stream has, a bounded amount of it so that others have their turn. False once
+ * there is no more at the moment. */
+static bool read_stream(struct slot *s, int *fd, struct tail *t)
 {
     char data[32768];
 
@@ -160,13 +162,14 @@ static void read_stream(struct slot *s, int *fd, struct tail *t)
         else if (n == 0 || (errno != EAGAIN && errno != EINTR))
             close_fd(fd);
         else
-            break;
+            return false;
         if ((int64_t)(s->out.n_total + s->err.n_total) > s->opts->output_bytes)
             slot_kill(s, CAUSE_OUTPUT);
     }
+    return *fd >= 0;
 }
 
-static void read_report(struct slot *s)
+static bool read_report(struct slot *s)
 {
     char data[sizeof(s->report)];
     ssize_t n = read(s->proc.report, data, sizeof(data));
@@ -177,9 +180,13 @@ static void read_report(struct slot *s)
             memcpy(s->report + s->n_reported, data, (size_t)n < room ? (size_t)n : room);
         }
         s->n_reported += (size_t)n;
+        if (s->n_reported <= max_report_bytes)
+            return true;
+        close_fd(&s->proc.report); /* a flood: the verdict stands in its first bytes */
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         close_fd(&s->proc.report);
     }
+    return false;
 }
 
 static void write_input(struct slot *s)
@@ -232,9 +239,11 @@ void slot_check(struct slot *s, int64_t now_ns)
 {
     struct usage u;
 
-    if (!s->program || s->has_exited || s->cause != CAUSE_NONE || now_ns < s->next_check_ns)
+    if (!s->program || now_ns < s->next_check_ns)
         return;
     s->next_check_ns = now_ns + check_every_ns;
+    if (s->has_exited || s->cause != CAUSE_NONE)
+        return; /* the kernel is still taking the namespace down */
     if (s->ready_ns == 0) {
         slot_kill(s, CAUSE_SETUP);
         return;
@@ -420,15 +429,16 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
     while (wait4(s->proc.pid, NULL, 0, &ru) < 0 && errno == EINTR)
         ;
     s->proc.pid = -1;
-    /* All writers are dead: what they wrote is in the pipes, and then comes the end. */
+    /* All writers are dead, so what they wrote is in the pipes. The end need not follow: a pipe
+     * sent over a socket that was itself sent has no holder and yet stays open. */
     if (s->proc.ctl >= 0)
         read_ctl(s);
-    while (s->proc.out >= 0)
-        read_stream(s, &s->proc.out, &s->out);
-    while (s->proc.err >= 0)
-        read_stream(s, &s->proc.err, &s->err);
-    while (s->proc.report >= 0)
-        read_report(s);
+    while (s->proc.out >= 0 && read_stream(s, &s->proc.out, &s->out))
+        ;
+    while (s->proc.err >= 0 && read_stream(s, &s->proc.err, &s->err))
+        ;
+    while (s->proc.report >= 0 && read_report(s))
+        ;
     if (s->exit_ns == 0)
         s->exit_ns = clock_mono_ns();
     is_clean = is_group_empty(s);
