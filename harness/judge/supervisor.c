@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -328,11 +329,23 @@ void supervisor_detach(const int *kept, size_t n_kept)
     syscall(SYS_close_range, from, ~0U, 0);
 }
 
+/* A slot takes a dozen descriptors, so a hundred of them are more than the usual soft limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l); /* refused: then programs that do not start say so */
+    }
+}
+
 static enum status set_up(struct supervisor *sv, struct error *err)
 {
     const size_t n = (size_t)sv->config->opts.n_workers;
     enum status st = ST_OK;
 
+    raise_descriptor_limit();
     if (sv->config->sandbox.level >= SANDBOX_FULL) {
         st = cgroup_home_open(&sv->home, err);
         if (st)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -384,6 +385,26 @@ Test(judge, two_judges_live_side_by_side)
     r = collect(a);
     expect_verdict(r, VERDICT_PASS);
     judge_close(a);
+}
+
+Test(judge, many_workers_run_under_a_small_descriptor_limit)
+{
+    struct judge_options o = small_options(16);
+    struct rlimit l;
+
+    cr_assert(getrlimit(RLIMIT_NOFILE, &l) == 0);
+    if (l.rlim_max < 1024)
+        cr_skip_test("the hard limit is %lld descriptors", (long long)l.rlim_max);
+    l.rlim_cur = 100; /* a slot at work has a dozen */
+    cr_assert(setrlimit(RLIMIT_NOFILE, &l) == 0);
+    struct judge *j = open_or_skip(&o);
+    for (int i = 0; i < 16; i++)
+        submit(j, (uint64_t)i, "import time; time.sleep(0.3)\n", "");
+    for (int i = 0; i < 16; i++) {
+        struct judge_result r = collect(j);
+        expect_verdict(r, VERDICT_PASS);
+    }
+    judge_close(j);
 }
 
 Test(judge, all_humaneval_references_pass)
