@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -111,6 +112,14 @@ static int add_argument_rules(scmp_filter_ctx ctx)
     /* 55. The namespace's init has the program's uid: only a process's own settings (pid 0). */
     for (size_t i = 0; rc == 0 && i < sizeof(by_pid) / sizeof(*by_pid); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), by_pid[i], 1, SCMP_A0(SCMP_CMP_NE, 0, 0));
+    /* 53. RLIMIT_CORE stays as inside.c sets it: lowered to 0 it lets the host's handler run. */
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setrlimit), 1,
+                              SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, RLIMIT_CORE));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 2,
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, RLIMIT_CORE),
+                              SCMP_A2(SCMP_CMP_NE, 0, 0));
     return rc;
 }
 

@@ -267,7 +267,12 @@ static void set_limits(const struct sandbox *sb)
     limit(RLIMIT_MEMLOCK, 0, 0, "MEMLOCK");
     limit(RLIMIT_MSGQUEUE, 0, 0, "MSGQUEUE");
     limit(RLIMIT_SIGPENDING, 256, 256, "SIGPENDING");
-    limit(RLIMIT_CORE, 0, 0, "CORE");
+    /* Real-time priorities that the caller may take are not for programs. */
+    limit(RLIMIT_RTPRIO, 0, 0, "RTPRIO");
+    limit(RLIMIT_NICE, 0, 0, "NICE");
+    /* Not 0: with 0 the kernel still feeds the host's handler, where core_pattern names a pipe;
+     * 1 alone stops that, and is too little for a file (core(5), fs/coredump.c). */
+    limit(RLIMIT_CORE, 1, 1, "CORE");
 }
 
 static void reset_signals(void)
