@@ -266,30 +266,49 @@ static enum status exec(struct store *s, const char *sql, const char *what, stru
                            : store_fail(s, sqlite3_extended_errcode(s->db), err, "%s", what);
 }
 
-/* The one integer that a query gives. */
-static enum status query_int(struct store *s, const char *sql, int64_t *ret, struct error *err)
+/* Tables, application_id and user_version of the file, by one query: of one moment, whoever is
+ * creating the schema meanwhile. */
+static enum status query_identity(struct store *s, int64_t ret[3], struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
+    int rc = sqlite3_prepare_v2(s->db,
+                                "SELECT (SELECT count(*) FROM sqlite_schema), application_id,"
+                                " user_version FROM pragma_application_id, pragma_user_version",
+                                -1, &stmt, NULL);
 
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW)
-        *ret = sqlite3_column_int64(stmt, 0);
+    for (int i = 0; rc == SQLITE_ROW && i < 3; i++)
+        ret[i] = sqlite3_column_int64(stmt, i);
     sqlite3_finalize(stmt);
     return rc == SQLITE_ROW ? ST_OK : store_fail(s, rc, err, "open");
+}
+
+/* Turn to write-ahead logging. SQLite does not wait here when another process does the same at
+ * this moment, so this does. */
+static enum status use_wal(struct store *s, int busy_ms, struct error *err)
+{
+    int rc;
+
+    for (int waited_ms = 0;; waited_ms += sqlite3_sleep(5)) {
+        rc = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        if ((rc & 0xff) != SQLITE_BUSY || waited_ms >= busy_ms)
+            break;
+    }
+    return rc == SQLITE_OK ? ST_OK : store_fail(s, rc, err, "write to");
 }
 
 /* Ours, and of a schema we know? *ret_is_new: an empty file, which only a writer may fill. */
 static enum status check_schema(struct store *s, bool *ret_is_new, struct error *err)
 {
-    int64_t app = 0, version = 0, n_tables = 0;
-    enum status st;
+    int64_t identity[3] = { 0 }, n_tables, app, version;
+    enum status st = query_identity(s, identity, err);
 
-    if ((st = query_int(s, "SELECT count(*) FROM sqlite_schema", &n_tables, err)) ||
-        (st = query_int(s, "PRAGMA application_id", &app, err)) ||
-        (st = query_int(s, "PRAGMA user_version", &version, err)))
+    if (st)
         return st;
+    n_tables = identity[0];
+    app = identity[1];
+    version = identity[2];
     *ret_is_new = app == 0 && version == 0 && n_tables == 0;
     if (*ret_is_new)
         return ST_OK;
@@ -439,7 +458,7 @@ static enum status open_write(struct store *s, const char *name, int busy_ms, st
         return st;
     /* On file systems that cannot do WAL this keeps the rollback journal: as safe, and readers
      * wait for writers. */
-    if ((st = exec(s, "PRAGMA journal_mode = WAL", "write to", err)) ||
+    if ((st = use_wal(s, busy_ms, err)) ||
         (st = exec(s, "PRAGMA synchronous = FULL", "write to", err)) ||
         (st = exec(s, "PRAGMA foreign_keys = ON", "write to", err)))
         return st;
