@@ -76,6 +76,8 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
     s->n_tasks_max = 0;
     if (s->has_cgroup) {
         s->cpu_base_ns = cgroup_cpu_ns(&s->cgroup);
+        if (s->cpu_base_ns < 0)
+            return error_set(err, ST_IO, "cannot read the CPU time of control group slot-%d", s->n);
         s->n_oom_base = cgroup_n_oom_kills(&s->cgroup);
         s->n_refused_base = cgroup_n_forks_refused(&s->cgroup);
     }
@@ -91,6 +93,18 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
 }
 
 /* --- while it runs ---------------------------------------------------------------------------- */
+
+/* CPU time of the whole tree by its control group; false, and nothing changed, without one or
+ * when it cannot be read. */
+static bool read_group_cpu(struct slot *s)
+{
+    int64_t ns = s->has_cgroup ? cgroup_cpu_ns(&s->cgroup) : -1;
+
+    if (ns < 0)
+        return false;
+    s->cpu_ns = ns - s->cpu_base_ns;
+    return true;
+}
 
 size_t slot_poll_fds(const struct slot *s, struct pollfd *fds)
 {
@@ -261,8 +275,7 @@ void slot_check(struct slot *s, int64_t now_ns)
             return;
         }
     }
-    if (s->has_cgroup)
-        s->cpu_ns = cgroup_cpu_ns(&s->cgroup) - s->cpu_base_ns;
+    read_group_cpu(s); /* unreadable: what the namespace's own /proc tells still decides */
     if (s->cpu_ns > s->opts->cpu_limit_ns)
         slot_kill(s, CAUSE_CPU);
     else if (now_ns - s->ready_ns > s->opts->wall_limit_ns)
@@ -424,7 +437,7 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
 {
     struct rusage ru = { 0 };
     struct judge_result *r = ret;
-    bool is_clean;
+    bool is_clean, is_counted;
 
     while (wait4(s->proc.pid, NULL, 0, &ru) < 0 && errno == EINTR)
         ;
@@ -452,8 +465,9 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
     r->max_rss_bytes = (int64_t)ru.ru_maxrss * 1024;
     if (r->max_rss_bytes < s->rss_max_bytes && !s->has_exited)
         r->max_rss_bytes = s->rss_max_bytes;
-    if (s->has_cgroup) {
-        r->cpu_ns = cgroup_cpu_ns(&s->cgroup) - s->cpu_base_ns;
+    is_counted = !s->has_cgroup || read_group_cpu(s);
+    if (s->has_cgroup && is_counted) {
+        r->cpu_ns = s->cpu_ns;
     } else {
         int64_t us = (int64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +
                      ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
@@ -462,6 +476,9 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
             r->cpu_ns = s->cpu_ns;
     }
     r->verdict = decide(s, r);
+    if (!is_counted)
+        r->verdict = say(r, VERDICT_INTERNAL,
+                         "the CPU time of control group slot-%d was not to be read", s->n);
     if (!is_clean)
         r->verdict = say(r, VERDICT_INTERNAL, "processes were left in control group slot-%d", s->n);
     r->is_near_limit = r->verdict == VERDICT_PASS && (r->cpu_ns > s->opts->cpu_limit_ns / 5 * 4 ||
