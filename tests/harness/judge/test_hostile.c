@@ -167,20 +167,27 @@ static int open_abstract(void)
     return fd;
 }
 
-static void run_files(bool is_level_needed, enum sandbox_level level)
+static void become_ordinary(void);
+
+/* Every program of tests/hostile, by this user, or by an ordinary one at level user. The files are
+ * read before: the source tree may lie where others cannot look. */
+static void run_files(bool is_ordinary)
 {
     enum { GOOD = 1000 };
     static struct hostile files[MAX_FILES];
     size_t n = read_all(files), n_run = 0;
-    int listener = open_abstract();
+    int listener;
 
+    if (is_ordinary)
+        become_ordinary();
+    listener = open_abstract();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     cr_assert(n > 80, "%zu files", n);
     for (int kind = 0; kind < N_LIMITS; kind++) {
         struct judge_options o = limits_of(kind);
-        if (is_level_needed) {
+        if (is_ordinary) {
             o.is_level_auto = false;
-            o.level = level;
+            o.level = SANDBOX_USER;
         }
         struct judge *j = open_or_skip(&o);
         int is_full = judge_level(j) == SANDBOX_FULL;
@@ -227,7 +234,7 @@ static void run_files(bool is_level_needed, enum sandbox_level level)
 
 Test(hostile, programs_are_held_at_the_level_of_this_machine)
 {
-    run_files(false, SANDBOX_USER);
+    run_files(false);
 }
 
 static void become_ordinary(void)
@@ -243,8 +250,7 @@ static void become_ordinary(void)
 
 Test(hostile, programs_are_held_for_an_ordinary_user)
 {
-    become_ordinary();
-    run_files(true, SANDBOX_USER);
+    run_files(true);
 }
 
 /* --- system calls -------------------------------------------------------------------------------
