@@ -75,12 +75,6 @@ enum status engine_open(const struct engine_options *opts, struct engine **ret, 
     return st;
 }
 
-enum status engine_peek(const struct engine_options *opts, struct arena *arena,
-                        struct model_info *ret, struct error *err)
-{
-    return model_peek(opts, arena, ret, err);
-}
-
 enum status engine_chat(const struct engine *e, const struct engine_message *msgs, size_t n_msgs,
                         struct buf *ret, struct error *err)
 {

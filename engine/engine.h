@@ -69,11 +69,7 @@ MUST_CHECK enum status engine_open(const struct engine_options *opts, struct eng
                                    struct error *err);
 void engine_close(struct engine *e);
 
-/* Just config.json and the tokenizer's special ids, without weights (for `ls models`, dry runs);
- * ret's strings live in arena. Fields that need weights or a backend are zero or NULL. */
-MUST_CHECK enum status engine_peek(const struct engine_options *opts, struct arena *arena,
-                                   struct model_info *ret, struct error *err);
-
+/* Of a text-only engine, fields that need weights or a backend are zero or NULL. */
 const struct model_info *engine_info(const struct engine *e);
 
 /* A chat turn; roles "system", "user", "assistant". Text is UTF-8, borrowed. */

@@ -59,7 +59,8 @@ MUST_CHECK enum status model_open(const struct engine_options *opts, struct mode
                                   struct error *err);
 void model_close(struct model *m); /* accepts NULL */
 
-/* engine_peek(): config.json and tokenizer.json only; ret's strings live in arena. */
+/* What a text-only engine knows: config.json and tokenizer.json only, without weights; ret's
+ * strings live in arena. Fields that need weights or a backend are zero or NULL. */
 MUST_CHECK enum status model_peek(const struct engine_options *opts, struct arena *arena,
                                   struct model_info *ret, struct error *err);
 

@@ -154,21 +154,22 @@ Test(engine, without_weights_options_are_checked_and_sequences_refused)
     engine_close(e);
 }
 
-Test(engine, peek_and_open_agree)
+Test(engine, a_text_only_engine_knows_what_a_whole_one_does)
 {
     struct engine_options o = options_of(dir_f32, "ref");
-    struct engine *e = open_on(dir_f32, "ref");
-    const struct model_info *m = engine_info(e);
-    struct model_info p;
-    struct arena a = { 0 };
+    struct engine *e = open_on(dir_f32, "ref"), *text = NULL;
+    const struct model_info *m = engine_info(e), *p;
 
-    cr_assert_eq(engine_peek(&o, &a, &p, NULL), ST_OK);
-    cr_assert_str_eq(p.architecture, m->architecture);
-    cr_assert_str_eq(p.config_sha256, m->config_sha256);
-    cr_assert_str_eq(p.tokenizer_sha256, m->tokenizer_sha256);
-    cr_assert(p.mask_id == m->mask_id && p.eos_id == m->eos_id && p.n_params == m->n_params);
-    cr_assert(p.mask_id == 257 && p.eos_id == 256 && p.n_vocab == 288);
-    arena_release(&a);
+    o.is_text_only = true;
+    cr_assert_eq(engine_open(&o, &text, NULL), ST_OK);
+    p = engine_info(text);
+    cr_assert_str_eq(p->architecture, m->architecture);
+    cr_assert_str_eq(p->config_sha256, m->config_sha256);
+    cr_assert_str_eq(p->tokenizer_sha256, m->tokenizer_sha256);
+    cr_assert(p->mask_id == m->mask_id && p->eos_id == m->eos_id && p->n_params == m->n_params);
+    cr_assert(p->mask_id == 257 && p->eos_id == 256 && p->n_vocab == 288);
+    cr_assert(p->weight_bytes == 0 && !p->backend);
+    engine_close(text);
     engine_close(e);
 }
 
