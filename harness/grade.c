@@ -141,7 +141,7 @@ static enum status extract_line(void *arg, const json_t *obj, const char *where,
     if (!st)
         st = find_problem(x, obj, where, &item, err);
     if (!st)
-        st = x->task ? task_extract(x->task, item, output, len, &x->arena, &found, err)
+        st = x->task ? task_extract(x->task, item, NULL, output, len, &x->arena, &found, err)
                      : task_extract_answer(x->def, output, len, &x->arena, &found, err);
     if (st)
         return st;

@@ -379,6 +379,8 @@ static enum status grade_answer(struct runner *r, struct sample *s, const struct
 static enum status sample_finish(struct runner *r, struct sample *s, struct error *err)
 {
     const struct task *task = s->cell->task->task;
+    struct task_prompt prompt;
+    struct task_reading how = { .prompt = &prompt };
     struct task_program program;
     struct extraction x;
     enum status st;
@@ -389,8 +391,10 @@ static enum status sample_finish(struct runner *r, struct sample *s, struct erro
     if (!st)
         st = describe_output(r, s, err);
     if (!st)
-        st = task_extract(task, s->item, s->row.raw_output, s->row.raw_output_len, &s->arena, &x,
-                          err);
+        st = task_make_prompt(task, s->item, s->cell->task->form, &s->arena, &prompt, err);
+    if (!st)
+        st = task_extract(task, s->item, &how, s->row.raw_output, s->row.raw_output_len, &s->arena,
+                          &x, err);
     if (st)
         return st;
     r->n_positions += s->cell->decode.gen_length - s->n_committed; /* an early stop skips some */
@@ -407,7 +411,7 @@ static enum status sample_finish(struct runner *r, struct sample *s, struct erro
         s->row.verdict.attempts = 1;
         return sample_store(r, s, err);
     }
-    st = task_make_program(task, s->item, &x, &s->arena, &program, err);
+    st = task_make_program(task, s->item, &how, &x, &s->arena, &program, err);
     if (st)
         return st;
     st = judge_submit(r->o->judge,

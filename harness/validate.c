@@ -77,7 +77,7 @@ static enum status validate_item(struct validation *v, size_t task, size_t item,
 
     st = task_make_reference(t->task, item, a, &text, &len, err);
     if (!st)
-        st = task_extract(t->task, item, text, len, a, &x, err);
+        st = task_extract(t->task, item, NULL, text, len, a, &x, err);
     if (st)
         return st;
     if (t->def->kind == TASK_ANSWER) {
@@ -96,7 +96,7 @@ static enum status validate_item(struct validation *v, size_t task, size_t item,
         v->n_done++;
         return ST_OK;
     }
-    st = task_make_program(t->task, item, &x, a, &program, err);
+    st = task_make_program(t->task, item, NULL, &x, a, &program, err);
     if (st)
         return st;
     return judge_submit(v->judge,

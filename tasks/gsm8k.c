@@ -151,8 +151,8 @@ static struct span cut_next_question(struct span t)
     return t;
 }
 
-static enum status extract(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err)
+static enum status extract(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err)
 {
     struct span t = cut_next_question(output), box;
     const char *method = NULL, *text;
@@ -161,6 +161,7 @@ static enum status extract(const struct item *it, struct span output, struct are
     size_t at;
     enum status st;
 
+    (void)compat;
     (void)it;
     if (find_marked(t, &n))
         method = "hashes";

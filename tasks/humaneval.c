@@ -28,13 +28,14 @@ static enum status read(struct task *t, struct item *it, const char *where, size
     return ST_OK;
 }
 
-static enum status extract(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err)
+static enum status extract(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err)
 {
     const char *method;
     struct span code;
     enum status st = code_extract_function(output, it->entry_point, arena, &code, &method, err);
 
+    (void)compat;
     return st ? st : extraction_set(ret, code, method, arena, err);
 }
 
@@ -60,12 +61,13 @@ static void put_body(struct span code, struct buf *b)
     }
 }
 
-static enum status make_program(const struct item *it, struct span code, struct arena *arena,
-                                struct task_program *ret, struct error *err)
+static enum status make_program(const struct item *it, unsigned compat, struct span code,
+                                struct arena *arena, struct task_program *ret, struct error *err)
 {
     struct span prompt = item_str(it, "prompt"), test = item_str(it, "test");
     struct buf program = { 0 }, tests = { 0 };
 
+    (void)compat;
     buf_append(&program, prompt.s, prompt.len);
     if (python_defines(code, it->entry_point)) {
         buf_putc(&program, '\n');

@@ -59,8 +59,8 @@ static bool has_earlier(const struct blocks *b, const struct block *block, const
     return false;
 }
 
-static enum status extract(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err)
+static enum status extract(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err)
 {
     const char *method = "fence";
     const struct block *block;
@@ -68,6 +68,7 @@ static enum status extract(const struct item *it, struct span output, struct are
     struct span code, before;
     enum status st = fence_find(output, arena, &blocks, err);
 
+    (void)compat;
     if (st)
         return st;
     before = span_sub(output, 0, blocks.first_fence);
@@ -87,12 +88,13 @@ static enum status extract(const struct item *it, struct span output, struct are
     return st ? st : extraction_set(ret, span_trim_lines(code), method, arena, err);
 }
 
-static enum status make_program(const struct item *it, struct span code, struct arena *arena,
-                                struct task_program *ret, struct error *err)
+static enum status make_program(const struct item *it, unsigned compat, struct span code,
+                                struct arena *arena, struct task_program *ret, struct error *err)
 {
     struct span raw = item_str(it, "raw_problem"), test = item_str(it, "test_code");
     struct buf program = { 0 }, tests = { 0 };
 
+    (void)compat;
     if (span_indent(code) > 0) /* it starts as the first function's body */
         buf_append(&program, raw.s, raw.len);
     buf_append(&program, code.s, code.len);

@@ -69,12 +69,12 @@ struct format {
     enum status (*read)(struct task *t, struct item *it, const char *where, size_t number,
                         struct error *err);
 
-    /* The other calls of task.h. The output to extract from is cleaned; `it` may be NULL there
-     * for TASK_ANSWER. */
-    enum status (*extract)(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err);
-    enum status (*make_program)(const struct item *it, struct span code, struct arena *arena,
-                                struct task_program *ret, struct error *err);
+    /* The other calls of task.h; `compat` is of enum task_compat. The output to extract from is
+     * cleaned; `it` may be NULL there for TASK_ANSWER. */
+    enum status (*extract)(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err);
+    enum status (*make_program)(const struct item *it, unsigned compat, struct span code,
+                                struct arena *arena, struct task_program *ret, struct error *err);
     enum status (*grade)(const struct item *it, const struct extraction *x, struct span output,
                          struct arena *arena, struct task_grade *ret, struct error *err);
     enum status (*equal)(struct span pred, struct span gold, bool *ret, struct error *err);

@@ -26,12 +26,13 @@ static enum status read(struct task *t, struct item *it, const char *where, size
     return ST_OK;
 }
 
-static enum status extract(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err)
+static enum status extract(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err)
 {
     struct extraction x = { 0 };
     enum status st = math_extract(output.s, output.len, arena, &x.text, &x.len, &x.method, err);
 
+    (void)compat;
     (void)it;
     if (st)
         return st;

@@ -95,8 +95,8 @@ static enum status extract_marked(struct span text, struct arena *arena, struct 
     return ST_OK;
 }
 
-static enum status extract(const struct item *it, struct span output, struct arena *arena,
-                           struct extraction *ret, struct error *err)
+static enum status extract(const struct item *it, unsigned compat, struct span output,
+                           struct arena *arena, struct extraction *ret, struct error *err)
 {
     const char *method;
     const struct block *block;
@@ -105,6 +105,7 @@ static enum status extract(const struct item *it, struct span output, struct are
     size_t at, done;
     enum status st = unescape(&text, arena, err);
 
+    (void)compat;
     if (st)
         return st;
     if (span_find(text, "[BEGIN]", &at)) {
@@ -162,8 +163,8 @@ static void put_imports(const struct item *it, struct buf *b)
     buf_putc(b, '\n');
 }
 
-static enum status make_program(const struct item *it, struct span code, struct arena *arena,
-                                struct task_program *ret, struct error *err)
+static enum status make_program(const struct item *it, unsigned compat, struct span code,
+                                struct arena *arena, struct task_program *ret, struct error *err)
 {
     struct buf program = { 0 }, tests = { 0 };
 
@@ -171,7 +172,7 @@ static enum status make_program(const struct item *it, struct span code, struct 
     buf_append(&program, code.s, code.len);
     buf_putc(&program, '\n');
     put_imports(it, &tests);
-    if (json_object_get(it->record, "test_setup_code")) {
+    if (!(compat & COMPAT_MBPP_NO_SETUP) && json_object_get(it->record, "test_setup_code")) {
         put_source(item_str(it, "test_setup_code"), &tests);
         buf_putc(&tests, '\n');
     }

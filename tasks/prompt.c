@@ -303,6 +303,7 @@ enum status task_make_prompt(const struct task *t, size_t index, const char *for
         .msgs = msgs,
         .n_msgs = n_shot_msgs + 1,
         .stops = form->stops,
+        .prefix = "",
     };
     return ST_OK;
 }

@@ -316,15 +316,42 @@ bool task_find_item(const struct task *t, const char *id, size_t *ret)
     return true;
 }
 
-enum status task_extract(const struct task *t, size_t index, const char *output, size_t len,
-                         struct arena *arena, struct extraction *ret, struct error *err)
+/* Up to the first place where one of the strings begins. */
+static struct span cut_at_stops(struct span text, const char *const *stops)
+{
+    size_t at;
+
+    for (; stops && *stops; stops++)
+        if (span_find(text, *stops, &at))
+            text = span_sub(text, 0, at);
+    return text;
+}
+
+/* The whole answer: what the prompt began of it, and the output up to where it ends. */
+static enum status whole_answer(const struct task_prompt *prompt, struct span output,
+                                struct arena *arena, struct span *ret, struct error *err)
+{
+    struct buf b = { 0 };
+
+    output = cut_at_stops(output, prompt->stops);
+    buf_append(&b, prompt->prefix, prompt->prefix_len);
+    buf_append(&b, output.s, output.len);
+    ret->s = buf_to_arena(&b, arena, &ret->len);
+    return ret->s ? ST_OK : error_set(err, ST_NOMEM, "out of memory reading an answer");
+}
+
+enum status task_extract(const struct task *t, size_t index, const struct task_reading *how,
+                         const char *output, size_t len, struct arena *arena,
+                         struct extraction *ret, struct error *err)
 {
     struct span text;
     enum status st = text_clean((struct span){ output, len }, arena, &text, err);
 
+    if (!st && how && how->prompt)
+        st = whole_answer(how->prompt, text, arena, &text, err);
     if (st)
         return st;
-    return t->format->extract(get_item(t, index), text, arena, ret, err);
+    return t->format->extract(get_item(t, index), how ? how->compat : 0, text, arena, ret, err);
 }
 
 enum status task_extract_answer(const struct task_def *def, const char *output, size_t len,
@@ -336,15 +363,16 @@ enum status task_extract_answer(const struct task_def *def, const char *output, 
     if (def->kind != TASK_ANSWER)
         return error_set(err, ST_UNSUPPORTED, "extraction for task '%s' needs the item", def->name);
     st = text_clean((struct span){ output, len }, arena, &text, err);
-    return st ? st : format_get(def)->extract(NULL, text, arena, ret, err);
+    return st ? st : format_get(def)->extract(NULL, 0, text, arena, ret, err);
 }
 
-enum status task_make_program(const struct task *t, size_t index, const struct extraction *x,
-                              struct arena *arena, struct task_program *ret, struct error *err)
+enum status task_make_program(const struct task *t, size_t index, const struct task_reading *how,
+                              const struct extraction *x, struct arena *arena,
+                              struct task_program *ret, struct error *err)
 {
     assert(t->def->kind == TASK_CODE && x->text);
-    return t->format->make_program(get_item(t, index), (struct span){ x->text, x->len }, arena, ret,
-                                   err);
+    return t->format->make_program(get_item(t, index), how ? how->compat : 0,
+                                   (struct span){ x->text, x->len }, arena, ret, err);
 }
 
 enum status task_grade_answer(const struct task *t, size_t index, const struct extraction *x,

@@ -86,6 +86,11 @@ struct task_prompt {
     struct task_message *msgs;
     size_t n_msgs;
     const char *const *stops; /* strings that end an answer, NULL last; may be NULL */
+
+    /* The end of the prompt that already belongs to the answer: an open fence, a signature. A
+     * chat form's is its last message, then of role "assistant", which the model continues. */
+    const char *prefix; /* "" when there is none */
+    size_t prefix_len;
 };
 
 /* Prompt forms of a task, NULL last; the first is the default. */
@@ -97,6 +102,20 @@ MUST_CHECK enum status task_make_prompt(const struct task *t, size_t index, cons
                                         struct arena *arena, struct task_prompt *ret,
                                         struct error *err);
 
+/* Habits of other harnesses that change verdicts; each is off unless asked for. */
+enum task_compat {
+    COMPAT_HUMANEVAL_LSTRIP = 1 << 0, /* OpenCompass: white space before a block's code goes */
+    COMPAT_PRO_FIRST_BLOCK = 1 << 1,  /* CodeEval-Pro, OpenCompass: only the first block counts */
+    COMPAT_MBPP_NO_SETUP = 1 << 2     /* lm-eval, OpenCompass: test_setup_code is not run */
+};
+
+/* How an output is to be read beside the task's own rule. NULL where one is asked for: zeroed. */
+struct task_reading {
+    const struct task_prompt *prompt; /* that it answers: the first of its stops ends the output,
+                                       * its prefix is put before; NULL: the output stands alone */
+    unsigned compat;                  /* of enum task_compat */
+};
+
 /* What was found in an output. */
 struct extraction {
     const char *text; /* NUL-terminated, in the arena; NULL: no answer */
@@ -105,9 +124,9 @@ struct extraction {
 };
 
 /* Apply the task's own rule to a generation. Never fails on any text but for ST_NOMEM. */
-MUST_CHECK enum status task_extract(const struct task *t, size_t index, const char *output,
-                                    size_t len, struct arena *arena, struct extraction *ret,
-                                    struct error *err);
+MUST_CHECK enum status task_extract(const struct task *t, size_t index,
+                                    const struct task_reading *how, const char *output, size_t len,
+                                    struct arena *arena, struct extraction *ret, struct error *err);
 
 /* TASK_ANSWER only: the same without data, as these rules need no item. */
 MUST_CHECK enum status task_extract_answer(const struct task_def *def, const char *output,
@@ -127,8 +146,9 @@ struct task_program {
     const char *entry_point;
 };
 
-/* TASK_CODE only: the program for an extraction (text != NULL). */
+/* TASK_CODE only: the program for an extraction (text != NULL), read the same way. */
 MUST_CHECK enum status task_make_program(const struct task *t, size_t index,
+                                         const struct task_reading *how,
                                          const struct extraction *x, struct arena *arena,
                                          struct task_program *ret, struct error *err);
 

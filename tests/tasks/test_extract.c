@@ -39,7 +39,7 @@ static struct extraction extract(const struct task *t, size_t index, const char 
     struct extraction x = { .text = "unset", .method = NULL };
     struct error err = { 0 };
 
-    cr_assert_eq(task_extract(t, index, output, len, &arena, &x, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(task_extract(t, index, NULL, output, len, &arena, &x, &err), ST_OK, "%s", err.text);
     cr_assert_not_null(x.method);
     if (x.text)
         cr_assert(x.text[x.len] == '\0' && x.len > 0);
@@ -165,7 +165,7 @@ static void survive(const struct task *t, const char *output, size_t len)
     if (task_get_def(t)->kind == TASK_ANSWER)
         cr_assert_eq(task_grade_answer(t, 0, &x, output, len, &arena, &g, &err), ST_OK);
     else if (x.text)
-        cr_assert_eq(task_make_program(t, 0, &x, &arena, &p, &err), ST_OK);
+        cr_assert_eq(task_make_program(t, 0, NULL, &x, &arena, &p, &err), ST_OK);
     arena_clear(&arena);
 }
 

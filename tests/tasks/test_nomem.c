@@ -55,13 +55,13 @@ static enum status use(const struct task *t, struct arena *arena, struct error *
 
     st = task_make_prompt(t, 1, NULL, arena, &prompt, err);
     if (!st)
-        st = task_extract(t, 1, output, sizeof(output) - 1, arena, &x, err);
+        st = task_extract(t, 1, NULL, output, sizeof(output) - 1, arena, &x, err);
     if (!st)
         st = task_make_reference(t, 1, arena, &reference, &len, err);
     if (st)
         return st;
     if (task_get_def(t)->kind == TASK_CODE)
-        return task_make_program(t, 1, &x, arena, &program, err);
+        return task_make_program(t, 1, NULL, &x, arena, &program, err);
     st = task_grade_answer(t, 1, &x, output, sizeof(output) - 1, arena, &grade, err);
     return st ? st : task_equal(task_get_def(t), "1/2", 3, "0.5", 3, &is_equal, err);
 }

@@ -12,9 +12,9 @@ static struct task_program make(const struct task *t, const char *id, const char
     struct task_program p;
     struct error err;
 
-    cr_assert_eq(task_extract(t, index, output, strlen(output), &arena, &x, &err), ST_OK);
+    cr_assert_eq(task_extract(t, index, NULL, output, strlen(output), &arena, &x, &err), ST_OK);
     cr_assert_not_null(x.text);
-    cr_assert_eq(task_make_program(t, index, &x, &arena, &p, &err), ST_OK);
+    cr_assert_eq(task_make_program(t, index, NULL, &x, &arena, &p, &err), ST_OK);
     cr_expect_eq(p.code_len, strlen(p.code));
     cr_expect_eq(p.tests_len, strlen(p.tests));
     cr_expect_eq(p.code[p.code_len - 1], '\n');
@@ -113,7 +113,7 @@ Test(program, humaneval_keeps_helpers_that_tests_need)
         struct task_program p;
         struct error err;
 
-        cr_assert_eq(task_make_program(t, index, &x, &arena, &p, &err), ST_OK);
+        cr_assert_eq(task_make_program(t, index, NULL, &x, &arena, &p, &err), ST_OK);
         cr_expect(strstr(p.code, cases[i].helper), "%s", cases[i].id);
         cr_expect(!strstr(cases[i].helper, p.entry_point), "%s tests the helper", cases[i].id);
     }
@@ -244,7 +244,7 @@ Test(program, every_reference_is_found_again_in_its_program)
 
             task_get_item(t, i, &item);
             cr_assert_eq(task_make_reference(t, i, &arena, &text, &len, &err), ST_OK);
-            cr_assert_eq(task_extract(t, i, text, len, &arena, &x, &err), ST_OK);
+            cr_assert_eq(task_extract(t, i, NULL, text, len, &arena, &x, &err), ST_OK);
             cr_expect_str_eq(x.method, "fence", "%s %s", names[k], item.id);
             p = make_reference(t, item.id);
             cr_expect(python_defines(span_of(x.text), p.entry_point), "%s %s: %s", names[k],
