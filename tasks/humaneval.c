@@ -81,6 +81,19 @@ static enum status make_program(const struct item *it, unsigned compat, struct s
     return program_set(ret, it->entry_point, &program, &tests, arena, err);
 }
 
+static enum status make_solution(const struct item *it, struct span code, struct arena *arena,
+                                 struct task_program *ret, struct error *err)
+{
+    struct span test = item_str(it, "test");
+    struct buf program = { 0 }, tests = { 0 };
+
+    buf_append(&program, code.s, code.len);
+    buf_putc(&program, '\n');
+    buf_append(&tests, test.s, test.len);
+    buf_printf(&tests, "\ncheck(%s)\n", it->entry_point);
+    return program_set(ret, it->entry_point, &program, &tests, arena, err);
+}
+
 static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
 {
     struct span prompt = item_str(it, "prompt"), body = item_str(it, "canonical_solution");
@@ -101,9 +114,11 @@ static const struct field fields[] = {
 
 const struct format format_humaneval = {
     .is_lines = true,
+    .code_prompt = "prompt",
     .fields = fields,
     .read = read,
     .extract = extract,
     .make_program = make_program,
+    .make_solution = make_solution,
     .make_reference = make_reference,
 };

@@ -88,20 +88,34 @@ static enum status extract(const struct item *it, unsigned compat, struct span o
     return st ? st : extraction_set(ret, span_trim_lines(code), method, arena, err);
 }
 
-static enum status make_program(const struct item *it, unsigned compat, struct span code,
-                                struct arena *arena, struct task_program *ret, struct error *err)
+static enum status put_program(const struct item *it, struct span before, struct span code,
+                               struct arena *arena, struct task_program *ret, struct error *err)
 {
-    struct span raw = item_str(it, "raw_problem"), test = item_str(it, "test_code");
+    struct span test = item_str(it, "test_code");
     struct buf program = { 0 }, tests = { 0 };
 
-    (void)compat;
-    if (span_indent(code) > 0) /* it starts as the first function's body */
-        buf_append(&program, raw.s, raw.len);
+    buf_append(&program, before.s, before.len);
     buf_append(&program, code.s, code.len);
     buf_putc(&program, '\n');
     buf_append(&tests, test.s, test.len);
     buf_putc(&tests, '\n');
     return program_set(ret, it->entry_point, &program, &tests, arena, err);
+}
+
+static enum status make_program(const struct item *it, unsigned compat, struct span code,
+                                struct arena *arena, struct task_program *ret, struct error *err)
+{
+    /* code that starts indented is the body of the first function */
+    struct span raw = span_indent(code) > 0 ? item_str(it, "raw_problem") : (struct span){ 0 };
+
+    (void)compat;
+    return put_program(it, raw, code, arena, ret, err);
+}
+
+static enum status make_solution(const struct item *it, struct span code, struct arena *arena,
+                                 struct task_program *ret, struct error *err)
+{
+    return put_program(it, (struct span){ 0 }, code, arena, ret, err);
 }
 
 static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
@@ -131,5 +145,6 @@ const struct format format_humaneval_pro = {
     .read = read,
     .extract = extract,
     .make_program = make_program,
+    .make_solution = make_solution,
     .make_reference = make_reference,
 };

@@ -61,7 +61,8 @@ struct field {
 };
 
 struct format {
-    bool is_lines; /* a record a line; else one JSON array */
+    bool is_lines;           /* a record a line; else one JSON array */
+    const char *code_prompt; /* field that a completion continues; NULL: there is none */
     const struct field *fields;
 
     /* Fill in what is derived from a record whose fields are all there. Strings made here go
@@ -75,6 +76,9 @@ struct format {
                            struct arena *arena, struct extraction *ret, struct error *err);
     enum status (*make_program)(const struct item *it, unsigned compat, struct span code,
                                 struct arena *arena, struct task_program *ret, struct error *err);
+    /* The same for a whole program, to be run as it is. NULL: make_program() does just that. */
+    enum status (*make_solution)(const struct item *it, struct span code, struct arena *arena,
+                                 struct task_program *ret, struct error *err);
     enum status (*grade)(const struct item *it, const struct extraction *x, struct span output,
                          struct arena *arena, struct task_grade *ret, struct error *err);
     enum status (*equal)(struct span pred, struct span gold, bool *ret, struct error *err);

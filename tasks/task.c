@@ -316,6 +316,33 @@ bool task_find_item(const struct task *t, const char *id, size_t *ret)
     return true;
 }
 
+enum status task_put_record(const struct task *t, size_t index, struct buf *ret, struct error *err)
+{
+    char *text = json_dumps(get_item(t, index)->record, JSON_SORT_KEYS | JSON_COMPACT);
+
+    if (!text)
+        return error_set(err, ST_NOMEM, "out of memory for a record");
+    buf_puts(ret, text);
+    free(text);
+    return ST_OK;
+}
+
+const char *answer_kind_name(enum answer_kind kind)
+{
+    static const char *const names[] = { [ANSWER_OUTPUT] = "output",
+                                         [ANSWER_COMPLETION] = "completion",
+                                         [ANSWER_SOLUTION] = "solution" };
+
+    return names[kind];
+}
+
+bool task_takes(const struct task_def *def, enum answer_kind kind)
+{
+    return kind == ANSWER_OUTPUT ||
+           (def->kind == TASK_CODE &&
+            (kind == ANSWER_SOLUTION || format_get(def)->code_prompt != NULL));
+}
+
 /* Up to the first place where one of the strings begins. */
 static struct span cut_at_stops(struct span text, const char *const *stops)
 {
@@ -345,8 +372,12 @@ enum status task_extract(const struct task *t, size_t index, const struct task_r
                          struct extraction *ret, struct error *err)
 {
     struct span text;
-    enum status st = text_clean((struct span){ output, len }, arena, &text, err);
+    enum status st;
 
+    if (how && how->kind != ANSWER_OUTPUT) /* nothing is cleaned, cut or found */
+        return extraction_set(ret, (struct span){ output, len }, answer_kind_name(how->kind), arena,
+                              err);
+    st = text_clean((struct span){ output, len }, arena, &text, err);
     if (!st && how && how->prompt)
         st = whole_answer(how->prompt, text, arena, &text, err);
     if (st)
@@ -370,9 +401,24 @@ enum status task_make_program(const struct task *t, size_t index, const struct t
                               const struct extraction *x, struct arena *arena,
                               struct task_program *ret, struct error *err)
 {
-    assert(t->def->kind == TASK_CODE && x->text);
-    return t->format->make_program(get_item(t, index), how ? how->compat : 0,
-                                   (struct span){ x->text, x->len }, arena, ret, err);
+    enum answer_kind kind = how ? how->kind : ANSWER_OUTPUT;
+    const struct item *it = get_item(t, index);
+    struct span code = { x->text, x->len };
+    struct span prompt;
+    struct buf b = { 0 };
+
+    assert(x->text && task_takes(t->def, kind) && t->def->kind == TASK_CODE);
+    if (kind == ANSWER_COMPLETION) {
+        prompt = item_str(it, t->format->code_prompt);
+        buf_append(&b, prompt.s, prompt.len);
+        buf_append(&b, code.s, code.len);
+        code.s = buf_to_arena(&b, arena, &code.len);
+        if (!code.s)
+            return error_set(err, ST_NOMEM, "out of memory for a program");
+    }
+    if (kind != ANSWER_OUTPUT && t->format->make_solution)
+        return t->format->make_solution(it, code, arena, ret, err);
+    return t->format->make_program(it, how ? how->compat : 0, code, arena, ret, err);
 }
 
 enum status task_grade_answer(const struct task *t, size_t index, const struct extraction *x,

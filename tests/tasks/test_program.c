@@ -257,3 +257,50 @@ Test(program, every_reference_is_found_again_in_its_program)
     }
     arena_release(&arena);
 }
+
+static void expect_as_is(const char *task, const char *id, enum answer_kind kind,
+                         const char *answer, const char *code)
+{
+    struct task *t = support_open(task);
+    struct task_reading how = { .kind = kind };
+    size_t index = support_index(t, id);
+    struct extraction x;
+    struct task_program p, same_tests;
+    struct error err;
+
+    cr_assert(task_takes(task_get_def(t), kind));
+    cr_assert_eq(task_extract(t, index, &how, answer, strlen(answer), &arena, &x, &err), ST_OK);
+    cr_expect_str_eq(x.text, answer);
+    cr_expect_str_eq(x.method, answer_kind_name(kind));
+    cr_assert_eq(task_make_program(t, index, &how, &x, &arena, &p, &err), ST_OK);
+    cr_expect_str_eq(p.code, code);
+    same_tests = make(t, id, "```python\ndef f():\n    pass\n```");
+    cr_expect_str_eq(p.tests, same_tests.tests);
+    cr_expect_str_eq(p.entry_point, same_tests.entry_point);
+    task_close(t);
+    arena_release(&arena);
+}
+
+Test(program, a_completion_continues_the_prompt_untouched)
+{
+    expect_as_is("sample_humaneval", "Sample/0", ANSWER_COMPLETION, "  return 1 # ```\nassert 0",
+                 LAMP "  return 1 # ```\nassert 0\n");
+}
+
+Test(program, a_solution_runs_alone_and_untouched)
+{
+    expect_as_is("sample_humaneval", "Sample/0", ANSWER_SOLUTION, "  x = '<|eot_id|>'\r\n",
+                 "  x = '<|eot_id|>'\r\n\n");
+    expect_as_is("sample_humaneval_pro", "0", ANSWER_SOLUTION, "    x = 1", "    x = 1\n");
+    expect_as_is("sample_mbpp", "1", ANSWER_SOLUTION, "x = 1", "x = 1\n");
+}
+
+Test(program, only_tasks_with_code_take_code)
+{
+    cr_expect(task_takes(task_find("humaneval"), ANSWER_COMPLETION));
+    cr_expect(!task_takes(task_find("mbpp"), ANSWER_COMPLETION));
+    cr_expect(!task_takes(task_find("humaneval_pro"), ANSWER_COMPLETION));
+    cr_expect(!task_takes(task_find("gsm8k"), ANSWER_SOLUTION));
+    cr_expect(!task_takes(task_find("math500"), ANSWER_COMPLETION));
+    cr_expect(task_takes(task_find("math500"), ANSWER_OUTPUT));
+}
