@@ -1,7 +1,13 @@
-/* Opening the judge from options. */
+/* Opening the judge from options, and the way of an answer from its text to a verdict. */
 #include "harness/judging.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <string.h>
+
+#include "base/clock.h"
+
+const char judging_checker_version[] = "checks-1";
 
 enum status judging_options(const struct options *c, struct judge_options *ret, struct error *err)
 {
@@ -39,4 +45,130 @@ enum status judging_open(const struct options *c, struct judge **ret, struct err
         st = error_prefix(err, ST_NOT_FOUND,
                           "cannot judge safely here; `desbench doctor` says more");
     return st;
+}
+
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, ST_NOMEM, "out of memory judging an answer");
+}
+
+static enum status grade(struct judging *q, struct answer *a, const struct extraction *x,
+                         struct error *err)
+{
+    struct verdict_row *v = &a->row->verdict;
+    struct buf also = { 0 };
+    struct task_grade result;
+    int64_t start_ns = clock_mono_ns();
+    enum status st;
+
+    st = task_grade_answer(a->task, a->item, x, a->row->raw_output, a->row->raw_output_len,
+                           a->arena, &result, err);
+    if (st)
+        return st;
+    v->verdict = verdict_name(result.is_right ? VERDICT_PASS : VERDICT_FAIL);
+    v->is_passed = result.is_right;
+    v->attempts = 1;
+    v->wall_ns = clock_mono_ns() - start_ns;
+    for (size_t i = 0; i < result.n_also; i++)
+        buf_printf(&also, "%s\"%s\":%s", i ? "," : "{", result.also[i].name,
+                   result.also[i].is_right ? "true" : "false");
+    if (result.n_also) {
+        buf_putc(&also, '}');
+        v->also_json = buf_ok(&also) ? arena_strdup(a->arena, also.data, also.len) : NULL;
+        if (!v->also_json)
+            st = no_memory(err);
+    }
+    buf_release(&also);
+    return st ? st : q->done(a->owner, q->arg, err);
+}
+
+enum status judging_put(struct judging *q, struct answer *a, struct error *err)
+{
+    struct verdict_row *v = &a->row->verdict;
+    struct task_program program;
+    struct extraction x;
+    enum status st = task_extract(a->task, a->item, &a->how, a->row->raw_output,
+                                  a->row->raw_output_len, a->arena, &x, err);
+
+    if (st)
+        return st;
+    a->row->extracted = x.text;
+    a->row->extraction_method = x.method;
+    *v = (struct verdict_row){ .checker_version = judging_checker_version };
+    if (task_get_def(a->task)->kind == TASK_ANSWER)
+        return grade(q, a, &x, err);
+    assert(q->judge);
+    v->judge_mode = judge_mode();
+    v->sandbox_level = sandbox_level_name(judge_level(q->judge));
+    if (!x.text) {
+        v->verdict = verdict_name(VERDICT_NO_CODE);
+        v->attempts = 1;
+        return q->done(a->owner, q->arg, err);
+    }
+    st = task_make_program(a->task, a->item, &a->how, &x, a->arena, &program, err);
+    if (st)
+        return st;
+    a->id = q->next_id++;
+    st = judge_submit(q->judge,
+                      &(struct judge_job){ .id = a->id,
+                                           .code = program.code,
+                                           .code_len = program.code_len,
+                                           .tests = program.tests,
+                                           .tests_len = program.tests_len,
+                                           .entry_point = program.entry_point },
+                      err);
+    if (st)
+        return st;
+    a->next = q->waiting;
+    q->waiting = a;
+    q->n_waiting++;
+    return ST_OK;
+}
+
+enum status judging_collect(struct judging *q, int64_t timeout_ns, bool *ret_has, struct error *err)
+{
+    struct judge_result result;
+    struct answer **link = &q->waiting, *a;
+    struct verdict_row *v;
+    enum status st;
+
+    *ret_has = false;
+    if (!q->n_waiting)
+        return ST_OK;
+    st = judge_wait(q->judge, timeout_ns, &result, ret_has, err);
+    if (st || !*ret_has)
+        return st;
+    while (*link && (*link)->id != result.id)
+        link = &(*link)->next;
+    a = *link;
+    if (!a)
+        return error_set(err, ST_INTERNAL, "the judge returned unknown job %" PRIu64, result.id);
+    *link = a->next;
+    q->n_waiting--;
+    v = &a->row->verdict;
+    v->verdict = result.verdict == VERDICT_SIGNAL
+                     ? arena_printf(a->arena, "signal:%d", result.signal)
+                     : verdict_name(result.verdict);
+    v->first_verdict = result.attempts > 1 ? verdict_name(result.first_verdict) : NULL;
+    v->is_passed = result.verdict == VERDICT_PASS;
+    v->is_near_limit = result.is_near_limit;
+    v->attempts = result.attempts;
+    v->signal = result.signal;
+    v->details = result.details;
+    v->stdout_tail = result.stdout_tail;
+    v->stderr_tail = result.stderr_tail;
+    v->cpu_ns = result.cpu_ns;
+    v->wall_ns = result.wall_ns;
+    v->max_rss_bytes = result.max_rss_bytes;
+    st = v->verdict ? q->done(a->owner, q->arg, err) : no_memory(err);
+    if (st) {
+        a->next = q->waiting; /* for the caller to find */
+        q->waiting = a;
+    }
+    return st;
+}
+
+size_t judging_room(const struct judging *q)
+{
+    return q->judge ? 64 + 4 * (size_t)judge_n_workers(q->judge) : 0;
 }

@@ -1,50 +1,20 @@
 /* `desbench run`: plan, generate, judge, store, print a table. */
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
-#include "base/json.h"
 #include "base/log.h"
-#include "base/rng.h"
 #include "harness/judging.h"
 #include "harness/paths.h"
 #include "harness/plan.h"
+#include "harness/record.h"
 #include "harness/run_print.h"
 #include "harness/runner.h"
+#include "harness/stops.h"
 #include "harness/verb.h"
 
 static const char sample_tasks[] =
     "sample_humaneval,sample_humaneval_pro,sample_mbpp,sample_gsm8k,sample_math500";
 static const char default_model[] = "tiny-llada-moe";
-
-static volatile sig_atomic_t n_stops; /* signals can reach nothing but a global */
-
-static void on_stop(int sig)
-{
-    (void)sig;
-    n_stops++;
-}
-
-/*
- * From here on a signal asks for an end instead of making one. SIGINT is caught even where it was
- * ignored, as a shell does to jobs in the background: who sends it means it. SIGHUP stays ignored
- * under nohup.
- */
-static void catch_stops(void)
-{
-    struct sigaction sa = { .sa_handler = on_stop }, old;
-
-    sigemptyset(&sa.sa_mask);
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(SIGHUP, &sa, NULL);
-}
 
 /* Everything one run holds open; released by close_all() whatever has been reached. */
 struct session {
@@ -56,12 +26,8 @@ struct session {
     struct store *store;
     struct engine_options engine_options;
     const char *results_path, *run_id;
+    const volatile sig_atomic_t *n_stops;
 };
-
-static enum status no_memory(struct error *err)
-{
-    return error_set(err, ST_NOMEM, "out of memory starting the run");
-}
 
 /* What printing needs to know. */
 static struct run_facts run_facts(const struct session *s)
@@ -121,100 +87,6 @@ static enum status make_plan(struct session *s, struct error *err)
     return ST_OK;
 }
 
-/* Time of day and a random tail: sorts by time, and is of no other run in the results file. */
-static enum status make_run_id(struct session *s, struct error *err)
-{
-    enum status st;
-
-    do {
-        struct timespec ts;
-        struct tm tm;
-        uint64_t x;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        gmtime_r(&ts.tv_sec, &tm);
-        x = (uint64_t)ts.tv_nsec << 32 ^ (uint64_t)getpid();
-        s->run_id = arena_printf(&s->arena, "%04d%02d%02d-%02d%02d%02d-%04x", tm.tm_year + 1900,
-                                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                                 (unsigned)(splitmix64(&x) & 0xffff));
-        if (!s->run_id)
-            return no_memory(err);
-        st = store_get_run(s->store, s->run_id, &s->arena, NULL, NULL, err);
-    } while (st == ST_OK);
-    return st == ST_NOT_FOUND ? ST_OK : st;
-}
-
-/* The process's own command line with words quoted for a shell. */
-static void put_command_line(struct buf *b)
-{
-    struct buf raw = { 0 };
-
-    if (file_read("/proc/self/cmdline", 1 << 22, &raw, NULL) == ST_OK) {
-        for (size_t i = 0; i < raw.len; i += strlen(raw.data + i) + 1) {
-            const char *w = raw.data + i;
-
-            if (i)
-                buf_putc(b, ' ');
-            if (*w && strspn(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-./=,:+@%") == strlen(w)) {
-                buf_puts(b, w);
-                continue;
-            }
-            buf_putc(b, '\'');
-            for (; *w; w++) {
-                if (*w == '\'')
-                    buf_puts(b, "'\\''");
-                else
-                    buf_putc(b, *w);
-            }
-            buf_putc(b, '\'');
-        }
-    }
-    buf_release(&raw);
-}
-
-static enum status begin_run(struct session *s, struct error *err)
-{
-    struct buf command = { 0 }, config = { 0 }, env = { 0 };
-    char started[32], config_sha256[SHA256_HEX_SIZE];
-    size_t n = strlen(build_commit);
-    bool is_dirty = n > 6 && strcmp(build_commit + n - 6, "-dirty") == 0;
-    enum status st;
-
-    clock_utc(started, sizeof(started));
-    put_command_line(&command);
-    options_put_json(s->c, &config);
-    st = env_capture_json(&env, err);
-    if (!st)
-        st = sha256_hex(buf_str(&config), config.len, config_sha256, err);
-    if (!st && (!buf_ok(&command) || !buf_ok(&config)))
-        st = no_memory(err);
-    if (!st)
-        st = store_begin_run(
-            s->store,
-            &(struct run_row){
-                .run_id = s->run_id,
-                .started = started,
-                .command = buf_str(&command),
-                .config_json = buf_str(&config),
-                .config_sha256 = config_sha256,
-                .version = build_version,
-                .git_commit = strcmp(build_commit, "unknown") == 0 ? NULL : build_commit,
-                .git_dirty = is_dirty,
-                .build_flags = build_flags,
-                .compiler = build_compiler,
-                .env_json = buf_str(&env),
-                .sandbox_level = s->judge ? sandbox_level_name(judge_level(s->judge)) : NULL,
-                .judge_mode = s->judge ? judge_mode() : NULL,
-                .python_version = s->judge ? judge_python_version(s->judge) : NULL,
-            },
-            err);
-    buf_release(&command);
-    buf_release(&config);
-    buf_release(&env);
-    return st;
-}
-
 static enum status open_all(struct session *s, struct error *err)
 {
     bool has_code = false;
@@ -228,7 +100,7 @@ static enum status open_all(struct session *s, struct error *err)
     if (!st)
         st = store_open(s->results_path, STORE_WRITE, &s->store, err);
     if (!st)
-        st = make_run_id(s, err);
+        st = record_new_id(s->store, &s->arena, &s->run_id, err);
     if (st)
         return st;
     engine_close(s->engine);
@@ -243,8 +115,8 @@ static enum status open_all(struct session *s, struct error *err)
              s->results_path);
     if (strcmp(s->engine_options.load_format, "dummy") == 0)
         log_warn("dummy weights: speed and plumbing are real, the answers are noise");
-    catch_stops(); /* until now there was nothing to keep */
-    return begin_run(s, err);
+    s->n_stops = stops_catch(); /* until now there was nothing to keep */
+    return record_begin(s->store, s->c, s->run_id, NULL, s->judge, err);
 }
 
 static void close_all(struct session *s)
@@ -258,46 +130,6 @@ static void close_all(struct session *s)
 
 /* ---- results ---------------------------------------------------------------------------- */
 
-static enum status put_metric(const struct session *s, const struct task_summary *t,
-                              const char *name, int64_t n_passed, int64_t n, bool has_interval,
-                              struct error *err)
-{
-    struct metric_row row = { .run_id = s->run_id,
-                              .task = t->task,
-                              .cell_key = t->cell_key,
-                              .metric = name,
-                              .value = (double)n_passed / (double)n,
-                              .ci_low = NAN,
-                              .ci_high = NAN,
-                              .n = n };
-
-    if (has_interval) {
-        stats_wilson(n_passed, n, 0.05, &row.ci_low, &row.ci_high);
-        row.ci_method = "wilson-95";
-    }
-    return store_put_metric(s->store, &row, err);
-}
-
-/* The default metric first: the first one stored is the one a task is known by. */
-static enum status store_metrics(const struct session *s, const struct task_summary *t, size_t n,
-                                 struct error *err)
-{
-    bool is_single = s->plan.n_samples == 1; /* several answers to an item are not independent */
-    enum status st = ST_OK;
-
-    for (; n && !st; n--, t++) {
-        int64_t n_judged = t->n_samples - t->n_internal; /* our faults are not the model's */
-
-        if (n_judged)
-            st =
-                put_metric(s, t, task_find(t->task)->metric, t->n_passed, n_judged, is_single, err);
-        for (size_t i = 0; i < t->n_also && !st; i++)
-            st = put_metric(s, t, t->also[i].name, t->also[i].n_passed, t->also[i].n,
-                            is_single || strncmp(t->also[i].name, "pass@", 5) == 0, err);
-    }
-    return st;
-}
-
 /* Run, then say what was found, also after an interruption. */
 static enum status execute(struct session *s, enum exit_code *ret_exit, struct error *err)
 {
@@ -310,10 +142,10 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
                                 .n_slots = s->engine_options.max_batch,
                                 .progress = options_text(s->c, OPT_PROGRESS),
                                 .is_quiet = options_flag(s->c, OPT_QUIET),
-                                .n_stops = &n_stops };
+                                .n_stops = s->n_stops };
     struct runner_totals totals = { 0 };
     struct task_summary *rows;
-    char validity[64] = "VALID";
+    char invalid[64] = "";
     const char *status;
     size_t n;
     enum status ran, st;
@@ -321,15 +153,12 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
     ran = runner_run(&o, &totals, err);
     status = !ran ? "done" : ran == ST_INTERRUPTED ? "interrupted" : "failed";
     if (totals.n_internal)
-        snprintf(validity, sizeof(validity), "INVALID: %zu internal verdicts", totals.n_internal);
+        snprintf(invalid, sizeof(invalid), "%zu internal verdicts", totals.n_internal);
     else if (ran)
-        snprintf(validity, sizeof(validity), "INVALID: %s", status);
+        snprintf(invalid, sizeof(invalid), "%s", status);
     /* the run's own error comes first: what fails while tidying up after it is not told */
-    st = store_finish_run(s->store, s->run_id, status, validity, ran ? NULL : err);
-    if (!st)
-        st = store_summarise(s->store, s->run_id, &s->arena, &rows, &n, ran ? NULL : err);
-    if (!st)
-        st = store_metrics(s, rows, n, ran ? NULL : err);
+    st = record_finish(s->store, s->run_id, status, *invalid ? invalid : NULL, &s->arena, &rows, &n,
+                       ran ? NULL : err);
     if (!st && (!ran || ran == ST_INTERRUPTED)) {
         struct run_facts facts = run_facts(s);
 

@@ -93,16 +93,12 @@ enum status run_print_plan(const struct run_facts *f, struct error *err)
 
 /* ---- results ---------------------------------------------------------------------------- */
 
-/* Rate with its interval: Wilson over items when there is one sample each. */
-static void rate(const struct task_summary *t, int n_samples, double *ret_value, double *ret_low,
-                 double *ret_high)
+/* Interval of a score: Wilson over items when there is one sample each. */
+static void interval(const struct task_summary *t, double *ret_low, double *ret_high)
 {
-    int64_t n = t->n_samples - t->n_internal; /* our own faults are not the model's */
-
-    *ret_value = n ? (double)t->n_passed / (double)n : NAN;
     *ret_low = *ret_high = NAN;
-    if (n && n_samples == 1)
-        stats_wilson(t->n_passed, n, 0.05, ret_low, ret_high);
+    if (t->n_items && t->max_per_item == 1)
+        stats_wilson(t->n_passed, t->n_items, 0.05, ret_low, ret_high);
 }
 
 static double ratio(double a, double b)
@@ -129,8 +125,7 @@ static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
         for (size_t k = 0; k < r->n_also; k++) {
             if (!k)
                 buf_printf(b, "\n%s %s, other scores:", r->task, r->selector);
-            buf_printf(b, " %s %.3f", r->also[k].name,
-                       (double)r->also[k].n_passed / (double)r->also[k].n);
+            buf_printf(b, " %s %.3f", r->also[k].name, r->also[k].value);
         }
         if (r->n_also)
             buf_putc(b, '\n');
@@ -149,14 +144,14 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
                    ">experts a layer|>of|>MB a forward");
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
-        double value, low, high;
+        double low, high;
 
-        rate(r, f->plan->n_samples, &value, &low, &high);
+        interval(r, &low, &high);
         table_row(&t);
         table_cell(&t, "%s", r->task);
         table_cell(&t, "%s", r->selector);
         table_cell(&t, "%" PRId64, r->n_samples);
-        put_rate(&t, value, "%.3f");
+        put_rate(&t, r->score, "%.3f");
         if (isnan(low))
             table_cell(&t, "-");
         else
@@ -232,16 +227,16 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
         const char *metric = task_find(r->task)->metric;
-        double value, low, high;
+        double low, high;
 
-        rate(r, f->plan->n_samples, &value, &low, &high);
+        interval(r, &low, &high);
         buf_puts(&b, i ? ",{\"task\":" : "{\"task\":");
         json_put_str(&b, r->task, strlen(r->task));
         buf_puts(&b, ",\"selector\":");
         json_put_str(&b, r->selector, strlen(r->selector));
         buf_puts(&b, ",\"metric\":");
         json_put_str(&b, metric, strlen(metric));
-        put_member(&b, "value", value);
+        put_member(&b, "value", r->score);
         put_member(&b, "ci_low", low);
         put_member(&b, "ci_high", high);
         buf_puts(&b, ",\"also\":{");
@@ -250,7 +245,7 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
                 buf_putc(&b, ',');
             json_put_str(&b, r->also[k].name, strlen(r->also[k].name));
             buf_putc(&b, ':');
-            json_put_num(&b, (double)r->also[k].n_passed / (double)r->also[k].n);
+            json_put_num(&b, r->also[k].value);
         }
         buf_putc(&b, '}');
         buf_printf(&b,

@@ -12,15 +12,13 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "harness/judging.h"
 #include "harness/progress.h"
-
-const char runner_checker_version[] = "checks-1";
 
 /* A sample in flight; spent ones are kept for reuse with their arenas. */
 struct sample {
-    struct sample *next; /* in the list of spent ones, or of those being judged */
+    struct sample *next; /* in the list of spent ones */
     struct arena arena;
-    uint64_t id;
     const struct plan_cell *cell;
     const char *cell_key;
     size_t item;
@@ -29,15 +27,16 @@ struct sample {
     int n_committed;      /* positions of it so far, for the progress */
     int64_t queued_ns;    /* when it could have begun; the clock's own time */
     struct sample_row row;
+    struct answer answer; /* while being judged */
 };
 
 struct runner {
     const struct runner_options *o;
     char (*cell_keys)[65];
     struct sample **slots; /* (n_slots) NULL where free */
-    struct sample *spent, *judging;
-    size_t n_judging, next_work;
-    uint64_t next_id;
+    struct sample *spent;
+    struct judging judging;
+    size_t next_work;
     int64_t start_ns, n_tokens, n_forwards;
     double n_positions; /* done, of the plan's n_positions */
     struct progress progress;
@@ -190,7 +189,6 @@ static enum status sample_start(struct runner *r, struct sample *s, struct error
     enum status st;
 
     find_work(o->plan, r->next_work++, &cell, &s->item, &idx);
-    s->id = r->next_id++;
     s->cell = &o->plan->cells[cell];
     s->cell_key = r->cell_keys[cell];
     s->queued_ns = clock_mono_ns();
@@ -330,12 +328,13 @@ static enum status describe_output(struct runner *r, struct sample *s, struct er
     return st;
 }
 
-static enum status sample_store(struct runner *r, struct sample *s, struct error *err)
+/* A sample has its verdict; the queue's. */
+static enum status sample_store(void *owner, void *arg, struct error *err)
 {
-    enum status st;
+    struct sample *s = owner;
+    struct runner *r = arg;
+    enum status st = store_put_sample(r->o->store, &s->row, err);
 
-    s->row.verdict.checker_version = runner_checker_version;
-    st = store_put_sample(r->o->store, &s->row, err);
     if (st)
         return st;
     r->totals.n_stored++;
@@ -345,44 +344,11 @@ static enum status sample_store(struct runner *r, struct sample *s, struct error
     return ST_OK;
 }
 
-static enum status grade_answer(struct runner *r, struct sample *s, const struct extraction *x,
-                                struct error *err)
-{
-    struct verdict_row *v = &s->row.verdict;
-    struct buf also = { 0 };
-    struct task_grade grade;
-    int64_t start = clock_mono_ns();
-    enum status st;
-
-    st = task_grade_answer(s->cell->task->task, s->item, x, s->row.raw_output,
-                           s->row.raw_output_len, &s->arena, &grade, err);
-    if (st)
-        return st;
-    v->verdict = verdict_name(grade.is_right ? VERDICT_PASS : VERDICT_FAIL);
-    v->is_passed = grade.is_right;
-    v->attempts = 1;
-    v->wall_ns = clock_mono_ns() - start;
-    for (size_t i = 0; i < grade.n_also; i++)
-        buf_printf(&also, "%s\"%s\":%s", i ? "," : "{", grade.also[i].name,
-                   grade.also[i].is_right ? "true" : "false");
-    if (grade.n_also) {
-        buf_putc(&also, '}');
-        v->also_json = buf_ok(&also) ? arena_strdup(&s->arena, also.data, also.len) : NULL;
-        if (!v->also_json)
-            st = no_memory(err);
-    }
-    buf_release(&also);
-    return st ? st : sample_store(r, s, err);
-}
-
-/* A sequence is done: text, extraction, then a grade or a place in the judge's queue. */
+/* A sequence is done: its text goes to be judged. */
 static enum status sample_finish(struct runner *r, struct sample *s, struct error *err)
 {
     const struct task *task = s->cell->task->task;
     struct task_prompt prompt;
-    struct task_reading how = { .prompt = &prompt };
-    struct task_program program;
-    struct extraction x;
     enum status st;
 
     st = copy_generation(s, sequence_result(s->seq), err);
@@ -392,84 +358,18 @@ static enum status sample_finish(struct runner *r, struct sample *s, struct erro
         st = describe_output(r, s, err);
     if (!st)
         st = task_make_prompt(task, s->item, s->cell->task->form, &s->arena, &prompt, err);
-    if (!st)
-        st = task_extract(task, s->item, &how, s->row.raw_output, s->row.raw_output_len, &s->arena,
-                          &x, err);
     if (st)
         return st;
     r->n_positions += s->cell->decode.gen_length - s->n_committed; /* an early stop skips some */
     r->n_tokens += s->row.n_tokens_before_eos;
     r->n_forwards += s->row.n_forwards;
-    s->row.extracted = x.text;
-    s->row.extraction_method = x.method;
-    if (s->cell->task->def->kind == TASK_ANSWER)
-        return grade_answer(r, s, &x, err);
-    s->row.verdict.judge_mode = judge_mode();
-    s->row.verdict.sandbox_level = sandbox_level_name(judge_level(r->o->judge));
-    if (!x.text) {
-        s->row.verdict.verdict = verdict_name(VERDICT_NO_CODE);
-        s->row.verdict.attempts = 1;
-        return sample_store(r, s, err);
-    }
-    st = task_make_program(task, s->item, &how, &x, &s->arena, &program, err);
-    if (st)
-        return st;
-    st = judge_submit(r->o->judge,
-                      &(struct judge_job){ .id = s->id,
-                                           .code = program.code,
-                                           .code_len = program.code_len,
-                                           .tests = program.tests,
-                                           .tests_len = program.tests_len,
-                                           .entry_point = program.entry_point },
-                      err);
-    if (st)
-        return st;
-    s->next = r->judging;
-    r->judging = s;
-    r->n_judging++;
-    return ST_OK;
-}
-
-/* Take one verdict if there is one within timeout_ns, and store its sample. */
-static enum status collect(struct runner *r, int64_t timeout_ns, bool *ret_has, struct error *err)
-{
-    struct judge_result result;
-    struct sample **link = &r->judging, *s;
-    struct verdict_row *v;
-    enum status st;
-
-    *ret_has = false;
-    if (!r->n_judging)
-        return ST_OK;
-    st = judge_wait(r->o->judge, timeout_ns, &result, ret_has, err);
-    if (st || !*ret_has)
-        return st;
-    while (*link && (*link)->id != result.id)
-        link = &(*link)->next;
-    s = *link;
-    if (!s)
-        return error_set(err, ST_INTERNAL, "the judge returned unknown job %" PRIu64, result.id);
-    *link = s->next;
-    r->n_judging--;
-    v = &s->row.verdict;
-    v->verdict = result.verdict == VERDICT_SIGNAL
-                     ? arena_printf(&s->arena, "signal:%d", result.signal)
-                     : verdict_name(result.verdict);
-    v->first_verdict = result.attempts > 1 ? verdict_name(result.first_verdict) : NULL;
-    v->is_passed = result.verdict == VERDICT_PASS;
-    v->is_near_limit = result.is_near_limit;
-    v->attempts = result.attempts;
-    v->signal = result.signal;
-    v->details = result.details;
-    v->stdout_tail = result.stdout_tail;
-    v->stderr_tail = result.stderr_tail;
-    v->cpu_ns = result.cpu_ns;
-    v->wall_ns = result.wall_ns;
-    v->max_rss_bytes = result.max_rss_bytes;
-    st = v->verdict ? sample_store(r, s, err) : no_memory(err);
-    if (st)
-        sample_give(r, s);
-    return st;
+    s->answer = (struct answer){ .owner = s,
+                                 .task = task,
+                                 .item = s->item,
+                                 .how = { .prompt = &prompt },
+                                 .arena = &s->arena,
+                                 .row = &s->row };
+    return judging_put(&r->judging, &s->answer, err);
 }
 
 /* ---- the loop --------------------------------------------------------------------------- */
@@ -483,7 +383,7 @@ static void show(struct runner *r)
                     "%zu passed, %.1f tok/s, %.2f tok/forward, %zu being judged", t->n_passed,
                     s > 0 ? (double)r->n_tokens / s : 0.0,
                     r->n_forwards ? (double)r->n_tokens / (double)r->n_forwards : 0.0,
-                    r->n_judging);
+                    r->judging.n_waiting);
 }
 
 /* Positions that the last step of a sequence committed. */
@@ -548,23 +448,22 @@ static enum status loop(struct runner *r, struct error *err)
 {
     const int64_t poll_ns = 100000000;
     const struct runner_options *o = r->o;
-    size_t max_judging = o->judge ? 64 + 4 * (size_t)judge_n_workers(o->judge) : 0;
     bool is_busy = true, has = true;
     enum status st = ST_OK;
 
     while (is_busy && !*o->n_stops && !st) {
         st = advance(r, &is_busy, err);
         for (has = true; has && !st;)
-            st = collect(r, 0, &has, err);
+            st = judging_collect(&r->judging, 0, &has, err);
         /* answers come faster than verdicts: wait, in turns, so that a signal is seen */
-        while (r->n_judging > max_judging && !*o->n_stops && !st) {
-            st = collect(r, poll_ns, &has, err);
+        while (r->judging.n_waiting > judging_room(&r->judging) && !*o->n_stops && !st) {
+            st = judging_collect(&r->judging, poll_ns, &has, err);
             show(r);
         }
         show(r);
     }
-    while (r->n_judging && *o->n_stops < 2 && !st) {
-        st = collect(r, poll_ns, &has, err);
+    while (r->judging.n_waiting && *o->n_stops < 2 && !st) {
+        st = judging_collect(&r->judging, poll_ns, &has, err);
         show(r);
     }
     if (!st && r->totals.n_stored < o->plan->n_work)
@@ -591,6 +490,7 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
     struct runner r = { .o = opts, .start_ns = clock_mono_ns() };
     enum status st;
 
+    r.judging = (struct judging){ .judge = opts->judge, .done = sample_store, .arg = &r };
     r.cell_keys = calloc(opts->plan->n_cells + 1, sizeof(*r.cell_keys));
     r.slots = calloc((size_t)opts->n_slots, sizeof(*r.slots));
     if (!r.cell_keys || !r.slots) {
@@ -611,7 +511,10 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
 out:
     for (int i = 0; r.slots && i < opts->n_slots; i++)
         free_list(r.slots[i]);
-    free_list(r.judging);
+    for (struct answer *a = r.judging.waiting, *next; a; a = next) {
+        next = a->next;
+        free_list(a->owner);
+    }
     free_list(r.spent);
     free(r.slots);
     free(r.cell_keys);

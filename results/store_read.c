@@ -1,4 +1,5 @@
 /* Reading rows. */
+#include <math.h>
 #include <string.h>
 
 #include "results/store_db.h"
@@ -237,52 +238,137 @@ enum status store_get_run(struct store *s, const char *run_id, struct arena *are
     return ST_OK;
 }
 
-/* Scores beside the default one. Verdicts `internal` are nobody's answer. */
-static const char also_query[] =
-    "WITH x AS (SELECT s.item_id, v.passed, v.also_json"
-    " FROM sample s JOIN verdict v USING (sample_id)"
-    " WHERE s.run_id = ?1 AND s.cell_key = ?2 AND v.verdict <> 'internal'),"
-    " per_item AS (SELECT count(*) AS k, max(passed) AS has_right FROM x GROUP BY item_id),"
-    " most AS (SELECT max(k) AS k FROM per_item)"
-    " SELECT name, n_passed, n FROM ("
-    "SELECT 0 AS part, e.key AS name, sum(e.value) AS n_passed, count(*) AS n"
-    " FROM x, json_each(x.also_json) e WHERE e.type IN ('true', 'false') GROUP BY e.key"
-    " UNION ALL SELECT 1, 'pass@' || most.k, sum(p.has_right), count(*)"
-    " FROM per_item p JOIN most USING (k) WHERE most.k > 1 GROUP BY most.k)"
-    " ORDER BY part, name";
+/* Answers of a cell with a verdict. `internal` ones are nobody's. */
+#define JUDGED                                                                                     \
+    " FROM sample s JOIN verdict v USING (sample_id)"                                              \
+    " WHERE s.run_id = ?1 AND s.cell_key = ?2 AND v.verdict <> 'internal'"
 
-static enum status read_also(struct store *s, const char *run_id, struct arena *arena,
-                             struct task_summary *t, struct error *err)
+/* A list that grows in an arena. */
+struct list {
+    void *items;
+    size_t n, cap;
+};
+
+/* Each row of a query through fn, which adds an element to the list. */
+static enum status read_list(struct store *s, const char *sql, const char *const *params,
+                             struct arena *arena, size_t size,
+                             void (*fn)(struct columns *c, void *element), struct list *ret,
+                             struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    void *list = NULL;
-    size_t n = 0, cap = 0;
     bool has;
-    enum status st =
-        query(s, also_query, (const char *const[]){ run_id, t->cell_key, NULL }, &stmt, err);
+    enum status st = query(s, sql, params, &stmt, err);
 
     if (st)
         return st;
     while (!(st = next_row(s, stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
-        struct also_score *a = grow(arena, &list, n, &cap, sizeof(*a));
+        void *element = grow(arena, &ret->items, ret->n, &ret->cap, size);
 
-        if (!a) {
+        if (!element) {
             st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
             break;
         }
-        a->name = column_text(&c);
-        a->n_passed = column_int(&c);
-        a->n = column_int(&c);
+        fn(&c, element);
         st = c.st;
         if (st)
             break;
-        n++;
+        ret->n++;
     }
     sqlite3_finalize(stmt);
-    t->also = list;
-    t->n_also = n;
     return st;
+}
+
+static void read_rival(struct columns *c, void *element)
+{
+    struct also_score *a = element;
+
+    a->name = column_text(c);
+    a->n_passed = column_int(c);
+    a->n = column_int(c);
+    a->value = (double)a->n_passed / (double)a->n; /* a group has a row at least */
+}
+
+/* Answers to an item, and the right ones among them. */
+struct item_count {
+    int64_t n, n_right;
+};
+
+static void read_count(struct columns *c, void *element)
+{
+    struct item_count *x = element;
+
+    x->n = column_int(c);
+    x->n_right = column_int(c);
+}
+
+/* pass@k over the items that have k answers. *ret_n_passed is -1 where some have more. */
+static double pass_at_k(const struct item_count *items, size_t n_items, int64_t k,
+                        int64_t *ret_n_passed, int64_t *ret_n)
+{
+    int64_t n = 0, n_passed = 0;
+    bool is_exact = true;
+    double sum = 0;
+
+    for (size_t i = 0; i < n_items; i++) {
+        if (items[i].n < k)
+            continue;
+        n++;
+        sum += stats_pass_at_k(items[i].n, items[i].n_right, k);
+        n_passed += items[i].n_right > 0;
+        is_exact &= items[i].n == k;
+    }
+    *ret_n = n;
+    *ret_n_passed = is_exact ? n_passed : -1;
+    return n ? (is_exact ? (double)n_passed : sum) / (double)n : NAN;
+}
+
+/* The scores of a cell: the default one and those beside it. */
+static enum status read_scores(struct store *s, const char *run_id, struct arena *arena,
+                               struct task_summary *t, struct error *err)
+{
+    const char *params[] = { run_id, t->cell_key, NULL };
+    struct list also = { 0 }, counts = { 0 };
+    int64_t ks[] = { 10, 100, 0 };
+    double sum = 0;
+    enum status st;
+
+    st = read_list(s,
+                   "SELECT e.key, sum(e.value), count(*) FROM (SELECT v.also_json" JUDGED
+                   ") x, json_each(x.also_json) e WHERE e.type IN ('true', 'false')"
+                   " GROUP BY e.key ORDER BY e.key",
+                   params, arena, sizeof(struct also_score), read_rival, &also, err);
+    if (!st)
+        st = read_list(s, "SELECT count(*), sum(v.passed)" JUDGED " GROUP BY s.item_id", params,
+                       arena, sizeof(struct item_count), read_count, &counts, err);
+    if (st)
+        return st;
+    for (size_t i = 0; i < counts.n; i++) {
+        const struct item_count *x = (struct item_count *)counts.items + i;
+
+        sum += (double)x->n_right / (double)x->n;
+        t->max_per_item = x->n > t->max_per_item ? x->n : t->max_per_item;
+    }
+    t->n_items = (int64_t)counts.n;
+    t->score = counts.n ? sum / (double)counts.n : NAN;
+    ks[2] = t->max_per_item;
+    for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++) {
+        struct also_score *a;
+
+        if (ks[i] > ks[2] || ks[i] < 2 || (i < 2 && ks[i] == ks[2]))
+            continue;
+        a = grow(arena, &also.items, also.n, &also.cap, sizeof(*a));
+        if (!a)
+            return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+        a->name = arena_printf(arena, "pass@%lld", (long long)ks[i]);
+        if (!a->name)
+            return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+        a->value = pass_at_k(counts.items, counts.n, ks[i], &a->n_passed, &a->n);
+        also.n++;
+    }
+    t->also = also.items;
+    t->n_also = also.n;
+    return ST_OK;
 }
 
 enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
@@ -336,7 +422,7 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
     }
     sqlite3_finalize(stmt);
     for (size_t i = 0; i < n && !st; i++)
-        st = read_also(s, run_id, arena, (struct task_summary *)list + i, err);
+        st = read_scores(s, run_id, arena, (struct task_summary *)list + i, err);
     if (st)
         return st;
     *ret = list;

@@ -1,0 +1,24 @@
+/* Stops: one counter, as signals can reach nothing but a global. */
+#include "harness/stops.h"
+
+#include <stddef.h>
+
+static volatile sig_atomic_t n_stops;
+
+static void on_stop(int sig)
+{
+    (void)sig;
+    n_stops++;
+}
+
+const volatile sig_atomic_t *stops_catch(void)
+{
+    struct sigaction sa = { .sa_handler = on_stop }, old;
+
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &sa, NULL);
+    return &n_stops;
+}
