@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "harness/paths.h"
+#include "harness/plan_file.h"
 #include "harness/verb.h"
 
 static const struct verb *const verbs[] = {
@@ -65,6 +67,34 @@ enum status verb_print(const struct buf *text, struct error *err)
     return ST_OK;
 }
 
+/* The plan file that the argument, --config or DESBENCH_CONFIG names, if any. */
+static enum status read_plan(struct options *c, struct error *err)
+{
+    const char *name = c->n_args ? c->args[0] : options_text(c, OPT_CONFIG), *path;
+    struct plan_file plan = { 0 };
+    struct arena a = { 0 };
+    enum status st;
+
+    if (!name)
+        return ST_OK;
+    if (c->n_args && c->values[OPT_CONFIG].source == SOURCE_COMMAND_LINE)
+        return error_set(err, ST_INVALID, "two plans, '%s' and '%s' (--config)", name,
+                         options_text(c, OPT_CONFIG));
+    if (c->n_args) /* so that the stored configuration names it */
+        st = options_set(c, OPT_CONFIG, &name, 1, SOURCE_COMMAND_LINE, NULL, err);
+    else
+        st = ST_OK;
+    if (!st)
+        st = path_plan(name, &a, &path, err);
+    if (!st)
+        st = plan_file_read(path, c->verb, &plan, err);
+    if (!st)
+        st = plan_file_apply(&plan, c, err);
+    plan_file_release(&plan);
+    arena_release(&a);
+    return st;
+}
+
 static enum status run_verb(const struct verb *v, int argc, char **argv, enum exit_code *ret_exit,
                             struct error *err)
 {
@@ -91,6 +121,11 @@ static enum status run_verb(const struct verb *v, int argc, char **argv, enum ex
             st = error_set(err, ST_INVALID, "`%s` does not know what to do with '%s'", v->name,
                            c.args[v->max_args]);
         goto out;
+    }
+    if (v->takes_plan) {
+        st = read_plan(&c, err);
+        if (st)
+            goto out;
     }
     if (options_flag(&c, OPT_QUIET))
         log_set_level(LOG_WARN);

@@ -19,12 +19,15 @@
 enum { RUN = VERB_RUN, JUDGING = VERB_RUN | VERB_VALIDATE };
 
 const struct option_def option_table[N_OPTIONS] = {
-    [OPT_TASKS] = { "tasks", 't', OPTION_TEXT, JUDGING, ASK, "A,B,...", NULL,
+    [OPT_CONFIG] = { "config", 'C', OPTION_TEXT, RUN, ASK, "PLAN", NULL, "none", 0, 0, NULL, NULL,
+                     "plan file (YAML) with options by their long names, or the name of a bundled "
+                     "one; environment and command line win over it" },
+    [OPT_TASKS] = { "tasks", 't', OPTION_WORDS, JUDGING, ASK, "A,B,...", NULL,
                     "the bundled samples; validate: all real sets", 0, 0, NULL, NULL,
                     "tasks by name; `desbench ls tasks` lists them" },
     [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
                     NULL, "only the first N items of each task" },
-    [OPT_SAMPLES] = { "samples", 'E', OPTION_TEXT, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
+    [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
                       NULL, NULL,
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
@@ -122,6 +125,7 @@ const struct option_def option_table[N_OPTIONS] = {
 
 static const char *const source_names[] = {
     [SOURCE_DEFAULT] = "default",
+    [SOURCE_PLAN] = "plan file",
     [SOURCE_ENV] = "environment",
     [SOURCE_COMMAND_LINE] = "command line",
 };
@@ -189,8 +193,13 @@ static enum status check_real(const struct option_def *d, const char *text, stru
     return ST_OK;
 }
 
-static enum status check_value(const struct option_def *d, const char *text, struct error *err)
+enum status options_check(enum option_id id, const char *text, struct error *err)
 {
+    const struct option_def *d = &option_table[id];
+
+    if (d->kind == OPTION_FLAG && !is_choice("true|false", text))
+        return error_set(err, ST_INVALID, "option '--%s' must be true or false, found '%s'",
+                         d->name, text);
     if (d->kind == OPTION_INT)
         return check_int(d, text, err);
     if (d->kind == OPTION_REAL)
@@ -209,7 +218,7 @@ static enum status set_value(struct options *c, enum option_id id, const char *t
 {
     struct option_value *v = &c->values[id];
     const char **texts;
-    enum status st = check_value(&option_table[id], text, err);
+    enum status st = options_check(id, text, err);
 
     if (st)
         return st;
@@ -221,7 +230,55 @@ static enum status set_value(struct options *c, enum option_id id, const char *t
     texts[v->n++] = text;
     v->texts = texts;
     v->source = source;
+    v->origin = NULL;
     return ST_OK;
+}
+
+/* Texts as one, with commas between. */
+static const char *join(struct arena *a, const char *const *texts, size_t n)
+{
+    struct buf b = { 0 };
+    const char *joined;
+
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_putc(&b, ',');
+        buf_puts(&b, texts[i]);
+    }
+    joined = buf_ok(&b) ? arena_strdup(a, buf_str(&b), b.len) : NULL;
+    buf_release(&b);
+    return joined;
+}
+
+enum status options_set(struct options *c, enum option_id id, const char *const *texts, size_t n,
+                        enum option_source source, const char *origin, struct error *err)
+{
+    const struct option_def *d = &option_table[id];
+    struct option_value *v = &c->values[id];
+    const char *kept = NULL;
+    enum status st = ST_OK;
+
+    if (v->source > source)
+        return ST_OK;
+    if (origin) {
+        kept = arena_strdup(&c->arena, origin, strlen(origin));
+        if (!kept)
+            return error_set(err, ST_NOMEM, "out of memory reading options");
+    }
+    v->n = 0;
+    for (size_t i = 0; i < n && !st; i++) {
+        const char *text = d->kind == OPTION_WORDS
+                               ? join(&c->arena, texts, n)
+                               : arena_strdup(&c->arena, texts[i], strlen(texts[i]));
+
+        st = text ? set_value(c, id, text, source, err)
+                  : error_set(err, ST_NOMEM, "out of memory reading options");
+        if (d->kind == OPTION_WORDS)
+            break;
+    }
+    v->source = source;
+    v->origin = kept;
+    return st;
 }
 
 static enum status read_environment(struct options *c, struct error *err)
@@ -247,6 +304,8 @@ static enum status read_environment(struct options *c, struct error *err)
         } else if (d->kind == OPTION_FLAG) {
             if (is_choice("true|1", text))
                 st = set_value(c, (enum option_id)i, "true", SOURCE_ENV, err);
+            else
+                c->values[i].source = SOURCE_ENV; /* off, whatever a plan file says */
         } else {
             st = set_value(c, (enum option_id)i, text, SOURCE_ENV, err);
         }
@@ -283,14 +342,11 @@ static int distance(const char *a, const char *b)
     return row[lb];
 }
 
-static enum status unknown_option(unsigned verb, const char *name, struct error *err)
+const char *options_nearest(unsigned verb, const char *name)
 {
     const char *best = NULL;
     int best_distance = 4;
 
-    for (int i = 0; i < N_OPTIONS; i++)
-        if (strcmp(option_table[i].name, name) == 0)
-            return error_set(err, ST_INVALID, "option '--%s' does not belong to this verb", name);
     for (int i = 0; i < N_OPTIONS; i++) {
         int n = distance(name, option_table[i].name);
         if ((option_table[i].verbs & verb) && n < best_distance) {
@@ -298,18 +354,27 @@ static enum status unknown_option(unsigned verb, const char *name, struct error 
             best = option_table[i].name;
         }
     }
+    return best;
+}
+
+static enum status unknown_option(unsigned verb, const char *name, struct error *err)
+{
+    const char *best = options_nearest(verb, name);
+
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (strcmp(option_table[i].name, name) == 0)
+            return error_set(err, ST_INVALID, "option '--%s' does not belong to this verb", name);
     if (best)
         return error_set(err, ST_INVALID, "unknown option '--%s'; did you mean '--%s'?", name,
                          best);
     return error_set(err, ST_INVALID, "unknown option '--%s'; see --help", name);
 }
 
-/* The option whose name is the len bytes at s, or N_OPTIONS. */
-static int find_option(unsigned verb, const char *s, size_t len)
+int options_find(unsigned verb, const char *name, size_t len)
 {
     for (int i = 0; i < N_OPTIONS; i++)
         if ((option_table[i].verbs & verb) && strlen(option_table[i].name) == len &&
-            memcmp(option_table[i].name, s, len) == 0)
+            memcmp(option_table[i].name, name, len) == 0)
             return i;
     return N_OPTIONS;
 }
@@ -334,7 +399,7 @@ static enum status read_option(struct options *c, int argc, char *const *argv, i
         const char *eq = strchr(word, '=');
         size_t len = eq ? (size_t)(eq - word - 2) : strlen(word + 2);
 
-        id = find_option(c->verb, word + 2, len);
+        id = options_find(c->verb, word + 2, len);
         if (id == N_OPTIONS) {
             struct buf name = { 0 };
             enum status st;
@@ -364,7 +429,7 @@ static enum status read_option(struct options *c, int argc, char *const *argv, i
                              d->metavar);
         value = argv[++*at];
         if (value[0] == '-' && value[1] == '-' &&
-            find_option(c->verb, value + 2, strcspn(value + 2, "=")) != N_OPTIONS)
+            options_find(c->verb, value + 2, strcspn(value + 2, "=")) != N_OPTIONS)
             return error_set(err, ST_INVALID,
                              "option '--%s' needs a value (%s), found option '%s'; if it is the "
                              "value, write '--%s=%s'",
@@ -408,6 +473,7 @@ void options_release(struct options *c)
     for (int i = 0; i < N_OPTIONS; i++)
         free(c->values[i].texts);
     free(c->args);
+    arena_release(&c->arena);
     *c = (struct options){ 0 };
 }
 
@@ -477,7 +543,12 @@ void options_put_json(const struct options *c, struct buf *ret)
         }
         if (d->kind == OPTION_LIST)
             buf_putc(ret, ']');
-        buf_printf(ret, ",\"source\":\"%s\"}", source_names[v->source]);
+        buf_printf(ret, ",\"source\":\"%s\"", source_names[v->source]);
+        if (v->origin) {
+            buf_puts(ret, ",\"origin\":");
+            json_put_str(ret, v->origin, strlen(v->origin));
+        }
+        buf_putc(ret, '}');
     }
     buf_puts(ret, *sep == '{' ? "{}" : "}");
 }
@@ -496,7 +567,7 @@ void options_put_text(const struct options *c, struct buf *ret)
             buf_printf(ret, "(%s)", option_table[i].shown);
         else if (!v->n && option_table[i].kind == OPTION_FLAG)
             buf_puts(ret, "false");
-        buf_printf(ret, "  # %s\n", source_names[v->n ? v->source : SOURCE_DEFAULT]);
+        buf_printf(ret, "  # %s\n", v->origin ? v->origin : source_names[v->source]);
     }
 }
 

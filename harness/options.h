@@ -2,8 +2,9 @@
  * Options: one table that drives parsing, --help, the environment and the stored configuration
  * of every verb.
  *
- * A value comes from, later winning: the built-in default, the environment (DESBENCH_TASKS for
- * --tasks, ...; of a list one entry), the command line. Every value keeps its text and its origin.
+ * A value comes from, later winning: the built-in default, a plan file (harness/plan_file.h), the
+ * environment (DESBENCH_TASKS for --tasks, ...; of a list one entry), the command line. Every value
+ * keeps its text and its origin.
  */
 #ifndef HARNESS_OPTIONS_H
 #define HARNESS_OPTIONS_H
@@ -12,11 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/status.h"
 
 enum option_id {
     OPT_HELP,
+    OPT_CONFIG,
     OPT_TASKS,
     OPT_LIMIT,
     OPT_SAMPLES,
@@ -72,7 +75,8 @@ enum verb_bit {
 enum option_kind {
     OPTION_FLAG, /* no argument; "true" in the environment or stored configuration */
     OPTION_TEXT,
-    OPTION_LIST, /* may be given several times */
+    OPTION_WORDS, /* separated by commas; the last one given counts */
+    OPTION_LIST,  /* may be given several times */
     OPTION_INT,
     OPTION_REAL
 };
@@ -94,16 +98,18 @@ struct option_def {
 
 extern const struct option_def option_table[N_OPTIONS];
 
-/* Where a value came from. */
-enum option_source { SOURCE_DEFAULT, SOURCE_ENV, SOURCE_COMMAND_LINE };
+/* Where a value came from; a later one wins. */
+enum option_source { SOURCE_DEFAULT, SOURCE_PLAN, SOURCE_ENV, SOURCE_COMMAND_LINE };
 
 struct options {
     unsigned verb; /* its bit */
     struct option_value {
-        const char **texts; /* (n) borrowed from argv, environment or the table */
+        const char **texts; /* (n) borrowed from argv, environment or the table, or in the arena */
         size_t n;
-        enum option_source source;
+        enum option_source source; /* also of a flag that was switched off: then n is 0 */
+        const char *origin;        /* "plan.yaml:3" for SOURCE_PLAN, in the arena; else NULL */
     } values[N_OPTIONS];
+    struct arena arena;
     const char **args; /* (n_args) what is not an option */
     size_t n_args;
 };
@@ -118,6 +124,24 @@ MUST_CHECK enum status options_parse(unsigned verb, int argc, char *const *argv,
                                      struct options *ret, struct error *err);
 void options_release(struct options *c);
 
+/* One value as options_parse() checks it. Of a flag: "true" or "false". */
+MUST_CHECK enum status options_check(enum option_id id, const char *text, struct error *err);
+
+/*
+ * Set an option to n checked texts (copied, as is origin, which may be NULL) unless a source of
+ * higher rank has set it. A flag is set by n = 1 and cleared by n = 0; several texts of
+ * OPTION_WORDS are joined by commas. ST_INVALID as from options_check(); ST_NOMEM.
+ */
+MUST_CHECK enum status options_set(struct options *c, enum option_id id, const char *const *texts,
+                                   size_t n, enum option_source source, const char *origin,
+                                   struct error *err);
+
+/* The option of a verb whose long name is the len bytes at name, or N_OPTIONS. */
+int options_find(unsigned verb, const char *name, size_t len);
+
+/* The long name of a verb's option that is nearest to a mistyped one; NULL: none is near. */
+const char *options_nearest(unsigned verb, const char *name);
+
 bool options_has(const struct options *c, enum option_id id);      /* set by anyone, default too */
 bool options_is_given(const struct options *c, enum option_id id); /* by environment or user */
 bool options_flag(const struct options *c, enum option_id id);
@@ -126,10 +150,10 @@ int64_t options_int(const struct options *c, enum option_id id);      /* must ha
 double options_real(const struct options *c, enum option_id id);
 
 /* {"tasks": {"value": "...", "source": "command line"}, ...}: every option of the verb that has
- * a value, in table order; lists as arrays. */
+ * a value, in table order; lists as arrays. A value of a plan file also has "origin". */
 void options_put_json(const struct options *c, struct buf *ret);
 
-/* "option = value  # source" lines, for --show-config. */
+/* "option = value  # source" lines, for --show-config; of a plan file its name and line. */
 void options_put_text(const struct options *c, struct buf *ret);
 
 /* The options of a verb grouped by purpose, for --help. */

@@ -119,6 +119,34 @@ enum status path_model(const char *name, struct arena *a, const char **ret, stru
                      name);
 }
 
+enum status path_plan(const char *name, struct arena *a, const char **ret, struct error *err)
+{
+    static const char *const endings[] = { "", ".yaml" };
+    const char *share;
+    enum status st;
+
+    if (file_exists(name)) {
+        *ret = name;
+        return ST_OK;
+    }
+    if (!strchr(name, '/')) {
+        st = path_share(a, &share, err);
+        if (st)
+            return st;
+        for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+            char *path = arena_printf(a, "%s/plans/%s%s", share, name, endings[i]);
+
+            if (!path)
+                return no_memory(err);
+            if (file_exists(path)) {
+                *ret = path;
+                return ST_OK;
+            }
+        }
+    }
+    return error_set(err, ST_NOT_FOUND, "plan '%s' is neither a file nor a bundled plan", name);
+}
+
 static bool ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), m = strlen(end);

@@ -25,6 +25,10 @@ MUST_CHECK enum status path_task_dir(const struct options *c, const struct task_
 MUST_CHECK enum status path_model(const char *name, struct arena *a, const char **ret,
                                   struct error *err);
 
+/* --config as a file: a path that exists, or the name of a bundled plan, with or without .yaml. */
+MUST_CHECK enum status path_plan(const char *name, struct arena *a, const char **ret,
+                                 struct error *err);
+
 /* --output as the results file; its folder is made when is_made. */
 MUST_CHECK enum status path_results(const struct options *c, bool is_made, struct arena *a,
                                     const char **ret, struct error *err);

@@ -205,7 +205,9 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 const struct verb verb_run = {
     .name = "run",
     .bit = VERB_RUN,
-    .args = "",
+    .args = "[PLAN]",
+    .max_args = 1,
+    .takes_plan = true,
     .summary = "ask a model, judge its answers, store everything, print a table",
     .help =
         "Drives the prompts of one or more tasks through a model, judges what it answers and "
@@ -220,7 +222,8 @@ const struct verb verb_run = {
         "  desbench run -m DIR -t gsm8k -E 0,7            two items by id (first item: 0)\n"
         "  desbench run -m DIR --selector vanilla --selector topk:k=4   two policies side by side\n"
         "  desbench run -m DIR -t mbpp -n 10 --temperature 0.7          pass@1 and pass@10\n"
-        "  desbench run -m DIR -t math500 --dry-run       what it would do, with tokens counted\n\n"
+        "  desbench run -m DIR -t math500 --dry-run       what it would do, with tokens counted\n"
+        "  desbench run quick -m DIR                      settings of a plan file, and one more\n\n"
         "The real data sets are looked for in --data-dir; the sample_ tasks come with the "
         "program.\n"
         "`desbench show last` shows what was stored. Ctrl-C stops after what is being judged, "
@@ -228,8 +231,12 @@ const struct verb verb_run = {
         "once; every finished sample is kept (exit code 130). Exit code 7: the judge failed on "
         "some\n"
         "sample, which then counts for nobody.\n\n"
-        "Every option can be set in the environment: DESBENCH_TASKS, DESBENCH_BATCH_SIZE, ...; the "
-        "command\n"
-        "line wins; --show-config says what came from where.\n",
+        "PLAN is a YAML file with lines of `option: value`, or the name of one that comes with the "
+        "program.\n"
+        "Every option can be set in the environment too: DESBENCH_TASKS, DESBENCH_BATCH_SIZE, ... "
+        "The\n"
+        "command line wins over the environment and that over the plan; --show-config says what "
+        "came\n"
+        "from where.\n",
     .run = run,
 };

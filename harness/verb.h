@@ -25,6 +25,7 @@ struct verb {
     unsigned bit;           /* of enum verb_bit */
     const char *args;       /* positional arguments, for the usage line */
     int min_args, max_args; /* max < 0: any number */
+    bool takes_plan;        /* its argument, or --config, is a plan file; laid under c below */
     const char *summary;    /* one line */
     const char *help;       /* a few lines: what it does and examples */
     /* Does it. Prints data on stdout. *ret_exit starts as EXIT_DONE; on an error returned,

@@ -335,6 +335,35 @@ def show_config_names_the_source_of_each_value(tmp):
     assert got["seed"] == {"value": 9, "source": "command line"}
 
 
+def a_plan_file_gives_settings_and_the_command_line_wins(tmp):
+    path = tmp + "/p.yaml"
+    with open(path, "w") as f:
+        f.write("tasks: [sample_gsm8k, sample_math500]\nlimit: 2\ngen-length: 64\nselector:\n- vanilla\n- topk:k=1\n"
+                f"output: {tmp}/runs\nmodel: {SHAPE}\nload-format: dummy\nprogress: never\n")
+    for args in ([path], ["-C", path], [f"--config={path}"]):
+        plan = json.loads(ok("run", *args, "--dry-run", "--json", "-L", "1"))
+        assert [(c["task"], c["selector"], c["n_items"]) for c in plan["cells"]] == [
+            (t, s, 1) for t in ("sample_gsm8k", "sample_math500") for s in ("vanilla", "topk:k=1")], plan
+    out = ok("run", "--show-config", env={"DESBENCH_CONFIG": path, "DESBENCH_GEN_LENGTH": "32"})
+    assert f"limit          = 2  # {path}:2\n" in out and "gen-length     = 32  # environment\n" in out, out
+    ok("run", path)
+    assert rows(tmp + "/runs", "select count(*) from sample") == [(8,)]
+    config = json.loads(rows(tmp + "/runs", "select config_json from run")[0][0])
+    assert config["selector"] == {"value": ["vanilla", "topk:k=1"], "source": "plan file", "origin": path + ":4"}
+    assert config["config"] == {"value": path, "source": "command line"}
+    fails(2, ["two plans"], "run", path, "-C", path)
+    fails(3, ["'no-such-plan'"], "run", "no-such-plan")
+    with open(path, "a") as f:
+        f.write("limits: 4\n")
+    fails(2, [path + ":11:1", "'limits'", "'limit'"], "run", path)
+
+
+def bundled_plans_are_found_by_name(tmp):
+    for name in os.listdir(os.path.join(SOURCE, "plans")):
+        for word in (name, name.removesuffix(".yaml")):
+            assert json.loads(ok("run", word, "--dry-run", "--json", cwd=tmp))["n_samples"] > 0, name
+
+
 def samples_run_without_data_or_model_and_are_labelled(tmp):
     need_sandbox()
     out = ok("run", "-o", tmp, "--gen-length", "64", "--progress", "never")
