@@ -13,7 +13,8 @@ cd "$(dirname "$0")"
 
 packages='gcc libc6-dev meson ninja-build pkg-config python3 git
     libcriterion-dev libcsv-dev libsqlite3-dev libjansson-dev libgmp-dev
-    libutf8proc-dev libseccomp-dev libssl-dev libyaml-dev zlib1g-dev'
+    libutf8proc-dev libseccomp-dev libssl-dev libyaml-dev zlib1g-dev
+    libcurl4-openssl-dev'
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() { say "$*"; exit 3; }
