@@ -8,10 +8,7 @@
 #ifndef BASE_YAML_H
 #define BASE_YAML_H
 
-#include <jansson.h>
-#include <stddef.h>
-
-#include "base/status.h"
+#include "base/json.h"
 
 /*
  * Parse a text of one document; `name` is for messages. The caller json_decref()s *ret. ST_INVALID
