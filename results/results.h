@@ -74,8 +74,9 @@ struct cell_row {
     const char *budget;   /* its budget alone, "" when it has none */
     const char *decoder;  /* canonical text with its settings */
     const char *cache, *backend, *numeric_mode;
+    const char *answers_sha256; /* of the file that the answers came from; NULL, "": from us */
     int gen_length, block_length, engine_results_version;
-    double temperature;
+    double temperature; /* NaN: not known */
     int64_t n_layer, n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes;
 };
 /* 64 hex digits of SHA-256 over the deciding columns (results/cell.c), each length-prefixed.
@@ -83,6 +84,10 @@ struct cell_row {
 void cell_key(const struct cell_row *row, char ret_key[65]); /* "" when out of memory */
 MUST_CHECK enum status store_put_cell(struct store *s, const struct cell_row *row, char ret_key[65],
                                       struct error *err);
+
+/* A stored cell, strings in the arena. ST_NOT_FOUND: no such key. */
+MUST_CHECK enum status store_get_cell(struct store *s, const char *key, struct arena *arena,
+                                      struct cell_row *ret, struct error *err);
 
 struct item_row {
     const char *dataset_sha256, *task_id, *item_sha256, *reference_sha256;
@@ -153,6 +158,11 @@ struct sample_row {
 MUST_CHECK enum status store_put_sample(struct store *s, const struct sample_row *row,
                                         struct error *err);
 
+/* Store a sample of another run once more, under this run and with a new reading and verdict. */
+MUST_CHECK enum status store_put_rescored(struct store *s, int64_t sample_id, const char *run_id,
+                                          const char *extracted, const char *extraction_method,
+                                          const struct verdict_row *verdict, struct error *err);
+
 /* Is this sample (any run) there, with a verdict other than internal? */
 MUST_CHECK enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
                                         int sample_idx, bool *ret, struct error *err);
@@ -212,6 +222,8 @@ MUST_CHECK enum status store_summarise(struct store *s, const char *run_id, stru
 
 /* A stored sample with everything `show` prints and `score` needs; pointers live in the arena. */
 struct stored_sample {
+    int64_t sample_id;
+    const char *prompt_form;
     const char *run_id, *task, *task_id, *prompt, *raw_output, *extracted, *extraction_method;
     const char *stop_reason, *selector, *decoder, *cache, *model, *backend, *load_format;
     const char *tokens_sha256, *prompt_sha256, *cell_key;
@@ -237,6 +249,15 @@ MUST_CHECK enum status store_each_sample(struct store *s, const char *run_id, co
 MUST_CHECK enum status store_get_run(struct store *s, const char *run_id, struct arena *arena,
                                      struct run_row *ret, struct run_summary *ret_summary,
                                      struct error *err);
+
+/* The llama-bench rows of a run, in the arena: the columns of its SQL output, in its order, then
+ * ours. Each is called with n_columns names and values; is_text[i] tells "12" from 12. */
+typedef enum status (*store_bench_fn)(void *arg, size_t n_columns, const char *const *names,
+                                      const char *const *values, const bool *is_text,
+                                      struct error *err);
+enum { STORE_N_LLAMA_BENCH = 35 }; /* columns that llama-bench itself has: the first ones */
+MUST_CHECK enum status store_each_bench_row(struct store *s, const char *run_id, store_bench_fn cb,
+                                            void *arg, struct error *err);
 
 /* ---- statistics and environment --------------------------------------------------------- */
 

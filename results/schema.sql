@@ -72,7 +72,8 @@ CREATE TABLE cell (
     prompt_sha256          TEXT NOT NULL, -- * of the first item's prompt: the template's text
     model                  TEXT NOT NULL, -- its folder's name
     architecture           TEXT NOT NULL, -- as config.json has it
-    load_format            TEXT NOT NULL, -- * safetensors, dummy
+    load_format            TEXT NOT NULL, -- * safetensors, dummy; external: not made by desbench,
+                                          -- what is not known of it is '', 0 or NULL
     weights_sha256         TEXT NOT NULL, -- *
     config_sha256          TEXT NOT NULL, -- *
     tokenizer_sha256       TEXT NOT NULL, -- *
@@ -83,10 +84,11 @@ CREATE TABLE cell (
     cache                  TEXT NOT NULL, -- * KV cache: none, dual, ...
     backend                TEXT NOT NULL, -- * ref, cpu, cuda
     numeric_mode           TEXT NOT NULL, -- * invariant, fast
+    answers_sha256         TEXT NOT NULL, -- * of the file that external answers are from; else ''
     gen_length             INTEGER NOT NULL, -- * positions to denoise
     block_length           INTEGER NOT NULL, -- * positions of one block
     engine_results_version INTEGER NOT NULL, -- * raised when the engine's results may change
-    temperature            REAL NOT NULL,    -- * 0: greedy
+    temperature            REAL,             -- * 0: greedy; NULL: not known
     n_layer                INTEGER NOT NULL, -- all layers
     n_moe_layer            INTEGER NOT NULL, -- those with routed experts
     n_exp                  INTEGER NOT NULL, -- routed experts of a layer
@@ -103,14 +105,16 @@ CREATE TABLE sample (
     item_id            INTEGER NOT NULL REFERENCES item (item_id),
     sample_idx         INTEGER NOT NULL CHECK (sample_idx >= 0), -- 0 .. samples an item - 1
     seed               INTEGER NOT NULL, -- of this sample; the bits of an unsigned 64-bit number
-    prompt             ANY NOT NULL CHECK (typeof(prompt) IN ('text', 'blob')), -- as tokenized
+    prompt             ANY NOT NULL CHECK (typeof(prompt) IN ('text', 'blob')), -- as tokenized;
+                                            -- '': not known, of external answers
     prompt_sha256      TEXT NOT NULL,
     raw_output         ANY NOT NULL CHECK (typeof(raw_output) IN ('text', 'blob')), -- to 1st EOS
     extracted          ANY CHECK (typeof(extracted) IN ('text', 'blob', 'null')), -- NULL: none
-    extraction_method  TEXT,             -- the rule that applied: fence, boxed, ...
-    stop_reason        TEXT NOT NULL,    -- eos, length
+    extraction_method  TEXT,             -- the rule that applied: fence, boxed, ...; completion,
+                                         -- solution: code that was run as it is
+    stop_reason        TEXT NOT NULL,    -- eos, length; unknown
     tokens             BLOB NOT NULL,    -- generated ids with EOS fill, i32 little-endian
-    tokens_sha256      TEXT NOT NULL,    -- of those ids
+    tokens_sha256      TEXT NOT NULL,    -- of those ids; of raw_output where they are not known
     n_prompt           INTEGER NOT NULL, -- prompt tokens
     n_gen_positions    INTEGER NOT NULL, -- positions denoised, EOS fill included
     n_tokens_before_eos INTEGER NOT NULL, -- tokens before the first EOS: what the reader gets
@@ -293,8 +297,10 @@ SELECT run_id, task, cell_key, selector, decoder, n_samples,
        1.0 * n_tokens_before_eos / nullif(n_forwards, 0) AS before_eos_tok_per_forward
 FROM task_summary;
 
--- A row for each run and cell under the column names of llama-bench's SQL output, for scripts
--- that read those. A repetition is a sample; avg_ts counts tokens before EOS.
+-- A row for each run and cell under the column names of llama-bench's SQL output, in its order and
+-- with none missing, for scripts that read those. A repetition is a sample; avg_ts counts tokens
+-- before EOS. model_type says all that sets a cell apart, as those scripts show and pair rows by
+-- it. What desbench has no such setting of is 0 or '', never NULL, which pairs with nothing.
 CREATE VIEW llama_bench AS
 WITH x AS (
     SELECT s.run_id, s.cell_key, count(*) AS n, avg(s.n_prompt) AS n_prompt,
@@ -304,12 +310,23 @@ WITH x AS (
                / s.total_ns)) AS avg_ts2
     FROM sample s WHERE s.total_ns > 0 GROUP BY s.run_id, s.cell_key
 )
-SELECT r.git_commit AS build_commit, json_extract(r.env_json, '$.cpu_model') AS cpu_info,
+SELECT coalesce(r.git_commit, 'unknown') AS build_commit, 0 AS build_number,
+       coalesce(json_extract(r.env_json, '$.cpu_model'), '') AS cpu_info,
        coalesce(json_extract(r.env_json, '$.gpus[0].name'), '') AS gpu_info,
-       c.backend AS backends, c.model AS model_filename, c.architecture AS model_type,
-       c.weight_bytes AS model_size, CAST(round(x.n_prompt) AS INTEGER) AS n_prompt,
-       c.gen_length AS n_gen, r.started AS test_time,
-       CAST(round(x.avg_ns) AS INTEGER) AS avg_ns,
+       c.backend AS backends, c.model AS model_filename,
+       c.architecture || ' ' || c.task || ' ' || c.selector || ' ' || c.decoder || ' cache '
+           || c.cache || ' block ' || c.block_length AS model_type,
+       c.weight_bytes AS model_size, 0 AS model_n_params,
+       coalesce(json_extract(r.config_json, '$."batch-size".value'), 1) AS n_batch,
+       c.block_length AS n_ubatch,
+       coalesce(json_extract(r.config_json, '$.threads.value'),
+                json_extract(r.env_json, '$.cores_allowed'), 0) AS n_threads,
+       '' AS cpu_mask, 0 AS cpu_strict, 0 AS poll, '' AS type_k, '' AS type_v,
+       CASE c.backend WHEN 'cuda' THEN 99 ELSE 0 END AS n_gpu_layers, -- 99: llama-bench's "all"
+       '' AS split_mode, 0 AS main_gpu, 0 AS no_kv_offload, 0 AS flash_attn, '' AS tensor_split,
+       '' AS tensor_buft_overrides, 1 AS use_mmap, 0 AS embeddings, 0 AS no_op_offload,
+       CAST(round(x.n_prompt) AS INTEGER) AS n_prompt, c.gen_length AS n_gen, 0 AS n_depth,
+       r.started AS test_time, CAST(round(x.avg_ns) AS INTEGER) AS avg_ns,
        CASE WHEN x.n > 1 THEN CAST(round(sqrt(max(x.avg_ns2 - x.avg_ns * x.avg_ns, 0) * x.n
             / (x.n - 1))) AS INTEGER) ELSE 0 END AS stddev_ns,
        x.avg_ts,

@@ -22,6 +22,7 @@ enum store_sql {
     SQL_PUT_ITEM,
     SQL_PUT_SAMPLE,
     SQL_PUT_VERDICT,
+    SQL_PUT_RESCORED,
     SQL_HAS_SAMPLE,
     SQL_PUT_METRIC,
     N_STORE_SQL

@@ -238,6 +238,107 @@ enum status store_get_run(struct store *s, const char *run_id, struct arena *are
     return ST_OK;
 }
 
+enum status store_get_cell(struct store *s, const char *key, struct arena *arena,
+                           struct cell_row *ret, struct error *err)
+{
+    struct columns c = { .s = s, .arena = arena, .err = err };
+    struct cell_row r = { 0 };
+    bool has = false;
+    enum status st =
+        query(s,
+              "SELECT task, dataset_sha256, prompt_form, prompt_sha256, model, architecture,"
+              " load_format, weights_sha256, config_sha256, tokenizer_sha256, template_sha256,"
+              " selector, budget, decoder, cache, backend, numeric_mode, answers_sha256,"
+              " gen_length, block_length, engine_results_version, temperature, n_layer,"
+              " n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes FROM cell"
+              " WHERE cell_key = ?",
+              (const char *const[]){ key, NULL }, &c.stmt, err);
+
+    if (!st)
+        st = next_row(s, c.stmt, &has, err);
+    if (!st && !has)
+        st = error_set(err, ST_NOT_FOUND, "no cell '%s' in '%s'", key, s->path);
+    if (!st) {
+        r.task = column_text(&c);
+        r.dataset_sha256 = column_text(&c);
+        r.prompt_form = column_text(&c);
+        r.prompt_sha256 = column_text(&c);
+        r.model = column_text(&c);
+        r.architecture = column_text(&c);
+        r.load_format = column_text(&c);
+        r.weights_sha256 = column_text(&c);
+        r.config_sha256 = column_text(&c);
+        r.tokenizer_sha256 = column_text(&c);
+        r.template_sha256 = column_text(&c);
+        r.selector = column_text(&c);
+        r.budget = column_text(&c);
+        r.decoder = column_text(&c);
+        r.cache = column_text(&c);
+        r.backend = column_text(&c);
+        r.numeric_mode = column_text(&c);
+        r.answers_sha256 = column_text(&c);
+        r.gen_length = column_i32(&c);
+        r.block_length = column_i32(&c);
+        r.engine_results_version = column_i32(&c);
+        r.temperature = sqlite3_column_type(c.stmt, c.n) == SQLITE_NULL
+                            ? (double)NAN
+                            : sqlite3_column_double(c.stmt, c.n);
+        c.n++;
+        r.n_layer = column_int(&c);
+        r.n_moe_layer = column_int(&c);
+        r.n_exp = column_int(&c);
+        r.top_k = column_int(&c);
+        r.expert_bytes = column_int(&c);
+        r.weight_bytes = column_int(&c);
+        st = c.st;
+    }
+    sqlite3_finalize(c.stmt);
+    if (!st)
+        *ret = r;
+    return st;
+}
+
+enum status store_each_bench_row(struct store *s, const char *run_id, store_bench_fn cb, void *arg,
+                                 struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    struct arena arena = { 0 };
+    bool has;
+    enum status st = query(s, "SELECT * FROM llama_bench WHERE run_id = ? ORDER BY cell_key",
+                           (const char *const[]){ run_id, NULL }, &stmt, err);
+
+    if (st)
+        return st;
+    while (!(st = next_row(s, stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = &arena, .err = err };
+        size_t n = (size_t)sqlite3_column_count(stmt);
+        const char **names, **values;
+        bool *is_text;
+
+        arena_clear(&arena);
+        names = arena_array(&arena, n, sizeof(*names));
+        values = arena_array(&arena, n, sizeof(*values));
+        is_text = arena_array(&arena, n, sizeof(*is_text));
+        if (!names || !values || !is_text) {
+            st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+            break;
+        }
+        for (size_t i = 0; i < n; i++) {
+            int type = sqlite3_column_type(stmt, (int)i);
+
+            names[i] = sqlite3_column_name(stmt, (int)i);
+            is_text[i] = type != SQLITE_INTEGER && type != SQLITE_FLOAT;
+            values[i] = column_text(&c);
+        }
+        st = c.st ? c.st : cb(arg, n, names, values, is_text, err);
+        if (st)
+            break;
+    }
+    sqlite3_finalize(stmt);
+    arena_release(&arena);
+    return st;
+}
+
 /* Answers of a cell with a verdict. `internal` ones are nobody's. */
 #define JUDGED                                                                                     \
     " FROM sample s JOIN verdict v USING (sample_id)"                                              \
@@ -466,7 +567,7 @@ static const char sample_query[] =
     " s.n_forwards_cache, s.queue_ns, s.first_block_ns, s.total_ns, c.n_exp, s.tokens,"
     " s.telemetry, v.checker_version, v.verdict, v.first_verdict, v.passed, v.near_limit,"
     " v.attempts, v.signal, v.judge_mode, v.sandbox_level, v.details, v.stdout_tail,"
-    " v.stderr_tail, v.also_json, v.cpu_ns, v.wall_ns, v.max_rss_bytes, s.sample_id"
+    " v.stderr_tail, v.also_json, v.cpu_ns, v.wall_ns, v.max_rss_bytes, s.sample_id, c.prompt_form"
     " FROM sample s INDEXED BY sample_by_run JOIN cell c USING (cell_key)"
     " JOIN item i USING (item_id) JOIN verdict v USING (sample_id)"
     " WHERE s.run_id = ?1 AND (?2 IS NULL OR c.task = ?2) AND (?3 IS NULL OR i.task_id = ?3)"
@@ -532,9 +633,11 @@ static enum status read_sample(struct columns *c, struct stored_sample *ret)
     v->cpu_ns = column_int(c);
     v->wall_ns = column_int(c);
     v->max_rss_bytes = column_int(c);
+    ret->sample_id = column_int(c);
+    ret->prompt_form = column_text(c);
     if (c->st)
         return error_prefix(c->err, c->st, "'%s' sample %lld", c->s->path,
-                            (long long)column_int(c));
+                            (long long)ret->sample_id);
     return ST_OK;
 }
 

@@ -108,9 +108,9 @@ enum status store_put_cell(struct store *s, const struct cell_row *row, char ret
         "INSERT INTO cell (cell_key, task, dataset_sha256, prompt_form, prompt_sha256, model,"
         " architecture, load_format, weights_sha256, config_sha256, tokenizer_sha256,"
         " template_sha256, selector, budget, decoder, cache, backend, numeric_mode,"
-        " gen_length, block_length, engine_results_version, temperature, n_layer,"
+        " answers_sha256, gen_length, block_length, engine_results_version, temperature, n_layer,"
         " n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (cell_key) DO NOTHING",
         &b.stmt, err);
     if (st)
@@ -133,6 +133,7 @@ enum status store_put_cell(struct store *s, const struct cell_row *row, char ret
     bind_text(&b, row->cache);
     bind_text(&b, row->backend);
     bind_text(&b, row->numeric_mode);
+    bind_text(&b, row->answers_sha256 ? row->answers_sha256 : "");
     bind_int(&b, row->gen_length);
     bind_int(&b, row->block_length);
     bind_int(&b, row->engine_results_version);
@@ -344,6 +345,49 @@ enum status store_put_sample(struct store *s, const struct sample_row *row, stru
     if (!st)
         st =
             put_verdict(s, sqlite3_last_insert_rowid(s->db), row->item.task_id, &row->verdict, err);
+    if (!st)
+        st = store_commit(s, err);
+    if (st)
+        store_rollback(s);
+    return st;
+}
+
+enum status store_put_rescored(struct store *s, int64_t sample_id, const char *run_id,
+                               const char *extracted, const char *extraction_method,
+                               const struct verdict_row *verdict, struct error *err)
+{
+    struct binder b = { 0 };
+    enum status st = store_begin(s, err);
+    int rc;
+
+    if (st)
+        return st;
+    st = store_stmt(s, SQL_PUT_RESCORED,
+                    "INSERT INTO sample (run_id, extracted, extraction_method, cell_key, item_id,"
+                    " sample_idx, seed, prompt, prompt_sha256, raw_output, stop_reason, tokens,"
+                    " tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
+                    " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns, first_block_ns,"
+                    " total_ns, telemetry, n_layer_forwards, sum_unique, sum_expert_bytes)"
+                    " SELECT ?, ?, ?, cell_key, item_id, sample_idx, seed, prompt, prompt_sha256,"
+                    " raw_output, stop_reason, tokens, tokens_sha256, n_prompt, n_gen_positions,"
+                    " n_tokens_before_eos, n_tokens_after_stop, n_forwards, n_forwards_cache,"
+                    " queue_ns, first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
+                    " sum_expert_bytes FROM sample WHERE sample_id = ?",
+                    &b.stmt, err);
+    if (!st) {
+        bind_text(&b, run_id);
+        bind_outside_str(&b, extracted);
+        bind_text(&b, extraction_method);
+        bind_int(&b, sample_id);
+        rc = store_run_stmt(&b);
+        if (rc != SQLITE_DONE)
+            st = store_fail(s, rc, err, "store sample %lld anew in", (long long)sample_id);
+        else if (sqlite3_changes(s->db) == 0)
+            st = error_set(err, ST_NOT_FOUND, "no sample %lld in '%s'", (long long)sample_id,
+                           s->path);
+    }
+    if (!st)
+        st = put_verdict(s, sqlite3_last_insert_rowid(s->db), run_id, verdict, err);
     if (!st)
         st = store_commit(s, err);
     if (st)

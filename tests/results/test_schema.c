@@ -100,10 +100,21 @@ Test(schema, llama_bench_has_its_column_names_and_right_moments)
     cr_expect_str_eq(rows("SELECT build_commit, cpu_info, gpu_info, backends, model_filename,"
                           " model_type, model_size, n_prompt, n_gen, test_time, avg_ns, stddev_ns,"
                           " round(avg_ts), round(stddev_ts) FROM llama_bench ORDER BY n_samples"),
-                     "412fe1d,C,G,ref,mini,LLaDAMoEModelLM,123456,9,256,2026-11-22T06:51:19Z,4000,"
-                     "0,750000.0,0.0\n"
-                     "412fe1d,C,G,ref,mini,LLaDAMoEModelLM,123456,9,256,2026-11-22T06:51:19Z,2000,"
-                     "1000,1833333.0,1040833.0\n");
+                     "412fe1d,C,G,ref,mini,LLaDAMoEModelLM humaneval topk:k=1 "
+                     "threshold:threshold=0.95 cache dual block 32,123456,9,256,"
+                     "2026-11-22T06:51:19Z,4000,0,750000.0,0.0\n"
+                     "412fe1d,C,G,ref,mini,LLaDAMoEModelLM humaneval vanilla "
+                     "threshold:threshold=0.95 cache dual block 32,123456,9,256,"
+                     "2026-11-22T06:51:19Z,2000,1000,1833333.0,1040833.0\n");
+    /* the order of llama-bench's own SQL output */
+    cr_expect_str_eq(rows("SELECT group_concat(name, ' ') FROM (SELECT name FROM"
+                          " pragma_table_info('llama_bench') LIMIT 35)"),
+                     "build_commit build_number cpu_info gpu_info backends model_filename"
+                     " model_type model_size model_n_params n_batch n_ubatch n_threads cpu_mask"
+                     " cpu_strict poll type_k type_v n_gpu_layers split_mode main_gpu"
+                     " no_kv_offload flash_attn tensor_split tensor_buft_overrides use_mmap"
+                     " embeddings no_op_offload n_prompt n_gen n_depth test_time avg_ns stddev_ns"
+                     " avg_ts stddev_ts\n");
 }
 
 Test(schema, every_table_is_strict_and_refuses_wrong_types)
