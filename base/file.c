@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -223,6 +224,7 @@ struct sha256 *sha256_new(void)
         return NULL;
     h->ctx = EVP_MD_CTX_new();
     if (!h->ctx || !EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL)) {
+        ERR_clear_error(); /* libcrypto keeps a text on each, in blocks of the thread's */
         EVP_MD_CTX_free(h->ctx);
         free(h);
         return NULL;

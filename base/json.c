@@ -2,57 +2,73 @@
 #include "base/json.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/utf8.h"
 
 /*
- * jansson reports some failed allocations as syntax errors or without a message, and goes on
- * with a string cut short after others. It is told to allocate through here, where a failure is
- * noted for the parse under way in this thread.
+ * Memory of jansson. Its parser (2.14, load.c) does not look at whether a byte of the text being
+ * scanned could be saved: short of memory it goes on with a token cut short, and then asserts, or
+ * reads on behind it. So it parses under a guard. It holds no lock and no file there: the parser
+ * keeps its state on the stack, and the only state of the library, the seed of its hash tables, is
+ * made without allocating. Outside of a parse a failed allocation is NULL as ever, which
+ * jansson's other calls report.
  */
-static _Thread_local bool is_out_of_memory;
+static _Thread_local struct guard *parse_under_way;
 
-static void *alloc_noting(size_t size)
+static void *alloc_guarded(size_t size)
 {
-    void *p = malloc(size);
-
-    if (!p)
-        is_out_of_memory = true;
-    return p;
+    return guard_alloc(parse_under_way, size);
 }
 
-static void watch_allocations(void)
+/* Before main(), so that no value is ever made by one allocator and freed by the other. */
+__attribute__((constructor)) static void set_alloc_funcs(void)
 {
-    json_set_alloc_funcs(alloc_noting, free);
+    json_set_alloc_funcs(alloc_guarded, guard_free);
+}
+
+struct load {
+    const char *data;
+    size_t len;
+    json_t *value; /* or NULL, and: */
+    json_error_t error;
+};
+
+static void load(void *arg)
+{
+    struct load *l = arg;
+
+    l->value = json_loadb(l->data, l->len,
+                          JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &l->error);
 }
 
 enum status json_parse(const char *data, size_t len, const char *name, size_t line, json_t **ret,
                        struct error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    json_error_t je;
-    json_t *v;
+    struct load l = { .data = data, .len = len };
 
-    pthread_once(&once, watch_allocations);
-    is_out_of_memory = false;
-    v = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
-    if (is_out_of_memory || (!v && json_error_code(&je) == json_error_out_of_memory)) {
-        json_decref(v);
-        return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
+    /* jansson skips one behind a number or a word */
+    if (len && memchr(data, '\0', len)) {
+        size_t at = (size_t)((const char *)memchr(data, '\0', len) - data);
+        if (line)
+            return error_set(err, ST_INVALID, "'%s' line %zu: not valid JSON at byte %zu: NUL",
+                             name, line, at);
+        return error_set(err, ST_INVALID, "'%s': not valid JSON at byte %zu: NUL", name, at);
     }
-    if (!v) {
+    if (!guard_run(&parse_under_way, load, &l))
+        return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
+    if (!l.value) {
         if (line)
             return error_set(err, ST_INVALID, "'%s' line %zu: not valid JSON at byte %d: %s", name,
-                             line, je.position, je.text);
+                             line, l.error.position, l.error.text);
         return error_set(err, ST_INVALID, "'%s' line %d: not valid JSON at byte %d: %s", name,
-                         je.line, je.position, je.text);
+                         l.error.line, l.error.position, l.error.text);
     }
-    *ret = v;
+    *ret = l.value;
     return ST_OK;
 }
 
@@ -102,11 +118,12 @@ static json_t *member(const json_t *obj, const char *where, const char *key, con
 static enum status wrong(const json_t *v, const char *where, const char *key, const char *want,
                          struct error *err)
 {
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    struct buf text = { 0 };
 
+    json_put_value(&text, v, JSON_COMPACT);
     error_set(err, ST_INVALID, "%s: field '%s' must be %s, found %s: %.80s", where, key, want,
-              type_name(v), text ? text : "?");
-    free(text);
+              type_name(v), buf_ok(&text) ? buf_str(&text) : "?");
+    buf_release(&text);
     return ST_INVALID;
 }
 
@@ -195,6 +212,18 @@ enum status json_get_object(const json_t *obj, const char *where, const char *ke
         return wrong(v, where, key, "an object", err);
     *ret = v;
     return ST_OK;
+}
+
+static int append(const char *text, size_t len, void *b)
+{
+    buf_append(b, text, len);
+    return buf_ok(b) ? 0 : -1;
+}
+
+void json_put_value(struct buf *b, const json_t *v, size_t flags)
+{
+    if (v && json_dump_callback(v, append, b, flags | JSON_ENCODE_ANY) != 0)
+        b->is_failed = true;
 }
 
 void json_put_str(struct buf *b, const char *s, size_t len)

@@ -2,7 +2,9 @@
  * JSON through jansson, with errors that name the file, the field and the value.
  *
  * Values are jansson's own (`json_t`, reference counted, json_decref() by the owner); this
- * header adds loading from bytes and typed look-ups that never default silently.
+ * header adds loading from bytes and typed look-ups that never default silently. Values nest up
+ * to jansson's limit of 2048 levels; integers are 64 bits wide and reals are finite, what does not
+ * fit is an error.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -44,6 +46,13 @@ MUST_CHECK enum status json_get_array(const json_t *obj, const char *where, cons
                                       json_t **ret, struct error *err);
 MUST_CHECK enum status json_get_object(const json_t *obj, const char *where, const char *key,
                                        json_t **ret, struct error *err);
+
+/*
+ * Append a value as JSON text; NULL appends nothing. `flags` are those of json_dumps(), which is
+ * kept from being used: the memory of jansson's own is not free()'s (json.c).
+ */
+void json_put_value(struct buf *b, const json_t *v, size_t flags);
+#pragma GCC poison json_dumps
 
 /* Append s[0..len) as a quoted JSON string; bytes that are not UTF-8 become U+FFFD. */
 void json_put_str(struct buf *b, const char *s, size_t len);

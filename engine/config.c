@@ -179,11 +179,13 @@ struct reader {
 /* A refusal that shows the key and its value, ending in `why`. */
 static enum status refuse(const struct reader *r, enum status st, const char *key, const char *why)
 {
-    char *text = json_dumps(json_object_get(r->root, key), JSON_ENCODE_ANY | JSON_COMPACT);
+    const json_t *v = json_object_get(r->root, key);
+    struct buf text = { 0 };
 
-    error_set(r->err, st, "'%s': key '%s' is %.200s, %s", r->name, key, text ? text : "absent",
-              why);
-    free(text);
+    json_put_value(&text, v, JSON_COMPACT);
+    error_set(r->err, st, "'%s': key '%s' is %.200s, %s", r->name, key,
+              v ? buf_str(&text) : "absent", why);
+    buf_release(&text);
     return st;
 }
 
@@ -372,13 +374,15 @@ static enum status derive(const struct reader *r)
 static enum status hash_json(const json_t *root, const char *name, char ret[SHA256_HEX_SIZE],
                              struct error *err)
 {
-    char *text = json_dumps(root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    struct buf text = { 0 };
     enum status st;
 
-    if (!text)
-        return error_set(err, ST_NOMEM, "out of memory hashing '%s'", name);
-    st = sha256_hex(text, strlen(text), ret, err);
-    free(text);
+    json_put_value(&text, root, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    if (buf_ok(&text))
+        st = sha256_hex(text.data, text.len, ret, err);
+    else
+        st = error_set(err, ST_NOMEM, "out of memory hashing '%s'", name);
+    buf_release(&text);
     return st;
 }
 

@@ -59,17 +59,15 @@ static enum status check_keys(struct reader *r, const json_t *obj, const char *w
     return ST_OK;
 }
 
-/* The field as compact JSON for a message; the caller frees it, and NULL is fine. */
 static enum status unsupported(struct reader *r, const char *where, const char *key,
                                const json_t *v, const char *want)
 {
-    char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    struct buf text = { 0 };
 
+    json_put_value(&text, v, JSON_COMPACT);
     error_set(r->err, ST_UNSUPPORTED, "%s: field '%s' must be %s, found %.200s", where, key, want,
-              text ? text
-              : v  ? "something else"
-                   : "nothing");
-    free(text);
+              v ? buf_str(&text) : "nothing");
+    buf_release(&text);
     return ST_UNSUPPORTED;
 }
 
@@ -255,12 +253,13 @@ static enum status find_max_id(struct reader *r, json_t *vocab, const json_t *ad
     {
         id = json_is_integer(v) ? json_integer_value(v) : -1;
         if (id < 0 || id > TOKENIZER_MAX_ID) {
-            char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+            struct buf text = { 0 };
 
+            json_put_value(&text, v, JSON_COMPACT);
             error_set(r->err, ST_INVALID,
                       "%s: id of '%.80s' in field 'vocab' must be 0 .. %d, found %.80s", where, key,
-                      TOKENIZER_MAX_ID, text ? text : "something else");
-            free(text);
+                      TOKENIZER_MAX_ID, buf_str(&text));
+            buf_release(&text);
             return ST_INVALID;
         }
         max = id > max ? id : max;

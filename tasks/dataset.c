@@ -36,13 +36,15 @@ static bool has_suffix(const char *s, const char *suffix)
 /* SHA-256 of a value's canonical form: keys sorted, no white space, UTF-8. */
 static enum status hash_json(const json_t *v, char ret[65], struct error *err)
 {
-    char *text = json_dumps(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    struct buf text = { 0 };
     enum status st;
 
-    if (!text)
-        return error_set(err, ST_NOMEM, "out of memory hashing a record");
-    st = sha256_hex(text, strlen(text), ret, err);
-    free(text);
+    json_put_value(&text, v, JSON_SORT_KEYS | JSON_COMPACT);
+    if (buf_ok(&text))
+        st = sha256_hex(text.data, text.len, ret, err);
+    else
+        st = error_set(err, ST_NOMEM, "out of memory hashing a record");
+    buf_release(&text);
     return st;
 }
 

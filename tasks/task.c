@@ -318,13 +318,8 @@ bool task_find_item(const struct task *t, const char *id, size_t *ret)
 
 enum status task_put_record(const struct task *t, size_t index, struct buf *ret, struct error *err)
 {
-    char *text = json_dumps(get_item(t, index)->record, JSON_SORT_KEYS | JSON_COMPACT);
-
-    if (!text)
-        return error_set(err, ST_NOMEM, "out of memory for a record");
-    buf_puts(ret, text);
-    free(text);
-    return ST_OK;
+    json_put_value(ret, get_item(t, index)->record, JSON_SORT_KEYS | JSON_COMPACT);
+    return buf_ok(ret) ? ST_OK : error_set(err, ST_NOMEM, "out of memory for a record");
 }
 
 const char *answer_kind_name(enum answer_kind kind)

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,19 +43,79 @@ Test(json, exactly_one_value_is_parsed)
     expect_bad("{\"a\" 1}", 7, 12, "line 12");
     expect_bad("\"\xff\"", 3, 0, "0xff");
     expect_bad("\"\\ud800\"", 8, 0, "byte");
-    expect_bad("123456789012345678901234567890", 30, 0, "byte");
-    expect_bad("1e999", 5, 0, "byte");
+    expect_bad("123456789012345678901234567890", 30, 0, "byte 30: too big integer");
+    expect_bad("9223372036854775808", 19, 7, "line 7: not valid JSON at byte 19: too big integer");
+    expect_bad("[\n-9223372036854775809]", 22, 0, "line 2: not valid JSON at byte 22: too big neg");
+    expect_bad("1e999", 5, 0, "byte 5: real number overflow");
     expect_bad("NaN", 3, 0, "byte");
+    expect_bad("[1\0, 2]", 8, 0, "byte 2: NUL");
+    expect_bad("true\0", 5, 3, "line 3: not valid JSON at byte 4: NUL");
+}
+
+Test(json, numbers_between_the_limits_are_read)
+{
+    json_t *v = parse("[1e308, 1e-400, -0.0, 0.1e1, 1.5]");
+
+    cr_expect_eq(json_number_value(json_array_get(v, 0)), 1e308);
+    cr_expect_eq(json_number_value(json_array_get(v, 1)), 0, "too small to tell from 0");
+    cr_expect_eq(json_number_value(json_array_get(v, 3)), 1);
+    json_decref(v);
 }
 
 Test(json, nesting_without_end_is_refused_without_a_crash)
 {
     enum { N = 1 << 20 };
     char *deep = malloc(N);
+    struct error err = { 0 };
+    struct buf b = { 0 };
+    json_t *v = NULL;
 
     memset(deep, '[', N);
     expect_bad(deep, N, 0, "depth");
+    memset(deep + 2048, ']', 2048); /* the limit of json.h, and one past it */
+    cr_assert_eq(json_parse(deep, 4096, "x", 0, &v, &err), ST_OK, "%s", err.text);
+    json_put_value(&b, v, JSON_COMPACT);
+    cr_expect(buf_ok(&b) && b.len == 4096, "and written again");
+    json_decref(v);
+    buf_release(&b);
+    deep[2048] = '[';
+    memset(deep + 2049, ']', 2049);
+    expect_bad(deep, 4098, 0, "depth");
     free(deep);
+}
+
+/* Values made in one thread are read and freed in another while it parses its own. */
+static void *parse_and_free(void *arg)
+{
+    json_t **slot = arg;
+    bool is_right = true;
+
+    for (int i = 0; i < 200; i++) {
+        json_t *v = NULL;
+        struct error err = { 0 };
+
+        is_right &= json_parse("{\"a\": [1, \"x\"]}", 14, "x", 0, &v, &err) == ST_INVALID;
+        is_right &= json_parse("{\"a\": [1, \"x\"]}", 15, "x", 0, &v, &err) == ST_OK;
+        v = __atomic_exchange_n(slot, v, __ATOMIC_ACQ_REL);
+        is_right &= !v || json_array_size(json_object_get(v, "a")) == 2;
+        json_decref(v);
+    }
+    return is_right ? NULL : arg;
+}
+
+Test(json, threads_hand_values_to_each_other)
+{
+    pthread_t threads[4];
+    json_t *slot = NULL;
+
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, parse_and_free, &slot), 0);
+    for (int i = 0; i < 4; i++) {
+        void *wrong = NULL;
+        pthread_join(threads[i], &wrong);
+        cr_expect_null(wrong);
+    }
+    json_decref(slot);
 }
 
 Test(json, members_have_the_type_that_is_asked_for)

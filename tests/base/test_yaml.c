@@ -16,10 +16,11 @@ static void reads_as(const char *yaml, const char *json)
                  err.text);
     cr_assert_eq(json_parse(json, strlen(json), "want", 0, &want, &err), ST_OK, "%s", err.text);
     if (!json_equal(v, want)) {
-        char *got = json_dumps(v, JSON_ENCODE_ANY);
+        struct buf got = { 0 };
 
-        cr_expect(false, "%s: got %s, want %s", yaml, got, json);
-        free(got);
+        json_put_value(&got, v, 0);
+        cr_expect(false, "%s: got %s, want %s", yaml, buf_str(&got), json);
+        buf_release(&got);
     }
     json_decref(v);
     json_decref(want);

@@ -51,14 +51,14 @@ static enum status parse_without(const char *text, const char *key, struct model
                                  struct error *err)
 {
     json_t *root = NULL;
-    char *dump;
+    struct buf dump = { 0 };
     enum status st = json_parse(text, strlen(text), "text", 0, &root, NULL);
 
     cr_assert_eq(st, ST_OK);
     cr_assert_eq(json_object_del(root, key), 0, "no key '%s' to take out", key);
-    dump = json_dumps(root, JSON_COMPACT);
-    st = parse(dump, c, err);
-    free(dump);
+    json_put_value(&dump, root, JSON_COMPACT);
+    st = parse(buf_str(&dump), c, err);
+    buf_release(&dump);
     json_decref(root);
     return st;
 }
@@ -294,17 +294,17 @@ Test(config, hash_is_of_the_content_after_overrides_not_of_its_spelling)
     struct model_config a, b, c;
     struct error err;
     json_t *root = NULL;
-    char *text;
+    struct buf text = { 0 };
 
     cr_assert_eq(json_parse(llada_moe, strlen(llada_moe), "x", 0, &root, &err), ST_OK);
-    text = json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(4));
+    json_put_value(&text, root, JSON_SORT_KEYS | JSON_INDENT(4));
     cr_assert_eq(parse(llada_moe, &a, &err), ST_OK);
-    cr_assert_eq(parse(text, &b, &err), ST_OK);
+    cr_assert_eq(parse(buf_str(&text), &b, &err), ST_OK);
     cr_assert_str_eq(a.sha256, b.sha256);
     cr_assert_eq(strlen(a.sha256), 64);
     cr_assert_eq(parse_with(llada_moe, "num_experts=16", &c, &err), ST_OK);
     cr_assert_str_neq(a.sha256, c.sha256);
-    free(text);
+    buf_release(&text);
     json_decref(root);
 }
 

@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "engine/decode_options.h"
-#include "tests/engine/count_alloc.h"
+#include "tests/base/fail_malloc.h"
 
 static const struct decode_limits limits = {
     .max_canvas = 100,
@@ -143,26 +143,24 @@ ParameterizedTest(struct bad_file *c, decode_options, bad_files_are_refused_by_f
     cr_assert_eq(o.steps, -7, "the result was touched");
 }
 
+static enum status try_read(void *dir, struct error *err)
+{
+    struct decode_options o = { .steps = -7 };
+    enum status st = decode_defaults_read(dir, "X", &o, err);
+
+    cr_expect_eq(o.steps, st ? -7 : 8);
+    return st;
+}
+
 Test(decode_options, a_failing_allocation_is_reported)
 {
     char dir[] = "/tmp/desbench-test-XXXXXX", path[64];
-    bool is_done = false;
+    struct fail_sweep s = { .what = "decode_defaults_read", .f = try_read, .arg = dir };
 
     cr_assert_not_null(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/generation_config.json", dir);
     cr_assert_eq(file_write_atomic(path, "{\"steps\": 8}", 12, NULL), ST_OK);
-    for (long n = 1; !is_done; n++) {
-        struct decode_options o;
-        struct error err = { 0 };
-        enum status st;
-
-        alloc_count = 0;
-        alloc_fail_at = n;
-        st = decode_defaults_read(dir, "X", &o, &err);
-        is_done = alloc_count < n;
-        alloc_fail_at = 0;
-        cr_assert_eq(st, is_done ? ST_OK : ST_NOMEM, "allocation %ld: %s", n, err.text);
-    }
+    cr_expect_gt(fail_malloc_sweep(&s), 0);
     unlink(path);
     rmdir(dir);
 }

@@ -11,7 +11,7 @@
 #include "engine/engine.h"
 #include "engine/sequence.h"
 #include "kernels/kernels.h"
-#include "tests/engine/count_alloc.h"
+#include "tests/base/fail_malloc.h"
 
 static char dir_bf16[4096], dir_f32[4096];
 
@@ -189,39 +189,25 @@ Test(engine, a_folder_that_is_not_there_is_named)
     }
 }
 
-/* jansson asserts after some failed allocations, so it gets real memory here */
-void *__real_malloc(size_t size); /* which is not counted */
+static enum status try_open(void *arg, struct error *err)
+{
+    struct engine *e = NULL;
+    enum status st = engine_open(arg, &e, err);
+
+    cr_expect_eq(st == ST_OK, e != NULL);
+    engine_close(e);
+    return st;
+}
 
 Test(engine, an_open_survives_every_failing_allocation)
 {
     static const bool is_text_only[] = { false, true };
-    struct engine_options first_options = options_of(dir_f32, "ref");
-    struct engine *first = NULL;
-
-    cr_assert_eq(engine_open(&first_options, &first, NULL), ST_OK);
-    engine_close(first);
-    json_set_alloc_funcs(__real_malloc, free); /* after base/json.c has set its own */
     for (int i = 0; i < 2; i++) {
         struct engine_options o = options_of(dir_f32, "ref");
-        bool is_done = false;
+        struct fail_sweep s = { .what = i ? "text" : "all", .f = try_open, .arg = &o };
 
         o.is_text_only = is_text_only[i];
-        for (long n = 1; !is_done; n++) {
-            struct engine *e = NULL;
-            struct error err = { 0 };
-            enum status st;
-
-            alloc_count = 0;
-            alloc_fail_at = n;
-            st = engine_open(&o, &e, &err);
-            is_done = alloc_count < n;
-            alloc_fail_at = 0;
-            if (st) /* what only saves time, as a cache of hashes, may go without */
-                cr_assert_eq(st, ST_NOMEM, "allocation %ld: %s", n, err.text);
-            cr_assert(!is_done || !st);
-            cr_assert_eq(st == ST_OK, e != NULL);
-            engine_close(e);
-        }
+        cr_expect_gt(fail_malloc_sweep(&s), 100);
     }
 }
 
@@ -397,11 +383,11 @@ Test(engine, steps_allocate_nothing)
         for (int i = 0; i < 3; i++)
             s[i] = start(e, &o[i], prompts[i], prompt_lens[i]);
         cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK); /* scratch of the backend grows */
-        before = alloc_count;
+        before = fail_malloc_count();
         cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK);
         cr_assert_eq(engine_step(e, s, 3, NULL), ST_OK);
-        cr_assert_eq(alloc_count, before, "%s allocates %ld times in two steps", (*b)->name,
-                     alloc_count - before);
+        cr_assert_eq(fail_malloc_count(), before, "%s allocates %ld times in two steps", (*b)->name,
+                     fail_malloc_count() - before);
         for (int i = 0; i < 3; i++)
             sequence_free(s[i]);
         engine_close(e);

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "count_alloc.h"
 #include "engine/model_impl.h"
 #include "model_vectors.h"
+#include "tests/base/fail_malloc.h"
 
 enum { N_VOCAB = 288, N_EXP = 8, N_LAYER = 2, D_MODEL = 64 };
 
@@ -420,11 +420,11 @@ Test(model, a_forward_allocates_nothing)
             canvas_get(v, "L33.tokens", &c);
             item = whole_canvas(m, cache, &c);
             (void)run_forward(m, &item, 1);
-            count = alloc_count;
+            count = fail_malloc_count();
             for (int i = 0; i < 2; i++)
                 cr_assert_eq(model_forward(m, &item, 1, &r, &err), ST_OK);
-            cr_assert_eq(alloc_count, count, "%s: %ld allocations in two forwards", b->name,
-                         alloc_count - count);
+            cr_assert_eq(fail_malloc_count(), count, "%s: %ld allocations in two forwards", b->name,
+                         fail_malloc_count() - count);
             kv_cache_free(cache);
         }
         model_close(m);

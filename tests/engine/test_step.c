@@ -2,7 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "tests/engine/count_alloc.h"
+#include "tests/base/fail_malloc.h"
 #include "tests/engine/fake_run.h"
 
 /* ---- independence of the batch --------------------------------------------------------------- */
@@ -310,49 +310,46 @@ Test(step, steps_allocate_nothing)
     struct decode_options o[3];
     struct engine *e = engine_of(&f);
     struct sequence *s[3];
-    long before = alloc_count;
+    long before = fail_malloc_count();
 
     three_options(o);
     for (int i = 0; i < 3; i++)
         s[i] = start(e, &o[i], prompt5, 5);
-    cr_assert_gt(alloc_count, before, "allocations are not counted");
-    before = alloc_count;
+    cr_assert_gt(fail_malloc_count(), before, "allocations are not counted");
+    before = fail_malloc_count();
     run(e, s, 3); /* all blocks, refreshes and ends */
-    cr_assert_eq(alloc_count, before, "%ld allocations in steps", alloc_count - before);
+    cr_assert_eq(fail_malloc_count(), before, "%ld allocations in steps",
+                 fail_malloc_count() - before);
     for (int i = 0; i < 3; i++)
         sequence_free(s[i]);
     engine_close(e);
 }
 
+static enum status try_start(void *arg, struct error *err)
+{
+    struct decode_options o = options();
+    struct model *m = fake_model_new(arg);
+    struct engine *e = NULL;
+    struct sequence *s = NULL;
+    enum status st;
+
+    if (!m)
+        return error_set(err, ST_NOMEM, "fake model");
+    st = engine_new(m, &e, err);
+    if (st)
+        model_close(m);
+    else
+        st = sequence_start(e, &o, prompt5, 5, &s, err);
+    sequence_free(s);
+    engine_close(e);
+    cr_expect_eq(fake_live_caches(), 0);
+    return st;
+}
+
 Test(step, every_failing_allocation_is_reported)
 {
     struct fake_settings f = fake_defaults();
-    struct decode_options o = options();
-    bool is_done = false;
+    struct fail_sweep s = { .what = "sequence_start", .f = try_start, .arg = &f };
 
-    for (long n = 1; !is_done; n++) {
-        struct model *m;
-        struct engine *e = NULL;
-        struct sequence *s = NULL;
-        struct error err = { 0 };
-        enum status st;
-
-        cr_assert_lt(n, 1000);
-        alloc_fail_at = 0;
-        m = fake_model_new(&f);
-        cr_assert_not_null(m);
-        alloc_count = 0;
-        alloc_fail_at = n;
-        st = engine_new(m, &e, &err);
-        if (st)
-            model_close(m);
-        else
-            st = sequence_start(e, &o, prompt5, 5, &s, &err);
-        is_done = alloc_count < n;
-        cr_assert_eq(st, is_done ? ST_OK : ST_NOMEM, "allocation %ld: %s", n, err.text);
-        alloc_fail_at = 0;
-        sequence_free(s);
-        engine_close(e);
-        cr_assert_eq(fake_live_caches(), 0);
-    }
+    cr_expect_gt(fail_malloc_sweep(&s), 5);
 }

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/tokenizer.h"
-#include "tests/engine/count_alloc.h"
+#include "tests/base/fail_malloc.h"
 
 /* The tiny shape's tokenizer, to be spoiled. */
 static json_t *load(void)
@@ -48,12 +48,13 @@ static enum status open_bytes(const char *data, size_t len, struct error *err)
 
 static enum status open_json(const json_t *v, struct error *err)
 {
-    char *text = json_dumps(v, JSON_ENCODE_ANY);
+    struct buf text = { 0 };
     enum status st;
 
-    cr_assert(text);
-    st = open_bytes(text, strlen(text), err);
-    free(text);
+    json_put_value(&text, v, 0);
+    cr_assert(buf_ok(&text));
+    st = open_bytes(text.data, text.len, err);
+    buf_release(&text);
     return st;
 }
 
@@ -299,15 +300,15 @@ Test(tokenizer_json, contradictions_of_several_fields)
 Test(tokenizer_json, a_truncated_file_is_invalid_at_any_length)
 {
     json_t *v = load();
-    char *text = json_dumps(v, JSON_COMPACT);
-    size_t len = strlen(text);
+    struct buf text = { 0 };
 
-    for (size_t n = 0; n < len; n += 1 + n / 64) {
+    json_put_value(&text, v, JSON_COMPACT);
+    for (size_t n = 0; n < text.len; n += 1 + n / 64) {
         struct error err = { 0 };
 
-        cr_expect_eq(open_bytes(text, n, &err), ST_INVALID, "%zu bytes: %s", n, err.text);
+        cr_expect_eq(open_bytes(text.data, n, &err), ST_INVALID, "%zu bytes: %s", n, err.text);
     }
-    free(text);
+    buf_release(&text);
     json_decref(v);
 }
 
@@ -381,44 +382,33 @@ Test(tokenizer_json, wrong_values_anywhere_are_survived)
     json_decref(v);
 }
 
-void *__real_malloc(size_t size); /* malloc() itself, neither counted nor failing */
+static enum status try_text(void *path, struct error *err)
+{
+    static const char greeting[] = "Hello e\u0301 <|mask|><n> \u00e9!";
+    struct tokenizer *t = NULL;
+    struct arena arena = { 0 };
+    struct buf text = { 0 };
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    enum status st = tokenizer_open(path, &t, err);
 
-/* All allocations but jansson's: short of memory, it cuts a string off within an escape and then
- * asserts that it is whole (2.14, lex_scan_string()). tests/base fails those that it can. */
+    if (!st)
+        st = tokenizer_encode(t, greeting, sizeof(greeting) - 1, &arena, &ids, &n_ids, err);
+    if (!st)
+        st = tokenizer_decode(t, ids, n_ids, false, &text, err);
+    tokenizer_close(t);
+    arena_release(&arena);
+    buf_release(&text);
+    return st;
+}
+
 Test(tokenizer_json, any_failing_allocation_is_reported)
 {
     struct buf path = { 0 };
-    long n = 0;
+    struct fail_sweep s = { .what = "tokenizer", .f = try_text };
 
-    json_decref(load()); /* base/json.c sets its own functions at the first parse */
-    json_set_alloc_funcs(__real_malloc, free);
     buf_printf(&path, "%s/vectors/tokenizer/added-tokens.json", getenv("DESBENCH_TESTS"));
-    do {
-        struct tokenizer *t = NULL;
-        struct arena arena = { 0 };
-        struct buf text = { 0 };
-        struct error err = { 0 };
-        int32_t *ids = NULL;
-        enum status st;
-        size_t n_ids = 0;
-
-        alloc_count = 0;
-        alloc_fail_at = ++n;
-        st = tokenizer_open(buf_str(&path), &t, &err);
-        if (!st)
-            st = tokenizer_encode(t, "Hello e\u0301 <|mask|><n> \u00e9!", 25, &arena, &ids, &n_ids,
-                                  &err);
-        if (!st)
-            st = tokenizer_decode(t, ids, n_ids, false, &text, &err);
-        alloc_fail_at = 0;
-        if (alloc_count >= n)
-            cr_assert_eq(st, ST_NOMEM, "allocation %ld: %s, '%s'", n, status_name(st), err.text);
-        else
-            cr_assert_eq(st, ST_OK, "%s", err.text);
-        tokenizer_close(t);
-        arena_release(&arena);
-        buf_release(&text);
-    } while (alloc_count >= n);
-    cr_expect_gt(n, 10);
+    s.arg = path.data;
+    cr_expect_gt(fail_malloc_sweep(&s), 1000);
     buf_release(&path);
 }

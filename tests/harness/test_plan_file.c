@@ -259,32 +259,31 @@ Test(plan_file, any_cut_of_a_plan_is_read_or_refused)
     }
 }
 
+static enum status try_plan(void *arg, struct error *e)
+{
+    static const char text[] = "tasks: [gsm8k, math500]\nselector: [vanilla, topk:k=4]\nlimit: 3\n"
+                               "model: >-\n  a\n  \"b\"\ndata-dir: \"\\u00e9\"\n";
+    struct options o = { 0 };
+    struct plan_file p = { 0 };
+    enum status st = options_parse(VERB_RUN, 0, NULL, &o, e);
+
+    (void)arg;
+    if (!st)
+        st = plan_file_parse(text, sizeof(text) - 1, "p.yaml", VERB_RUN, &p, e);
+    if (!st)
+        st = plan_file_apply(&p, &o, e);
+    if (!st)
+        cr_expect_str_eq(options_text(&o, OPT_TASKS), "gsm8k,math500");
+    plan_file_release(&p);
+    options_release(&o);
+    return st;
+}
+
 Test(plan_file, a_failed_allocation_is_reported_and_leaks_nothing)
 {
-    static const char text[] = "tasks: [gsm8k, math500]\nselector: [vanilla, topk:k=4]\nlimit: 3\n";
-    enum status st = ST_NOMEM;
-    long n;
+    struct fail_sweep s = { .what = "plan", .f = try_plan };
 
-    if (!fail_malloc_works())
-        cr_skip_test("the allocator cannot be replaced here");
-    for (n = 1; st == ST_NOMEM && n < 2000; n++) {
-        struct options o = { 0 };
-        struct plan_file p = { 0 };
-
-        cr_assert_eq(options_parse(VERB_RUN, 0, NULL, &o, &err), ST_OK);
-        fail_malloc_arm(n);
-        st = plan_file_parse(text, sizeof(text) - 1, "p.yaml", VERB_RUN, &p, &err);
-        if (!st)
-            st = plan_file_apply(&p, &o, &err);
-        fail_malloc_disarm();
-        cr_assert(st == ST_OK || st == ST_NOMEM, "allocation %ld: %s", n, err.text);
-        if (!st)
-            cr_assert_str_eq(options_text(&o, OPT_TASKS), "gsm8k,math500");
-        plan_file_release(&p);
-        options_release(&o);
-    }
-    cr_assert_eq(st, ST_OK);
-    cr_assert_gt(n, 5);
+    cr_expect_gt(fail_malloc_sweep(&s), 20);
 }
 
 Test(plan_file, a_missing_file_is_not_found_and_a_bundled_plan_reads)

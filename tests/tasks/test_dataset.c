@@ -285,20 +285,22 @@ Test(dataset, sanitized_mbpp_may_be_laid_out_otherwise_but_not_differ)
     const char *dir = support_data_dir();
     struct error err = { 0 };
     json_t *records = NULL;
-    char path[4096], *text;
+    struct buf text = { 0 };
+    char path[4096];
 
     if (!dir)
         cr_skip_test("no data folder: set DESBENCH_DATA");
     snprintf(path, sizeof(path), "%s/sanitized-mbpp.json", dir);
     cr_assert_eq(json_read(path, 1 << 24, &records, &err), ST_OK, "%s", err.text);
-    text = json_dumps(records, JSON_INDENT(4));
-    cr_expect_eq(try_open("mbpp_sanitized", text, strlen(text), true, &err), ST_OK, "%s", err.text);
-    free(text);
+    json_put_value(&text, records, JSON_INDENT(4));
+    cr_expect_eq(try_open("mbpp_sanitized", text.data, text.len, true, &err), ST_OK, "%s",
+                 err.text);
 
     json_object_set_new(json_array_get(records, 426), "prompt", json_string("other"));
-    text = json_dumps(records, 0);
-    cr_expect_eq(try_open("mbpp_sanitized", text, strlen(text), true, &err), ST_MISMATCH);
-    cr_expect_eq(try_open("mbpp_sanitized", text, strlen(text), false, &err), ST_OK);
-    free(text);
+    buf_clear(&text);
+    json_put_value(&text, records, 0);
+    cr_expect_eq(try_open("mbpp_sanitized", text.data, text.len, true, &err), ST_MISMATCH);
+    cr_expect_eq(try_open("mbpp_sanitized", text.data, text.len, false, &err), ST_OK);
+    buf_release(&text);
     json_decref(records);
 }
