@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tasks/math/compare.h"
+#include "tasks/math/memory.h"
 
 enum { WORK = 60000, MIN_WORD = 4 };
 
@@ -407,17 +408,38 @@ static enum status equal_in(struct arena *arena, const char *pred, size_t pred_l
     return st;
 }
 
+struct question {
+    struct arena arena;
+    const char *pred, *gold;
+    size_t pred_len, gold_len;
+    bool *ret;
+    struct error *err;
+    enum status st;
+};
+
+static void answer(void *arg)
+{
+    struct question *q = arg;
+
+    q->st = equal_in(&q->arena, q->pred, q->pred_len, q->gold, q->gold_len, q->ret, q->err);
+}
+
 enum status math_equal(const char *pred, size_t pred_len, const char *gold, size_t gold_len,
                        bool *ret, struct error *err)
 {
-    struct arena arena = { 0 };
-    enum status st;
+    struct question q = { .pred = pred,
+                          .gold = gold,
+                          .pred_len = pred_len,
+                          .gold_len = gold_len,
+                          .ret = ret,
+                          .err = err };
 
     if (pred_len > MATH_MAX_BYTES || gold_len > MATH_MAX_BYTES) {
         *ret = pred_len == gold_len && memcmp(pred, gold, pred_len) == 0;
         return ST_OK;
     }
-    st = equal_in(&arena, pred, pred_len, gold, gold_len, ret, err);
-    arena_release(&arena);
-    return st;
+    if (!gmp_run(answer, &q))
+        q.st = error_set(err, ST_NOMEM, "out of memory comparing answers");
+    arena_release(&q.arena);
+    return q.st;
 }

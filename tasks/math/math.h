@@ -2,8 +2,7 @@
  * MATH answers: find the answer in a model's text, and tell whether two answers are equal.
  *
  * Pure functions on untrusted text: bounded in time and memory for any bytes, no state, safe to
- * call from several threads. They fail for want of memory only. (Exact numbers are GMP's, whose
- * own allocations, 2.5 KB at most each, end the process when memory is gone.)
+ * call from several threads. They fail for want of memory only.
  */
 #ifndef TASKS_MATH_MATH_H
 #define TASKS_MATH_MATH_H
