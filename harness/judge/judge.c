@@ -29,7 +29,8 @@
  * tests are kept apart up to the runner for its sake.
  *
  * CPU time of the whole tree decides, wall time guards. A program that ran out of either is tried
- * once more while nothing else runs, and both verdicts are kept.
+ * once more while nothing else runs, and both verdicts are kept; unless its job says that it is not
+ * worth it.
  */
 #include "harness/judge/judge.h"
 
@@ -360,7 +361,9 @@ enum status judge_submit(struct judge *j, const struct judge_job *job, struct er
 {
     const struct wire_job head = { .id = job->id,
                                    .code_len = job->code_len,
-                                   .tests_len = job->tests_len };
+                                   .tests_len = job->tests_len,
+                                   .cpu_limit_ns = job->cpu_limit_ns,
+                                   .is_tried_once = job->is_tried_once };
 
     /* entry_point is for a checker of its own; here the tests name it themselves. */
     if (!send_all(j->jobs, &head, sizeof(head)) || !send_all(j->jobs, job->code, job->code_len) ||

@@ -99,6 +99,8 @@ struct judge_job {
     const char *tests;
     size_t tests_len;
     const char *entry_point; /* may be NULL */
+    int64_t cpu_limit_ns;    /* less than the judge's own; 0: that one */
+    bool is_tried_once;      /* a timeout stands: no second attempt */
 };
 
 enum { JUDGE_TAIL = 2048 };

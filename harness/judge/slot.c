@@ -276,7 +276,7 @@ void slot_check(struct slot *s, int64_t now_ns)
         }
     }
     read_group_cpu(s); /* unreadable: what the namespace's own /proc tells still decides */
-    if (s->cpu_ns > s->opts->cpu_limit_ns)
+    if (s->cpu_ns > s->program->cpu_limit_ns)
         slot_kill(s, CAUSE_CPU);
     else if (now_ns - s->ready_ns > s->opts->wall_limit_ns)
         slot_kill(s, CAUSE_WALL);
@@ -325,7 +325,7 @@ static enum verdict judge_limits(const struct slot *s, struct judge_result *r)
                    seconds(setup_limit_ns));
     case CAUSE_CPU:
         return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(s->cpu_ns), seconds(o->cpu_limit_ns));
+                   seconds(s->cpu_ns), seconds(s->program->cpu_limit_ns));
     case CAUSE_WALL:
         return say(r, VERDICT_TIMEOUT_WALL, "ran for %.2f s, limit %.2f s; used %.2f s of CPU time",
                    seconds(r->wall_ns), seconds(o->wall_limit_ns), seconds(r->cpu_ns));
@@ -349,9 +349,9 @@ static enum verdict judge_signal(const struct slot *s, struct judge_result *r)
     if (sig == SIGKILL && is_out_of_memory(s))
         return say(r, VERDICT_OOM, "used more than %lld bytes of memory",
                    (long long)s->opts->memory_bytes);
-    if ((sig == SIGKILL || sig == SIGXCPU) && r->cpu_ns > s->opts->cpu_limit_ns)
+    if ((sig == SIGKILL || sig == SIGXCPU) && r->cpu_ns > s->program->cpu_limit_ns)
         return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(r->cpu_ns), seconds(s->opts->cpu_limit_ns));
+                   seconds(r->cpu_ns), seconds(s->program->cpu_limit_ns));
     r->signal = sig;
     return say(r, VERDICT_SIGNAL, "killed by signal %d (%s)", sig, strsignal(sig));
 }
@@ -408,9 +408,9 @@ static enum verdict decide(const struct slot *s, struct judge_result *r)
     if (WIFSIGNALED(s->wait_status))
         return judge_signal(s, r);
     /* It ended by itself between two looks of ours; the numbers decide, not the moment. */
-    if (r->cpu_ns > s->opts->cpu_limit_ns)
+    if (r->cpu_ns > s->program->cpu_limit_ns)
         return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(r->cpu_ns), seconds(s->opts->cpu_limit_ns));
+                   seconds(r->cpu_ns), seconds(s->program->cpu_limit_ns));
     if (r->wall_ns > s->opts->wall_limit_ns)
         return say(r, VERDICT_TIMEOUT_WALL, "ran for %.2f s, limit %.2f s", seconds(r->wall_ns),
                    seconds(s->opts->wall_limit_ns));
@@ -481,8 +481,9 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
                          "the CPU time of control group slot-%d was not to be read", s->n);
     if (!is_clean)
         r->verdict = say(r, VERDICT_INTERNAL, "processes were left in control group slot-%d", s->n);
-    r->is_near_limit = r->verdict == VERDICT_PASS && (r->cpu_ns > s->opts->cpu_limit_ns / 5 * 4 ||
-                                                      r->wall_ns > s->opts->wall_limit_ns / 5 * 4);
+    r->is_near_limit =
+        r->verdict == VERDICT_PASS && (r->cpu_ns > s->program->cpu_limit_ns / 5 * 4 ||
+                                       r->wall_ns > s->opts->wall_limit_ns / 5 * 4);
     tail_visible(&s->out, r->stdout_tail, sizeof(r->stdout_tail));
     tail_visible(&s->err, r->stderr_tail, sizeof(r->stderr_tail));
 

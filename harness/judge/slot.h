@@ -32,6 +32,8 @@ struct runner_header {
 struct program {
     struct program *next;
     uint64_t id;
+    int64_t cpu_limit_ns; /* at most the judge's */
+    bool is_tried_once;
     int n_attempts;
     enum verdict first_verdict; /* of attempt 1, once there is a second */
     size_t input_len;

@@ -127,6 +127,10 @@ static void begin_program(struct supervisor *sv)
     }
     memset(p, 0, sizeof(*p));
     p->id = sv->head.id;
+    p->cpu_limit_ns = sv->config->opts.cpu_limit_ns;
+    if (sv->head.cpu_limit_ns > 0 && sv->head.cpu_limit_ns < p->cpu_limit_ns)
+        p->cpu_limit_ns = sv->head.cpu_limit_ns;
+    p->is_tried_once = sv->head.is_tried_once != 0;
     p->header.code_len = sv->head.code_len;
     p->header.tests_len = sv->head.tests_len;
     p->input_len = sizeof(p->header) + text_len;
@@ -248,7 +252,7 @@ static void finish(struct supervisor *sv, struct slot *s)
     if (sv->alone == s)
         sv->alone = NULL;
     if ((r.verdict == VERDICT_TIMEOUT_CPU || r.verdict == VERDICT_TIMEOUT_WALL) &&
-        p->n_attempts == 1) {
+        p->n_attempts == 1 && !p->is_tried_once) {
         p->first_verdict = r.verdict;
         queue_put(&sv->retries, p);
         return;

@@ -13,6 +13,8 @@
 /* On the jobs socket (a stream), then code_len + tests_len bytes. */
 struct wire_job {
     uint64_t id, code_len, tests_len;
+    int64_t cpu_limit_ns;
+    uint64_t is_tried_once; /* a whole word: no padding to send */
 };
 
 /* First message on the results socket; struct judge_result after that. */

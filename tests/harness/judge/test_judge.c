@@ -181,6 +181,37 @@ Test(judge, a_timeout_is_tried_again_alone)
     judge_close(j);
 }
 
+Test(judge, a_job_may_have_less_time_and_one_attempt)
+{
+    struct judge_options o = small_options(1);
+    const char *code = "while True: pass";
+    struct judge_job job = { .code = code,
+                             .code_len = strlen(code),
+                             .tests = "",
+                             .cpu_limit_ns = 200000000,
+                             .is_tried_once = true };
+    struct judge_result r;
+    struct error err;
+    struct judge *j = open_or_skip(&o);
+
+    cr_assert(judge_submit(j, &job, &err) == ST_OK, "%s", err.text);
+    r = collect(j);
+    expect_verdict(r, VERDICT_TIMEOUT_CPU);
+    cr_expect_eq(r.attempts, 1);
+    cr_expect(r.cpu_ns >= job.cpu_limit_ns && r.cpu_ns < job.cpu_limit_ns + 500000000);
+    cr_expect(strstr(r.details, "limit 0.20 s"), "%s", r.details);
+
+    job.cpu_limit_ns = 3600LL * 1000000000; /* the judge's own stays the limit */
+    o.cpu_limit_ns = 300000000;
+    judge_close(j);
+    j = open_or_skip(&o);
+    cr_assert(judge_submit(j, &job, &err) == ST_OK, "%s", err.text);
+    r = collect(j);
+    expect_verdict(r, VERDICT_TIMEOUT_CPU);
+    cr_expect(strstr(r.details, "limit 0.30 s"), "%s", r.details);
+    judge_close(j);
+}
+
 Test(judge, a_pass_close_to_a_limit_is_marked)
 {
     struct judge_options o = small_options(1);
