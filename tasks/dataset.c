@@ -213,8 +213,7 @@ static enum status hash_item(struct task *t, struct item *it, struct error *err)
     struct buf b = { 0 };
     enum status st = hash_json(it->record, it->sha256, err);
 
-    if (!st)
-        st = t->format->make_reference(it, &b, err);
+    item_put_reference(t->format, it, &b);
     if (!st && !buf_ok(&b))
         st = error_set(err, ST_NOMEM, "out of memory hashing a reference");
     if (!st)

@@ -9,6 +9,7 @@
 #include "tasks/boxed.h"
 #include "tasks/gsm8k_rivals.h"
 #include "tasks/internal.h"
+#include "tasks/mutant.h"
 #include "tasks/number.h"
 
 static const char mark[] = "####";
@@ -236,11 +237,9 @@ static enum status equal(struct span pred, struct span gold, bool *ret, struct e
     return st;
 }
 
-static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+static void put_answer(const struct item *it, struct buf *b)
 {
-    (void)err;
-    buf_printf(ret, "The answer is %s", it->gold);
-    return ST_OK;
+    buf_printf(b, "The answer is %s", it->gold);
 }
 
 static const struct field fields[] = {
@@ -256,5 +255,6 @@ const struct format format_gsm8k = {
     .extract = extract,
     .grade = grade,
     .equal = equal,
-    .make_reference = make_reference,
+    .put_answer = put_answer,
+    .make_mutants = mutants_of_number,
 };

@@ -94,16 +94,13 @@ static enum status make_solution(const struct item *it, struct span code, struct
     return program_set(ret, it->entry_point, &program, &tests, arena, err);
 }
 
-static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+static size_t put_solution(const struct item *it, struct buf *b)
 {
     struct span prompt = item_str(it, "prompt"), body = item_str(it, "canonical_solution");
 
-    (void)err;
-    buf_puts(ret, "```python\n");
-    buf_append(ret, prompt.s, prompt.len);
-    buf_append(ret, body.s, body.len);
-    buf_puts(ret, "\n```\n");
-    return ST_OK;
+    buf_append(b, prompt.s, prompt.len);
+    buf_append(b, body.s, body.len);
+    return prompt.len;
 }
 
 static const struct field fields[] = {
@@ -120,5 +117,5 @@ const struct format format_humaneval = {
     .extract = extract,
     .make_program = make_program,
     .make_solution = make_solution,
-    .make_reference = make_reference,
+    .put_solution = put_solution,
 };

@@ -118,20 +118,19 @@ static enum status make_solution(const struct item *it, struct span code, struct
     return put_program(it, (struct span){ 0 }, code, arena, ret, err);
 }
 
-static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+static size_t put_solution(const struct item *it, struct buf *b)
 {
     static const char *const parts[] = { "raw_problem", "raw_solution", "new_problem",
                                          "new_solution" };
+    size_t from = 0;
 
-    (void)err;
-    buf_puts(ret, "```python\n");
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         struct span part = item_str(it, parts[i]);
 
-        buf_append(ret, part.s, part.len);
+        from = b->len;
+        buf_append(b, part.s, part.len);
     }
-    buf_puts(ret, "\n```\n");
-    return ST_OK;
+    return from; /* of the second function's, which alone is tested */
 }
 
 static const struct field fields[] = {
@@ -146,5 +145,5 @@ const struct format format_humaneval_pro = {
     .extract = extract,
     .make_program = make_program,
     .make_solution = make_solution,
-    .make_reference = make_reference,
+    .put_solution = put_solution,
 };

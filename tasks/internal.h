@@ -60,6 +60,8 @@ struct field {
     enum field_kind kind;
 };
 
+struct mutants;
+
 struct format {
     bool is_lines;           /* a record a line; else one JSON array */
     const char *code_prompt; /* field that a completion continues; NULL: there is none */
@@ -82,7 +84,15 @@ struct format {
     enum status (*grade)(const struct item *it, const struct extraction *x, struct span output,
                          struct arena *arena, struct task_grade *ret, struct error *err);
     enum status (*equal)(struct span pred, struct span gold, bool *ret, struct error *err);
-    enum status (*make_reference)(const struct item *it, struct buf *ret, struct error *err);
+
+    /* TASK_CODE: append the reference program; returns where the solution begins, behind what
+     * the prompt gives. TASK_ANSWER: append a text that ends in the gold answer. */
+    size_t (*put_solution)(const struct item *it, struct buf *b);
+    void (*put_answer)(const struct item *it, struct buf *b);
+
+    /* TASK_ANSWER: wrong answers and right spellings of one; next is another item's gold. */
+    enum status (*make_mutants)(struct mutants *m, const char *gold, const char *next,
+                                struct error *err);
 };
 
 extern const struct format format_humaneval, format_humaneval_pro, format_mbpp,
@@ -97,6 +107,9 @@ int64_t item_int(const struct item *it, const char *key);
 
 /* Append the strings of a list joined by newlines. */
 void item_put_list(const struct item *it, const char *key, struct buf *b);
+
+/* Append the reference as a model might write it: see task_make_reference(). */
+void item_put_reference(const struct format *f, const struct item *it, struct buf *b);
 
 /* Read the file, check it and fill t->records, index and items; t->def and format are set. */
 MUST_CHECK enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked,

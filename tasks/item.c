@@ -39,6 +39,17 @@ void item_put_list(const struct item *it, const char *key, struct buf *b)
     }
 }
 
+void item_put_reference(const struct format *f, const struct item *it, struct buf *b)
+{
+    if (!f->put_solution) {
+        f->put_answer(it, b);
+        return;
+    }
+    buf_puts(b, "```python\n");
+    f->put_solution(it, b);
+    buf_puts(b, "\n```\n");
+}
+
 const char *buf_to_arena(struct buf *b, struct arena *arena, size_t *ret_len)
 {
     char *s = buf_ok(b) ? arena_strdup(arena, buf_str(b), b->len) : NULL;

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "tasks/internal.h"
 #include "tasks/math/math.h"
+#include "tasks/mutant.h"
 
 static enum status read(struct task *t, struct item *it, const char *where, size_t number,
                         struct error *err)
@@ -62,11 +63,9 @@ static enum status grade(const struct item *it, const struct extraction *x, stru
     return st;
 }
 
-static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+static void put_answer(const struct item *it, struct buf *b)
 {
-    (void)err;
-    buf_puts(ret, item_str(it, "solution").s);
-    return ST_OK;
+    buf_puts(b, item_str(it, "solution").s);
 }
 
 static const struct field fields[] = {
@@ -82,5 +81,6 @@ const struct format format_math = {
     .extract = extract,
     .grade = grade,
     .equal = equal,
-    .make_reference = make_reference,
+    .put_answer = put_answer,
+    .make_mutants = mutants_of_latex,
 };

@@ -181,13 +181,10 @@ static enum status make_program(const struct item *it, unsigned compat, struct s
     return program_set(ret, it->entry_point, &program, &tests, arena, err);
 }
 
-static enum status make_reference(const struct item *it, struct buf *ret, struct error *err)
+static size_t put_solution(const struct item *it, struct buf *b)
 {
-    (void)err;
-    buf_puts(ret, "```python\n");
-    put_source(item_str(it, "code"), ret);
-    buf_puts(ret, "\n```\n");
-    return ST_OK;
+    put_source(item_str(it, "code"), b);
+    return 0;
 }
 
 static const struct field fields_full[] = {
@@ -213,7 +210,7 @@ const struct format format_mbpp = {
     .read = read,
     .extract = extract,
     .make_program = make_program,
-    .make_reference = make_reference,
+    .put_solution = put_solution,
 };
 
 const struct format format_mbpp_sanitized = {
@@ -221,5 +218,5 @@ const struct format format_mbpp_sanitized = {
     .read = read,
     .extract = extract,
     .make_program = make_program,
-    .make_reference = make_reference,
+    .put_solution = put_solution,
 };

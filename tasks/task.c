@@ -445,17 +445,14 @@ enum status task_make_reference(const struct task *t, size_t index, struct arena
                                 const char **ret, size_t *ret_len, struct error *err)
 {
     struct buf b = { 0 };
-    enum status st = t->format->make_reference(get_item(t, index), &b, err);
     const char *text;
     size_t len;
 
-    text = st ? NULL : buf_to_arena(&b, arena, &len);
-    buf_release(&b);
-    if (!st && !text)
-        st = error_set(err, ST_NOMEM, "out of memory for a reference");
-    if (!st) {
-        *ret = text;
-        *ret_len = len;
-    }
-    return st;
+    item_put_reference(t->format, get_item(t, index), &b);
+    text = buf_to_arena(&b, arena, &len);
+    if (!text)
+        return error_set(err, ST_NOMEM, "out of memory for a reference");
+    *ret = text;
+    *ret_len = len;
+    return ST_OK;
 }

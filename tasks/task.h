@@ -198,4 +198,31 @@ MUST_CHECK enum status task_put_record(const struct task *t, size_t index, struc
 MUST_CHECK enum status task_make_reference(const struct task *t, size_t index, struct arena *arena,
                                            const char **ret, size_t *ret_len, struct error *err);
 
+/* What tests and graders are tried on: answers that must fail, and some that must not. */
+enum mutant_kind {
+    MUTANT_STUB,     /* code: the reference, but the tested function returns nothing of use */
+    MUTANT_OPERATOR, /* code: the reference with one operator, constant, condition or result
+                      * changed; wrong or, as nobody can tell, equivalent */
+    MUTANT_WRONG,    /* answer: another value than the gold answer's */
+    MUTANT_REWRITE   /* answer: the gold answer in another spelling; must be right */
+};
+
+struct task_mutant {
+    enum mutant_kind kind;
+    const char *name;    /* of the change: "return-none", "compare", "plus-one"; static */
+    const char *details; /* "line 3: '<' becomes '<='"; "" where the name says it all */
+    const char *text;    /* as if a model had written it, in the arena like the list */
+    size_t len;
+    bool is_let_through; /* MUTANT_STUB: the item's own tests are known to be too weak for it */
+};
+
+/*
+ * Mutants of an item's reference, stubs first: all that there are, but of MUTANT_OPERATOR at most
+ * n_operators. Which these are depends on the record alone, and fewer are the first of more.
+ * tasks/mutant_python.c lists the changes to programs, tasks/mutant_answer.c those to answers.
+ */
+MUST_CHECK enum status task_make_mutants(const struct task *t, size_t index, size_t n_operators,
+                                         struct arena *arena, const struct task_mutant **ret,
+                                         size_t *ret_n, struct error *err);
+
 #endif

@@ -115,9 +115,10 @@ static enum status use(const struct task *t, const char *form, struct arena *are
     struct extraction x;
     struct task_program program;
     struct task_grade grade;
+    const struct task_mutant *mutants;
     struct buf record = { 0 };
     const char *reference;
-    size_t len;
+    size_t len, n_mutants;
     bool is_equal;
     enum status st;
 
@@ -129,6 +130,8 @@ static enum status use(const struct task *t, const char *form, struct arena *are
     if (!st)
         st = task_put_record(t, 1, &record, err);
     buf_release(&record);
+    if (!st)
+        st = task_make_mutants(t, 1, 8, arena, &mutants, &n_mutants, err);
     if (st)
         return st;
     if (!x.text) /* a stop of the form cut it all */
