@@ -97,6 +97,10 @@ const struct option_def option_table[N_OPTIONS] = {
                            "seconds a program may last in all" },
     [OPT_MEMORY] = { "memory", 0, OPTION_INT, JUDGING, JUDGE, "MIB", "2048", NULL, 64, 1 << 24,
                      NULL, NULL, "memory of a program and its children, MiB" },
+    [OPT_MUTANTS] = { "mutants", 0, OPTION_INT, VERB_VALIDATE, JUDGE, "N", "2", NULL, -1, 32, NULL,
+                      NULL,
+                      "changed copies of each reference that its tests are tried on, beside the "
+                      "stubs; 0: stubs only; -1: no mutants" },
     [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_RUN | VERB_SHOW | VERB_LS, OUT, "PATH",
                      "runs", NULL, 0, 0, NULL, NULL,
                      "results: a folder (holds results.sqlite) or an .sqlite file" },

@@ -48,6 +48,7 @@ enum option_id {
     OPT_TIMEOUT,
     OPT_WALL_TIMEOUT,
     OPT_MEMORY,
+    OPT_MUTANTS,
     OPT_OUTPUT,
     OPT_FORMAT,
     OPT_JSON,

@@ -480,19 +480,79 @@ def a_killed_run_leaves_only_whole_samples(tmp):
     assert json.loads(ok("ls", "runs", "-o", tmp, "--json"))[0]["samples"] == n
 
 
-def bundled_references_all_pass(tmp):
+def bundled_references_all_pass_and_their_mutants_do_not(tmp):
     need_sandbox()
     out = ok("validate", "-t", SAMPLES, "--progress", "never")
     assert len(re.findall(r"^sample_\w+\s+4/4 ", out, re.M)) == 5, out
+    assert out.count(" 16/16 stubs fail, ") == 3 and "tests too weak" not in out, out
+    out = ok("validate", "-t", SAMPLES, "--mutants", "0", "--progress", "never")
+    assert out.count(" 16/16 stubs fail  (") == 3 and "killed" not in out, out
+    out = ok("validate", "-t", SAMPLES, "--mutants", "-1", "--progress", "never")
+    assert len(out.splitlines()) == 5 and "stubs" not in out and "rejected" not in out, out
+
+
+def survivors_are_named_and_weak_tests_too(tmp):
+    """Tests that look at nothing but the type: stubs die, no changed operator does."""
+    need_sandbox()
+    item = {"task_id": "Weak/0", "prompt": "def half(x):\n    \"\"\"x / 2\"\"\"\n", "entry_point": "half",
+            "canonical_solution": "    if x < 0:\n        return -(-x / 2)\n    return x / 2\n",
+            "test": "def check(f):\n    assert type(f(3.0)) is float and f(2) != f\n"}
+    with open(os.path.join(tmp, "HumanEval.jsonl"), "w") as f:
+        f.write(json.dumps(item) + "\n")
+    subprocess.run(["gzip", os.path.join(tmp, "HumanEval.jsonl")], check=True)
+    args = ["validate", "-t", "humaneval", "--data-dir", tmp, "--no-data-check", "--progress", "never"]
+    code, out, err = call(*args, "--json")
+    got = json.loads(out)[0]
+    # the argument is a float as well: a stub that passes is a failed check
+    assert code == 1 and got["n_ok"] == 1 and got["mutants"]["stub"] == {
+        "n": 4, "killed": 3, "timeout": 0, "let_through": 0}, (code, got)
+    assert "Weak/0: mutant return-argument passes the tests" in err, err
+    live = [(s["kind"], s["mutant"]) for s in got["survivors"]]
+    assert ("stub", "return-argument") in live, live
+    # "return None" of the last line dies, so the item is not too weak
+    n = got["mutants"]["operator"]
+    assert n["killed"] + len(live) - 1 == n["n"] and n["killed"] >= 1 and got["too_weak"] == [], got
+    # a test of nothing at all kills none of many
+    item["test"] = "def check(f):\n    assert callable(f)\n"
+    os.remove(os.path.join(tmp, "HumanEval.jsonl.gz"))
+    with open(os.path.join(tmp, "HumanEval.jsonl"), "w") as f:
+        f.write(json.dumps(item) + "\n")
+    subprocess.run(["gzip", os.path.join(tmp, "HumanEval.jsonl")], check=True)
+    code, out, err = call(*args, "-v")
+    assert code == 1 and " 0/4 stubs fail, 0/" in out and "tests too weak: Weak/0" in out, out
+    assert re.search(r"debug: .*Weak/0: mutant negate, line \d+: condition negated passes", err), err
 
 
 def every_reference_of_the_real_sets_passes(tmp):
     need_sandbox()
     need_data()
     got = {t["task"]: (t["n_ok"], t["n_items"]) for t in
-           json.loads(ok("validate", "--data-dir", DATA, "--json", "--progress", "never"))}
+           json.loads(ok("validate", "--data-dir", DATA, "--mutants", "-1", "--json", "--progress", "never"))}
     assert got == {"humaneval": (164, 164), "humaneval_pro": (164, 164), "mbpp_all": (974, 974),
                    "mbpp_sanitized": (427, 427), "gsm8k": (1319, 1319), "math500": (500, 500)}, got
+
+
+def mutants_of_real_references_fail(tmp):
+    need_sandbox()
+    need_data()
+    for t in json.loads(ok("validate", "--data-dir", DATA, "-t", "humaneval,humaneval_pro,mbpp_all,mbpp_sanitized",
+                           "-L", "12", "--mutants", "2", "--json", "--progress", "never")):
+        m = t["mutants"]
+        assert m["stub"]["n"] == m["stub"]["killed"] == 48, t
+        assert m["operator"]["n"] >= 18 and m["operator"]["killed"] >= 0.7 * m["operator"]["n"], t
+    for name in ["humaneval_pro/32", "humaneval_pro/33", "mbpp_all/404", "mbpp_all/698", "mbpp_all/847",
+                 "mbpp_sanitized/404"]:
+        task, item = name.split("/")
+        t = json.loads(ok("validate", "--data-dir", DATA, "-t", task, "-E", item, "--mutants", "0", "--json"))[0]
+        assert t["mutants"]["stub"] == {"n": 4, "killed": 3, "timeout": 0, "let_through": 1}, t
+
+
+def wrong_answers_are_rejected_and_rewritten_ones_accepted(tmp):
+    need_data()
+    got = {t["task"]: t["mutants"] for t in
+           json.loads(ok("validate", "--data-dir", DATA, "-t", "gsm8k,math500", "--json"))}
+    assert got == {"gsm8k": {"wrong": {"n": 9218, "rejected": 9218}, "rewrite": {"n": 7914, "accepted": 7914}},
+                   "math500": {"wrong": {"n": 2532, "rejected": 2532}, "rewrite": {"n": 1447, "accepted": 1447}}}, got
 
 
 def grade_answers_line_by_line_in_order(tmp):
