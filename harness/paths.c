@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,6 +63,33 @@ enum status path_share(struct arena *a, const char **ret, struct error *err)
     return ST_OK;
 }
 
+/* An absolute path from the environment, or NULL. */
+static const char *env_dir(const char *name)
+{
+    const char *dir = getenv(name);
+
+    return dir && *dir == '/' ? dir : NULL;
+}
+
+enum status path_data_dir(const struct options *c, struct arena *a, const char **ret,
+                          struct error *err)
+{
+    const char *dir = options_text(c, OPT_DATA_DIR), *base;
+
+    if (!dir && (base = env_dir("XDG_DATA_HOME")))
+        dir = arena_printf(a, "%s/desbench/data", base);
+    else if (!dir && (base = env_dir("HOME")))
+        dir = arena_printf(a, "%s/.local/share/desbench/data", base);
+    else if (!dir)
+        return error_set(err, ST_NOT_FOUND,
+                         "no data folder: HOME is not set; name one with --data-dir or "
+                         "DESBENCH_DATA");
+    if (!dir)
+        return no_memory(err);
+    *ret = dir;
+    return ST_OK;
+}
+
 enum status path_task_dir(const struct options *c, const struct task_def *def, struct arena *a,
                           const char **ret, struct error *err)
 {
@@ -75,14 +103,16 @@ enum status path_task_dir(const struct options *c, const struct task_def *def, s
         *ret = arena_printf(a, "%s/tasks/sample", dir);
         return *ret ? ST_OK : no_memory(err);
     }
-    dir = options_text(c, OPT_DATA_DIR);
-    if (!dir)
-        return error_set(err, ST_NOT_FOUND,
-                         "task '%s' needs the file '%s' (%s): name the folder that holds it with "
-                         "--data-dir or DESBENCH_DATA",
-                         def->name, def->file, def->source);
-    if (!file_is_dir(dir))
+    st = path_data_dir(c, a, &dir, err);
+    if (st)
+        return error_prefix(err, st, "task '%s' needs the file '%s'", def->name, def->file);
+    if (!file_is_dir(dir) && options_has(c, OPT_DATA_DIR))
         return error_set(err, ST_NOT_FOUND, "data folder '%s' (--data-dir) does not exist", dir);
+    if (!file_is_dir(dir))
+        return error_set(err, ST_NOT_FOUND,
+                         "task '%s' needs the file '%s' (%s): `desbench data fetch` gets it into "
+                         "'%s'; --data-dir or DESBENCH_DATA names another folder",
+                         def->name, def->file, task_source(def), dir);
     *ret = dir;
     return ST_OK;
 }

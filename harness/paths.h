@@ -16,8 +16,13 @@
  */
 MUST_CHECK enum status path_share(struct arena *a, const char **ret, struct error *err);
 
-/* Folder of the data file of a task: the bundled samples, or --data-dir, or $DESBENCH_DATA.
- * ST_NOT_FOUND says how to give one. */
+/* The data folder, there or not: --data-dir, or $DESBENCH_DATA, or desbench/data in the user's
+ * data folder ($XDG_DATA_HOME, else ~/.local/share). ST_NOT_FOUND if none of them is set. */
+MUST_CHECK enum status path_data_dir(const struct options *c, struct arena *a, const char **ret,
+                                     struct error *err);
+
+/* Folder of the data file of a task: the bundled samples, or the data folder. ST_NOT_FOUND if that
+ * is not there says how to get or name one. */
 MUST_CHECK enum status path_task_dir(const struct options *c, const struct task_def *def,
                                      struct arena *a, const char **ret, struct error *err);
 

@@ -62,7 +62,7 @@ static enum status put_cells(struct runner *r, struct error *err)
         struct dataset_row row = { .name = def->name,
                                    .sha256 = task_sha256(p->tasks[i].task),
                                    .licence = def->licence,
-                                   .source = def->source,
+                                   .source = task_source(def),
                                    .n_items = (int64_t)task_n_items(p->tasks[i].task) };
         st = store_put_dataset(r->o->store, &row, err);
     }

@@ -1,11 +1,8 @@
 /*
  * Data set files: gzip, JSON lines or one JSON array, hashes, fields, duplicate ids.
  *
- * The bytes of a file are pinned by SHA-256. One file may be laid out differently and still be
- * the same set: upstream's sanitized-mbpp.json is one line, copies in circulation are indented,
- * and the pinned bytes are a rewriting of the records in upstream's layout that was never
- * compared with a download. Its records are therefore pinned as well, as canonical JSON, and a
- * file whose bytes differ is taken if they are equal.
+ * The bytes of a file are pinned by SHA-256, some files by their records as well (tasks/data.c): a
+ * file with other bytes and those records is the same set in another layout, and taken.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -19,13 +16,6 @@
 /* The largest of the sets has 4 MB. */
 enum { FILE_BYTES_MAX = 64 << 20, TEXT_BYTES_MAX = 256 << 20 };
 
-/* Record-level pins: SHA-256 of the array of records, keys sorted, no white space. */
-static const struct {
-    const char *file, *sha256;
-} record_pins[] = {
-    { "sanitized-mbpp.json", "0a16f33d2b664db4e3a55acceaf7aad487e1841828174a7ee91734501e9de00f" },
-};
-
 static bool has_suffix(const char *s, const char *suffix)
 {
     size_t n = strlen(s), m = strlen(suffix);
@@ -33,8 +23,7 @@ static bool has_suffix(const char *s, const char *suffix)
     return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-/* SHA-256 of a value's canonical form: keys sorted, no white space, UTF-8. */
-static enum status hash_json(const json_t *v, char ret[65], struct error *err)
+enum status hash_json(const json_t *v, char ret[65], struct error *err)
 {
     struct buf text = { 0 };
     enum status st;
@@ -48,20 +37,12 @@ static enum status hash_json(const json_t *v, char ret[65], struct error *err)
     return st;
 }
 
-static const char *find_record_pin(const struct task_def *def)
-{
-    for (size_t i = 0; i < sizeof(record_pins) / sizeof(record_pins[0]); i++)
-        if (strcmp(record_pins[i].file, def->file) == 0)
-            return record_pins[i].sha256;
-    return NULL;
-}
-
 static enum status set_mismatch(const struct task *t, const char *path, struct error *err)
 {
     return error_set(err, ST_MISMATCH,
                      "'%s' is not the %s that scores are compared on: its SHA-256 is %s, "
                      "expected %s",
-                     path, t->def->title, t->sha256, t->def->sha256);
+                     path, t->def->title, t->sha256, t->def->data->sha256);
 }
 
 /* Read the file as text; its bytes are hashed into t->sha256 and, if need_sha256 is not NULL,
@@ -78,9 +59,9 @@ static enum status read_text(struct task *t, const char *path, const char *need_
                        def->title);
     else if (st == ST_NOT_FOUND)
         st = error_set(err, st,
-                       "no file '%s' with %s: get it from %s; --data-dir or DESBENCH_DATA names "
-                       "the folder it is in",
-                       path, def->title, def->source);
+                       "no file '%s' with %s: `desbench data fetch` gets it from %s; --data-dir or "
+                       "DESBENCH_DATA names another folder",
+                       path, def->title, task_source(def));
     if (!st)
         st = sha256_hex(buf_str(&raw), raw.len, t->sha256, err);
     if (!st && need_sha256 && strcmp(t->sha256, need_sha256) != 0)
@@ -247,32 +228,59 @@ static enum status read_record(struct task *t, size_t k, size_t line, const char
     return st;
 }
 
+enum status records_parse(struct span text, bool is_lines, const char *path, json_t **ret,
+                          struct error *err)
+{
+    json_t *records;
+    enum status st;
+
+    if (!is_lines)
+        return json_parse(text.s, text.len, path, 0, ret, err);
+    records = json_array();
+    if (!records)
+        return error_set(err, ST_NOMEM, "out of memory reading '%s'", path);
+    st = parse_lines(text, path, records, err);
+    if (st)
+        json_decref(records);
+    else
+        *ret = records;
+    return st;
+}
+
 /* Fill t->records from the text. */
 static enum status parse(struct task *t, struct span text, const char *path, struct error *err)
 {
-    enum status st;
+    enum status st = records_parse(text, t->format->is_lines, path, &t->records, err);
 
-    if (t->format->is_lines) {
-        t->records = json_array();
-        if (!t->records)
-            return error_set(err, ST_NOMEM, "out of memory reading '%s'", path);
-        st = parse_lines(text, path, t->records, err);
-    } else {
-        st = json_parse(text.s, text.len, path, 0, &t->records, err);
-        if (!st && !json_is_array(t->records))
-            st = error_set(err, ST_INVALID, "'%s' line 1: an array of records is needed", path);
-    }
+    if (!st && !json_is_array(t->records))
+        st = error_set(err, ST_INVALID, "'%s' line 1: an array of records is needed", path);
     if (!st && json_array_size(t->records) == 0)
         st = error_set(err, ST_INVALID, "'%s' holds no records", path);
     return st;
 }
 
+/* The bytes are not the pinned ones: if the records are, the set is known by its pinned hash. */
+static enum status check_records(struct task *t, const char *path, bool is_sha_checked,
+                                 struct error *err)
+{
+    const struct data_file *f = t->def->data;
+    char sha256[65];
+    enum status st = hash_json(t->records, sha256, err);
+
+    if (st)
+        return st;
+    if (strcmp(sha256, f->record_sha256) == 0)
+        memcpy(t->sha256, f->sha256, sizeof(t->sha256));
+    else if (is_sha_checked)
+        return set_mismatch(t, path, err);
+    return ST_OK;
+}
+
 enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, struct error *err)
 {
-    const char *need = is_sha_checked ? t->def->sha256 : NULL;
-    const char *pin = need ? find_record_pin(t->def) : NULL;
+    const struct data_file *f = t->def->data;
+    bool is_pinned = f && f->record_sha256; /* by its records too */
     const char *path = arena_printf(&t->arena, "%s/%s", dir, t->def->file);
-    char sha256[65];
     struct buf text = { 0 };
     size_t *lines = NULL;
     size_t n;
@@ -280,14 +288,11 @@ enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, s
 
     if (!path)
         return error_set(err, ST_NOMEM, "out of memory reading '%s'", t->def->file);
-    st = read_text(t, path, pin ? NULL : need, &text, err);
+    st = read_text(t, path, f && is_sha_checked && !is_pinned ? f->sha256 : NULL, &text, err);
     if (!st)
         st = parse(t, (struct span){ buf_str(&text), text.len }, path, err);
-    if (!st && pin && strcmp(t->sha256, need) != 0) {
-        st = hash_json(t->records, sha256, err);
-        if (!st && strcmp(sha256, pin) != 0)
-            st = set_mismatch(t, path, err);
-    }
+    if (!st && is_pinned && strcmp(t->sha256, f->sha256) != 0)
+        st = check_records(t, path, is_sha_checked, err);
     if (st)
         goto out;
     n = json_array_size(t->records);

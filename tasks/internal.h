@@ -115,6 +115,30 @@ void item_put_reference(const struct format *f, const struct item *it, struct bu
 MUST_CHECK enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked,
                                     struct error *err);
 
+/* The data files, for the table of tasks. */
+enum data_id {
+    DATA_HUMANEVAL,
+    DATA_HUMANEVAL_PRO,
+    DATA_MBPP,
+    DATA_MBPP_SANITIZED,
+    DATA_GSM8K,
+    DATA_GSM8K_TRAIN,
+    DATA_MATH500,
+    DATA_FEWSHOT,
+    N_DATA_FILES
+};
+extern const struct data_file data_files[N_DATA_FILES];
+
+/* SHA-256 of a value's canonical form: keys sorted, no white space, UTF-8. */
+MUST_CHECK enum status hash_json(const json_t *v, char ret[65], struct error *err);
+
+/* Parse records: a record a line, or one array or object. */
+MUST_CHECK enum status records_parse(struct span text, bool is_lines, const char *path,
+                                     json_t **ret, struct error *err);
+
+/* Does a form of the task have examples from fewshot.json? */
+bool fewshot_is_used(const struct task_def *def);
+
 /* Read fewshot.json of the folder if a form of the task may need it; a failure is kept in
  * t->fewshot_error for the prompt that needs it. */
 void fewshot_read(struct task *t, const char *dir);

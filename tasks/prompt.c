@@ -158,20 +158,26 @@ static void put_form_names(const struct task_def *def, bool is_zero_shot, struct
         }
 }
 
+bool fewshot_is_used(const struct task_def *def)
+{
+    for (const char *const *p = task_prompt_forms(def); *p; p++)
+        if (find_form(def, *p)->fewshot)
+            return true;
+    return false;
+}
+
 void fewshot_read(struct task *t, const char *dir)
 {
-    bool is_needed = false;
     char *path;
 
-    for (const char *const *p = task_prompt_forms(t->def); *p; p++)
-        is_needed = is_needed || find_form(t->def, *p)->fewshot;
-    if (!is_needed)
+    if (!fewshot_is_used(t->def))
         return;
     path = arena_printf(&t->arena, "%s/%s", dir, fewshot_name);
     if (!path)
         error_set(&t->fewshot_error, ST_NOMEM, "out of memory reading '%s'", fewshot_name);
     else if (json_read(path, FEWSHOT_BYTES_MAX, &t->fewshot, &t->fewshot_error) == ST_NOT_FOUND)
-        error_set(&t->fewshot_error, ST_NOT_FOUND, "no file '%s' with few-shot examples", path);
+        error_set(&t->fewshot_error, ST_NOT_FOUND,
+                  "no file '%s' with few-shot examples (`desbench data fetch` makes it)", path);
 }
 
 /* Append {key} or {key|strip} if the format has such a field; returns the length of what stood

@@ -13,8 +13,7 @@
 #define CC_BY "CC BY 4.0"
 #define OWN "CC0-1.0"
 
-/* Hashes are of the bytes at `source`, but for sanitized-mbpp.json: docs/grading.md, "Data sets".
- * gen_length: the same file, "Generation lengths". */
+/* gen_length: docs/grading.md, "Generation lengths". */
 static const struct task_def defs[] = {
     {
         .name = "humaneval",
@@ -22,11 +21,10 @@ static const struct task_def defs[] = {
         .help = "164 Python functions to complete from signature and docstring",
         .kind = TASK_CODE,
         .file = "HumanEval.jsonl.gz",
-        .sha256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+        .data = &data_files[DATA_HUMANEVAL],
         .metric = "pass@1",
         .prompt_form = "chat-oc",
         .licence = MIT,
-        .source = "https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz",
         .gen_length = 512,
         .format = FORMAT_HUMANEVAL,
     },
@@ -36,12 +34,10 @@ static const struct task_def defs[] = {
         .help = "164 pairs of functions, the second of which calls the first",
         .kind = TASK_CODE,
         .file = "humaneval_pro.json",
-        .sha256 = "d67ad94366d8182804d8cb59de558d211072493b13a6c23ddda42a2e1367dc7a",
+        .data = &data_files[DATA_HUMANEVAL_PRO],
         .metric = "pass@1",
         .prompt_form = "chat-oc",
         .licence = MIT,
-        .source = "https://raw.githubusercontent.com/CodeEval-Pro/CodeEval-Pro/main/dataset/"
-                  "humaneval_pro.json",
         .gen_length = 1024,
         .format = FORMAT_HUMANEVAL_PRO,
     },
@@ -51,12 +47,10 @@ static const struct task_def defs[] = {
         .help = "500 short Python problems, the test split (ids 11 to 510) of the full set",
         .kind = TASK_CODE,
         .file = "mbpp.jsonl",
-        .sha256 = "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        .data = &data_files[DATA_MBPP],
         .metric = "pass@1",
         .prompt_form = "chat-oc-3shot",
         .licence = CC_BY,
-        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
-                  "mbpp/mbpp.jsonl",
         .gen_length = 512,
         .format = FORMAT_MBPP,
         .first_id = 11,
@@ -68,12 +62,10 @@ static const struct task_def defs[] = {
         .help = "all 974 problems of the full set; three of them are the prompt's examples",
         .kind = TASK_CODE,
         .file = "mbpp.jsonl",
-        .sha256 = "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        .data = &data_files[DATA_MBPP],
         .metric = "pass@1",
         .prompt_form = "chat-oc-3shot",
         .licence = CC_BY,
-        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
-                  "mbpp/mbpp.jsonl",
         .gen_length = 512,
         .format = FORMAT_MBPP,
     },
@@ -83,12 +75,10 @@ static const struct task_def defs[] = {
         .help = "all 427 problems of the hand-checked set, as LLaDA2 and dInfer count",
         .kind = TASK_CODE,
         .file = "sanitized-mbpp.json",
-        .sha256 = "ca95deaa9a01ef0a6f439f88bcf0dd3db3563d22f22aad6cae04ebb9a8d8c8e9",
+        .data = &data_files[DATA_MBPP_SANITIZED],
         .metric = "pass@1",
         .prompt_form = "chat-dinfer",
         .licence = CC_BY,
-        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
-                  "mbpp/sanitized-mbpp.json",
         .gen_length = 512,
         .format = FORMAT_MBPP_SANITIZED,
     },
@@ -98,12 +88,10 @@ static const struct task_def defs[] = {
         .help = "the 257 hand-checked problems with ids 11 to 510",
         .kind = TASK_CODE,
         .file = "sanitized-mbpp.json",
-        .sha256 = "ca95deaa9a01ef0a6f439f88bcf0dd3db3563d22f22aad6cae04ebb9a8d8c8e9",
+        .data = &data_files[DATA_MBPP_SANITIZED],
         .metric = "pass@1",
         .prompt_form = "chat-dinfer",
         .licence = CC_BY,
-        .source = "https://raw.githubusercontent.com/google-research/google-research/master/"
-                  "mbpp/sanitized-mbpp.json",
         .gen_length = 512,
         .format = FORMAT_MBPP_SANITIZED,
         .first_id = 11,
@@ -115,12 +103,10 @@ static const struct task_def defs[] = {
         .help = "1319 grade school word problems with a number as answer",
         .kind = TASK_ANSWER,
         .file = "gsm8k_test.jsonl",
-        .sha256 = "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+        .data = &data_files[DATA_GSM8K],
         .metric = "accuracy",
         .prompt_form = "chat-oc-4shot",
         .licence = MIT,
-        .source = "https://raw.githubusercontent.com/openai/grade-school-math/master/"
-                  "grade_school_math/data/test.jsonl",
         .gen_length = 512,
         .format = FORMAT_GSM8K,
     },
@@ -130,11 +116,10 @@ static const struct task_def defs[] = {
         .help = "500 competition problems with a closed form as answer",
         .kind = TASK_ANSWER,
         .file = "math500.jsonl",
-        .sha256 = "35dc41080a3680858b27fa7e0533d2d547825316fc5dafe5d316f4ccc5a06132",
+        .data = &data_files[DATA_MATH500],
         .metric = "accuracy",
         .prompt_form = "chat-boxed",
         .licence = MIT,
-        .source = "https://github.com/openai/prm800k/raw/main/prm800k/math_splits/test.jsonl",
         .gen_length = 1024,
         .format = FORMAT_MATH,
     },
@@ -148,7 +133,6 @@ static const struct task_def defs[] = {
         .metric = "pass@1",
         .prompt_form = "chat-oc",
         .licence = OWN,
-        .source = "tasks/sample",
         .gen_length = 256,
         .format = FORMAT_HUMANEVAL,
     },
@@ -162,7 +146,6 @@ static const struct task_def defs[] = {
         .metric = "pass@1",
         .prompt_form = "chat-oc",
         .licence = OWN,
-        .source = "tasks/sample",
         .gen_length = 512,
         .format = FORMAT_HUMANEVAL_PRO,
     },
@@ -176,7 +159,6 @@ static const struct task_def defs[] = {
         .metric = "pass@1",
         .prompt_form = "chat-dinfer",
         .licence = OWN,
-        .source = "tasks/sample",
         .gen_length = 256,
         .format = FORMAT_MBPP,
     },
@@ -190,7 +172,6 @@ static const struct task_def defs[] = {
         .metric = "accuracy",
         .prompt_form = "chat-oc-0shot",
         .licence = OWN,
-        .source = "tasks/sample",
         .gen_length = 256,
         .format = FORMAT_GSM8K,
     },
@@ -204,7 +185,6 @@ static const struct task_def defs[] = {
         .metric = "accuracy",
         .prompt_form = "chat-boxed",
         .licence = OWN,
-        .source = "tasks/sample",
         .gen_length = 512,
         .format = FORMAT_MATH,
     },
@@ -284,6 +264,11 @@ const struct task_def *task_get_def(const struct task *t)
 size_t task_n_items(const struct task *t)
 {
     return t->n_items;
+}
+
+const char *task_source(const struct task_def *def)
+{
+    return def->data ? def->data->addresses[0] : "tasks/sample";
 }
 
 const char *task_sha256(const struct task *t)

@@ -16,6 +16,34 @@
 #include "base/buf.h"
 #include "base/status.h"
 
+/* A file of the data folder, and how it is known to be the right one. */
+struct data_file {
+    const char *name, *title;     /* "gsm8k_test.jsonl", "GSM8K" */
+    int64_t bytes;                /* of the pinned file */
+    const char *sha256;           /* of its bytes */
+    const char *record_sha256;    /* of its content as canonical JSON, where the same is about in
+                                   * other layouts: a file with this content is right as well; NULL:
+                                   * only the bytes count */
+    const char *const *addresses; /* where it is to be had, NULL last: upstream at a commit, then
+                                   * copies; none: made of other files (harness/fewshot.h) */
+};
+
+/* All files that tasks may read, NULL last. */
+const struct data_file *const *data_table(void);
+
+/* By name, or NULL. */
+const struct data_file *data_find(const char *name);
+
+/* Is this the content of the file? ret_sha256 receives the hash of the bytes. Content that cannot
+ * be parsed is DATA_WRONG, not an error; only ST_NOMEM and ST_INTERNAL are. */
+enum data_state {
+    DATA_RIGHT,
+    DATA_RIGHT_RECORDS, /* other bytes, same records */
+    DATA_WRONG
+};
+MUST_CHECK enum status data_check(const struct data_file *f, const char *bytes, size_t len,
+                                  enum data_state *ret, char ret_sha256[65], struct error *err);
+
 enum task_kind {
     TASK_CODE,  /* graded by running tests */
     TASK_ANSWER /* graded by comparing answers */
@@ -27,12 +55,12 @@ struct task_def {
     const char *title; /* "HumanEval" */
     const char *help;  /* one line for `ls tasks` */
     enum task_kind kind;
-    const char *file;        /* within the data folder */
-    const char *sha256;      /* of its bytes; NULL: bundled with the program, checked by build */
+    const char *file;             /* within the data folder */
+    const struct data_file *data; /* NULL: bundled */
     bool is_bundled;         /* lies in the program's own share folder, not in the data folder */
     const char *metric;      /* "pass@1", "accuracy" */
     const char *prompt_form; /* default form */
-    const char *licence, *source;
+    const char *licence;
     int gen_length;        /* sensible generation budget, tokens */
     int format;            /* private to tasks/ */
     int first_id, last_id; /* MBPP: task ids of the split; 0, 0: all */
@@ -43,6 +71,13 @@ const struct task_def *const *task_table(void);
 
 /* By name, or NULL. */
 const struct task_def *task_find(const char *name);
+
+/* Where its items come from: upstream's address, or the folder they are bundled in. */
+const char *task_source(const struct task_def *def);
+
+/* The files that the task may read: its set, and few-shot examples if a form of it has any. */
+enum { TASK_MAX_FILES = 2 };
+size_t task_files(const struct task_def *def, const struct data_file *ret[TASK_MAX_FILES]);
 
 struct task;
 
@@ -58,7 +93,10 @@ void task_close(struct task *t);
 
 const struct task_def *task_get_def(const struct task *t);
 size_t task_n_items(const struct task *t);
-const char *task_sha256(const struct task *t); /* of the file as read, 64 hex digits */
+
+/* SHA-256 of the file as read, 64 hex digits; the pinned one where the file has the pinned records
+ * in another layout, for these are one and the same set. */
+const char *task_sha256(const struct task *t);
 
 /* One item. Strings live as long as the task. */
 struct task_item {

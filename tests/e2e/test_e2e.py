@@ -32,6 +32,7 @@ class Skip(Exception):
 def call(*args, stdin=None, env=None, cwd=None, before=None):
     """(exit code, stdout, stderr) of desbench ARGS; before runs in the child."""
     full = {k: v for k, v in os.environ.items() if not k.startswith("DESBENCH_")}
+    full["XDG_DATA_HOME"] = "/nonexistent"  # where data sets may be
     full.update(env or {})
     p = subprocess.run([PROGRAM, *map(str, args)], input=stdin, capture_output=True, env=full, cwd=cwd, timeout=500,
                        preexec_fn=before)

@@ -105,6 +105,7 @@ Test(paths, missing_data_is_told_with_the_file_and_the_way_to_give_it)
 
     cr_assert(def);
     unsetenv("DESBENCH_DATA");
+    setenv("XDG_DATA_HOME", dir, 1);
     cr_assert_eq(options_parse(VERB_RUN, 0, NULL, &c, &err), ST_OK);
     cr_assert_eq(path_task_dir(&c, def, &arena, &path, &err), ST_NOT_FOUND);
     cr_assert(strstr(err.text, def->file) && strstr(err.text, "--data-dir"), "%s", err.text);

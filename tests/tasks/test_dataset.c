@@ -36,7 +36,7 @@ Test(dataset, names_are_unique_and_found)
 {
     for (const struct task_def *const *d = task_table(); *d; d++) {
         cr_expect_eq(task_find((*d)->name), *d, "%s", (*d)->name);
-        cr_expect((*d)->is_bundled == !(*d)->sha256, "%s", (*d)->name);
+        cr_expect((*d)->is_bundled == !(*d)->data, "%s", (*d)->name);
         cr_expect_str_eq((*d)->metric, (*d)->kind == TASK_CODE ? "pass@1" : "accuracy");
     }
     cr_expect_null(task_find("humaneva"));
@@ -261,7 +261,7 @@ Test(dataset, other_bytes_are_a_mismatch_that_names_both_hashes)
     cr_assert_eq(sha256_hex(line, strlen(line), own, &err), ST_OK);
     cr_expect_eq(try_open("gsm8k", line, strlen(line), true, &err), ST_MISMATCH);
     cr_expect(strstr(err.text, own), "%s", err.text);
-    cr_expect(strstr(err.text, task_find("gsm8k")->sha256), "%s", err.text);
+    cr_expect(strstr(err.text, task_find("gsm8k")->data->sha256), "%s", err.text);
     /* not even parsed */
     cr_expect_eq(try_open("humaneval", "\x1f\x8b", 2, true, &err), ST_MISMATCH);
 }
@@ -273,7 +273,7 @@ Test(dataset, a_missing_file_is_named)
 
     cr_expect_eq(task_open(task_find("mbpp"), "/nonexistent", true, &t, &err), ST_NOT_FOUND);
     cr_expect(strstr(err.text, "'/nonexistent/mbpp.jsonl'"), "%s", err.text);
-    cr_expect(strstr(err.text, task_find("mbpp")->source), "%s", err.text);
+    cr_expect(strstr(err.text, task_source(task_find("mbpp"))), "%s", err.text);
     cr_expect(strstr(err.text, "DESBENCH_DATA"), "%s", err.text);
     cr_expect_null(t);
     cr_expect_eq(task_open(task_find("sample_mbpp"), "/nonexistent", true, &t, &err), ST_NOT_FOUND);

@@ -246,7 +246,7 @@ static struct task *open_alone(const char *fewshot)
 
     cr_assert_not_null(mkdtemp(dir));
     def = *task_find("gsm8k");
-    def.sha256 = NULL;
+    def.data = NULL;
     snprintf(path, sizeof(path), "%s/%s", dir, def.file);
     cr_assert_eq(file_write_atomic(path, record, strlen(record), &err), ST_OK);
     if (fewshot) {
