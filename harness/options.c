@@ -16,15 +16,21 @@
 #define OUT "Output"
 #define TALK "Talk"
 
-enum { RUN = VERB_RUN, JUDGING = VERB_RUN | VERB_VALIDATE };
+enum {
+    RUN = VERB_RUN,
+    JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
+    DATA = JUDGING | VERB_EXTRACT | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
+};
 
 const struct option_def option_table[N_OPTIONS] = {
     [OPT_CONFIG] = { "config", 'C', OPTION_TEXT, RUN, ASK, "PLAN", NULL, "none", 0, 0, NULL, NULL,
                      "plan file (YAML) with options by their long names, or the name of a bundled "
                      "one; environment and command line win over it" },
-    [OPT_TASKS] = { "tasks", 't', OPTION_WORDS, JUDGING, ASK, "A,B,...", NULL,
-                    "the bundled samples; validate: all real sets", 0, 0, NULL, NULL,
-                    "tasks by name; `desbench ls tasks` lists them" },
+    [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
+                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT, ASK, "A,B,...", NULL,
+                    "the bundled samples; validate: all real sets; export: all of the run; import: "
+                    "what each file says",
+                    0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
     [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
                     NULL, "only the first N items of each task" },
     [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
@@ -32,14 +38,14 @@ const struct option_def option_table[N_OPTIONS] = {
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
                       "--limit then counts among them" },
-    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, JUDGING | VERB_EXTRACT | VERB_LS | VERB_DOCTOR,
-                       ASK, "DIR", NULL, "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
+    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, DATA | VERB_LS | VERB_DOCTOR, ASK, "DIR", NULL,
+                       "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
-    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN, ASK, "NAME", NULL, "each task's own",
-                          0, 0, NULL, NULL,
+    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE, ASK, "NAME", NULL,
+                          "each task's own", 0, 0, NULL, NULL,
                           "prompt form; `desbench ls tasks` names each task's forms" },
-    [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, JUDGING | VERB_EXTRACT, ASK, NULL,
-                            NULL, NULL, 0, 0, NULL, NULL,
+    [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, DATA, ASK, NULL, NULL, NULL, 0, 0,
+                            NULL, NULL,
                             "accept a data file whose SHA-256 is not the pinned one (the hash "
                             "found is what gets stored)" },
     [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUN, MODEL, "DIR", NULL,
@@ -101,15 +107,40 @@ const struct option_def option_table[N_OPTIONS] = {
                       NULL,
                       "changed copies of each reference that its tests are tried on, beside the "
                       "stubs; 0: stubs only; -1: no mutants" },
-    [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_RUN | VERB_SHOW | VERB_LS, OUT, "PATH",
-                     "runs", NULL, 0, 0, NULL, NULL,
+    [OPT_MODEL_NAME] = { "model-name", 0, OPTION_TEXT, VERB_SCORE | VERB_IMPORT, ASK, "NAME", NULL,
+                         "what the file says, else its name", 0, 0, NULL, NULL,
+                         "the model that made the answers" },
+    [OPT_PARTIAL] = { "partial", 0, OPTION_FLAG, VERB_SCORE, ASK, NULL, NULL, NULL, 0, 0, NULL,
+                      NULL, "items without an answer are meant to be: not an incomplete score" },
+    [OPT_RESULTS] = { "results", 0, OPTION_TEXT, VERB_EXPORT, ASK, "PATH", "runs", NULL, 0, 0, NULL,
+                      "DESBENCH_OUTPUT",
+                      "the results that hold the run: a folder or an .sqlite file" },
+    [OPT_EXPORT_SELECTOR] = { "selector", 0, OPTION_TEXT, VERB_EXPORT, ASK, "S", NULL,
+                              "all of the run", 0, 0, NULL, NULL,
+                              "only answers made under this selector, as `desbench show` has it",
+                              .is_command_only = true },
+    [OPT_EXPORT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_EXPORT, OUT, "PATH", NULL,
+                            "named after the run, in this folder", 0, 0, NULL, NULL,
+                            "file to write, - for standard output, or folder for the files",
+                            .is_command_only = true },
+    [OPT_EXPORT_FORMAT] = { "format", 0, OPTION_TEXT, VERB_EXPORT, OUT, "F", "jsonl", NULL, 0, 0,
+                            "jsonl|csv|summary-csv|lm-eval|evalplus|evalplus-raw|human-eval|"
+                            "llama-bench",
+                            NULL, "form of the files", .is_command_only = true },
+    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                    "write over files that are there" },
+    [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT,
+                     VERB_RUN | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
+                     NULL, 0, 0, NULL, NULL,
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
-                     VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR, OUT, "F", "text",
-                     NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
+                     VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
+                         VERB_IMPORT,
+                     OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
-                   VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR, OUT, NULL, NULL,
-                   NULL, 0, 0, NULL, NULL, "the same as --format json" },
+                   VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
+                       VERB_IMPORT,
+                   OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens) and stop" },
     [OPT_SHOW_CONFIG] = { "show-config", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL,
@@ -294,7 +325,7 @@ static enum status read_environment(struct options *c, struct error *err)
         const struct option_def *d = &option_table[i];
         const char *text;
 
-        if (i == OPT_HELP || !(d->verbs & c->verb))
+        if (i == OPT_HELP || !(d->verbs & c->verb) || d->is_command_only)
             continue;
         text = env_text(d, &name);
         if (!buf_ok(&name)) {

@@ -49,7 +49,11 @@ enum option_id {
     OPT_WALL_TIMEOUT,
     OPT_MEMORY,
     OPT_MUTANTS,
+    OPT_MODEL_NAME,
+    OPT_PARTIAL,
     OPT_OUTPUT,
+    OPT_RESULTS,
+    OPT_FORCE,
     OPT_FORMAT,
     OPT_JSON,
     OPT_DRY_RUN,
@@ -58,6 +62,9 @@ enum option_id {
     OPT_QUIET,
     OPT_VERBOSE,
     OPT_FULL,
+    OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
+    OPT_EXPORT_FORMAT,
+    OPT_EXPORT_SELECTOR,
     N_OPTIONS
 };
 
@@ -70,7 +77,10 @@ enum verb_bit {
     VERB_SHOW = 1 << 4,
     VERB_LS = 1 << 5,
     VERB_DOCTOR = 1 << 6,
-    VERB_ALL = (1 << 7) - 1
+    VERB_SCORE = 1 << 7,
+    VERB_EXPORT = 1 << 8,
+    VERB_IMPORT = 1 << 9,
+    VERB_ALL = (1 << 10) - 1
 };
 
 enum option_kind {
@@ -83,7 +93,7 @@ enum option_kind {
 };
 
 struct option_def {
-    const char *name; /* without dashes */
+    const char *name; /* without dashes; of one option only within a verb */
     char letter;      /* short form, or 0 */
     enum option_kind kind;
     unsigned verbs;      /* of enum verb_bit */
@@ -95,6 +105,7 @@ struct option_def {
     const char *choices; /* "a|b|c", or NULL */
     const char *env;     /* variable that is read when DESBENCH_ and the name is not set, or NULL */
     const char *help;
+    bool is_command_only; /* the environment does not set it: it means this one command */
 };
 
 extern const struct option_def option_table[N_OPTIONS];

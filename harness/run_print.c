@@ -116,6 +116,15 @@ static void put_rate(struct table *t, double v, const char *fmt_ok)
         table_cell(t, "%.3f", v);
 }
 
+/* 0 stands for what is not known of answers made elsewhere. */
+static void put_count(struct table *t, int64_t n)
+{
+    if (n)
+        table_cell(t, "%" PRId64, n);
+    else
+        table_cell(t, "-");
+}
+
 /* A line a task and selector that has other scores. */
 static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
 {
@@ -124,7 +133,8 @@ static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
 
         for (size_t k = 0; k < r->n_also; k++) {
             if (!k)
-                buf_printf(b, "\n%s %s, other scores:", r->task, r->selector);
+                buf_printf(b, "\n%s%s%s, other scores:", r->task, *r->selector ? " " : "",
+                           r->selector);
             buf_printf(b, " %s %.3f", r->also[k].name, r->also[k].value);
         }
         if (r->n_also)
@@ -132,10 +142,25 @@ static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
     }
 }
 
+/* The line above the table: whose answers these are, and what judged them. */
+static void put_headline(const struct run_facts *f, struct buf *b)
+{
+    const char *level = f->judge ? sandbox_level_name(judge_level(f->judge)) : "not needed";
+    const struct model_info *m = f->engine ? engine_info(f->engine) : NULL;
+
+    if (m)
+        buf_printf(b, "model %s (%s%s), backend %s (%s)", m->name, m->architecture,
+                   strcmp(m->load_format, "dummy") == 0 ? ", DUMMY WEIGHTS: scores mean nothing"
+                                                        : "",
+                   m->backend, m->backend_details);
+    else
+        buf_printf(b, "%s, model %s", f->source, f->model);
+    buf_printf(b, ", sandbox %s, run %s\n\n", level, f->run_id);
+}
+
 static enum status print_table(const struct run_facts *f, const struct runner_totals *totals,
                                const struct task_summary *rows, size_t n, struct error *err)
 {
-    const struct model_info *m = engine_info(f->engine);
     struct table t;
     struct buf b = { 0 };
     enum status st = ST_OK;
@@ -149,7 +174,7 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
         interval(r, &low, &high);
         table_row(&t);
         table_cell(&t, "%s", r->task);
-        table_cell(&t, "%s", r->selector);
+        table_cell(&t, "%s", *r->selector ? r->selector : "-");
         table_cell(&t, "%" PRId64, r->n_samples);
         put_rate(&t, r->score, "%.3f");
         if (isnan(low))
@@ -158,16 +183,12 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
             table_cell(&t, "%.3f-%.3f", low, high);
         put_rate(&t, ratio((double)r->n_tokens_before_eos, (double)r->gen_ns * 1e-9), "%.1f");
         put_rate(&t, ratio((double)r->n_tokens_before_eos, (double)r->n_forwards), "%.3f");
-        table_cell(&t, "%" PRId64, r->n_forwards);
-        put_rate(&t, r->mean_unique, "%.1f");
-        table_cell(&t, "%" PRId64, r->n_exp);
-        put_rate(&t, r->mean_expert_bytes * 1e-6, "%.3f");
+        put_count(&t, r->n_forwards);
+        put_rate(&t, r->n_forwards ? r->mean_unique : NAN, "%.1f");
+        put_count(&t, r->n_exp);
+        put_rate(&t, r->n_forwards ? r->mean_expert_bytes * 1e-6 : NAN, "%.3f");
     }
-    buf_printf(&b, "model %s (%s%s), backend %s (%s), sandbox %s, run %s\n\n", m->name,
-               m->architecture,
-               strcmp(m->load_format, "dummy") == 0 ? ", DUMMY WEIGHTS: scores mean nothing" : "",
-               m->backend, m->backend_details,
-               f->judge ? sandbox_level_name(judge_level(f->judge)) : "not needed", f->run_id);
+    put_headline(f, &b);
     if (!table_put(&t, &b))
         st = error_set(err, ST_NOMEM, "out of memory printing");
     put_also(rows, n, &b);
@@ -176,6 +197,8 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
         "\nscore: pass@1 or accuracy; tok: tokens before the first end-of-text, by the time of "
         "their own\nsequence, whatever shares its batch; experts a layer: unique routed experts "
         "read in a forward,\nmean over layers and forwards\n");
+    if (f->notes)
+        buf_append(&b, f->notes->data, f->notes->len);
     if (f->max_batch > 1)
         buf_printf(&b, "all sequences together, %d at once: %.1f tok/s\n", f->max_batch,
                    ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
@@ -199,7 +222,7 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
                               const struct task_summary *rows, size_t n, const char *status,
                               struct error *err)
 {
-    const struct model_info *m = engine_info(f->engine);
+    const struct model_info *m = f->engine ? engine_info(f->engine) : NULL;
     struct buf b = { 0 };
     enum status st;
 
@@ -209,17 +232,27 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
     json_put_str(&b, f->results_path, strlen(f->results_path));
     buf_printf(&b, ",\"status\":\"%s\",\"version\":\"%s\",\"commit\":\"%s\"", status, build_version,
                build_commit);
-    buf_puts(&b, ",\"model\":");
-    json_put_str(&b, m->name, strlen(m->name));
-    buf_printf(&b,
-               ",\"load_format\":\"%s\",\"backend\":\"%s\",\"weights_sha256\":\"%s\",\"sandbox_"
-               "level\":",
-               m->load_format, m->backend, m->weights_sha256);
+    put_text_member(&b, "model", m ? m->name : f->model);
+    put_text_member(&b, "load_format", m ? m->load_format : f->load_format);
+    if (m) {
+        put_text_member(&b, "backend", m->backend);
+        put_text_member(&b, "weights_sha256", m->weights_sha256);
+    } else {
+        put_text_member(&b, "source", f->source);
+        buf_puts(&b, ",\"parent_run\":");
+        if (f->parent_run)
+            json_put_str(&b, f->parent_run, strlen(f->parent_run));
+        else
+            buf_puts(&b, "null");
+    }
+    buf_puts(&b, ",\"sandbox_level\":");
     if (f->judge)
         buf_printf(&b, "\"%s\"", sandbox_level_name(judge_level(f->judge)));
     else
         buf_puts(&b, "null");
     put_member(&b, "wall_s", (double)totals->wall_ns * 1e-9);
+    if (f->notes)
+        buf_append(&b, f->notes->data, f->notes->len);
     put_member(&b, "step_s", (double)totals->step_ns * 1e-9);
     put_member(&b, "tokens_before_eos_per_step_s",
                ratio((double)totals->n_tokens_before_eos, (double)totals->step_ns * 1e-9));
@@ -263,8 +296,8 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
                    ratio((double)r->n_gen_positions, (double)r->gen_ns * 1e-9));
         put_member(&b, "tokens_before_eos_per_forward",
                    ratio((double)r->n_tokens_before_eos, (double)r->n_forwards));
-        put_member(&b, "mean_unique_experts", r->mean_unique);
-        put_member(&b, "mean_expert_bytes_per_forward", r->mean_expert_bytes);
+        put_member(&b, "mean_unique_experts", r->n_forwards ? r->mean_unique : NAN);
+        put_member(&b, "mean_expert_bytes_per_forward", r->n_forwards ? r->mean_expert_bytes : NAN);
         buf_printf(&b, ",\"n_experts\":%" PRId64 "}", r->n_exp);
     }
     buf_puts(&b, "]}\n");

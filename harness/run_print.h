@@ -15,6 +15,12 @@ struct run_facts {
     const char *load_format;
     int max_batch; /* sequences at once */
     bool is_json;
+
+    /* when the engine made none of the answers; engine is NULL then */
+    const char *source; /* where they are from, in words: "answers of 'x.jsonl'" */
+    const char *model;
+    const char *parent_run;  /* or NULL */
+    const struct buf *notes; /* lines below the table, or, with is_json, members: ",\"a\":1" */
 };
 
 /* For --dry-run; run_id and results_path are not looked at. */

@@ -153,25 +153,33 @@ static bool put_sample_text(const struct showing *x, const struct stored_sample 
 
     buf_printf(b, "%s %s, sample %d of run %s: %s\n", s->task, s->task_id, s->sample_idx, s->run_id,
                v->verdict);
-    buf_printf(b,
-               "model %s (%s weights), backend %s, selector %s, decoder %s, cache %s, seed %" PRId64
-               "\n",
-               s->model, s->load_format, s->backend, s->selector, s->decoder, s->cache, s->seed);
-    buf_printf(b,
-               "%" PRId64 " prompt tokens, %" PRId64 " positions denoised, %" PRId64
-               " tokens before end-of-text, %" PRId64 " after; stop: %s\n",
-               s->n_prompt, s->n_gen_positions, s->n_tokens_before_eos, s->n_tokens_after_stop,
-               s->stop_reason);
-    buf_printf(b,
-               "%" PRId64 " forwards (%" PRId64 " cache refreshes), %.3f s, first block %.3f s; "
-               "tokens sha256 %.16s\n",
-               s->n_forwards, s->n_forwards_cache, (double)s->total_ns * 1e-9,
-               (double)s->first_block_ns * 1e-9, s->tokens_sha256);
-    put_text(b, "prompt", s->prompt, length(s->prompt), x->is_full);
+    if (strcmp(s->load_format, "external") == 0) {
+        buf_printf(b, "model %s, answers made elsewhere%s%s\n", s->model,
+                   *s->selector ? ", selector " : "", s->selector);
+    } else {
+        buf_printf(
+            b,
+            "model %s (%s weights), backend %s, selector %s, decoder %s, cache %s, seed %" PRId64
+            "\n",
+            s->model, s->load_format, s->backend, s->selector, s->decoder, s->cache, s->seed);
+        buf_printf(b,
+                   "%" PRId64 " prompt tokens, %" PRId64 " positions denoised, %" PRId64
+                   " tokens before end-of-text, %" PRId64 " after; stop: %s\n",
+                   s->n_prompt, s->n_gen_positions, s->n_tokens_before_eos, s->n_tokens_after_stop,
+                   s->stop_reason);
+        buf_printf(b,
+                   "%" PRId64 " forwards (%" PRId64
+                   " cache refreshes), %.3f s, first block %.3f s; "
+                   "tokens sha256 %.16s\n",
+                   s->n_forwards, s->n_forwards_cache, (double)s->total_ns * 1e-9,
+                   (double)s->first_block_ns * 1e-9, s->tokens_sha256);
+    }
+    put_text(b, "prompt", *s->prompt ? s->prompt : NULL, length(s->prompt), x->is_full);
     put_text(b, "output", s->raw_output, s->raw_output_len, x->is_full);
     buf_printf(b, "--- extracted by rule '%s'\n", s->extraction_method);
     put_text(b, "extracted", s->extracted, length(s->extracted), x->is_full);
-    is_ok = put_steps(b, &s->telemetry, x->is_full) && put_layers(b, &s->telemetry, s->n_exp);
+    is_ok = !s->telemetry.n_forwards ||
+            (put_steps(b, &s->telemetry, x->is_full) && put_layers(b, &s->telemetry, s->n_exp));
     buf_printf(b, "--- verdict: %s (checker %s", v->verdict, v->checker_version);
     if (v->judge_mode)
         buf_printf(b, ", judge %s, sandbox %s, %.3f s CPU, %.3f s wall, %.1f MiB", v->judge_mode,

@@ -16,13 +16,26 @@
  */
 void cell_key(const struct cell_row *row, char ret_key[65])
 {
+    /* of answers made elsewhere the name is all that is known of the model */
+    bool has_answers = row->answers_sha256 && *row->answers_sha256;
     const char *const texts[] = {
-        "desbench cell 2",    row->task,          row->dataset_sha256,
-        row->prompt_form,     row->prompt_sha256, row->load_format,
-        row->weights_sha256,  row->config_sha256, row->tokenizer_sha256,
-        row->template_sha256, row->selector,      row->decoder,
-        row->cache,           row->backend,       row->numeric_mode,
+        "desbench cell 2",
+        row->task,
+        row->dataset_sha256,
+        row->prompt_form,
+        row->prompt_sha256,
+        row->load_format,
+        row->weights_sha256,
+        row->config_sha256,
+        row->tokenizer_sha256,
+        row->template_sha256,
+        row->selector,
+        row->decoder,
+        row->cache,
+        row->backend,
+        row->numeric_mode,
         row->answers_sha256,
+        has_answers ? row->model : "",
     };
     struct sha256 *h = sha256_new();
     double temperature = row->temperature == 0     ? 0

@@ -70,7 +70,7 @@ CREATE TABLE cell (
     dataset_sha256         TEXT NOT NULL REFERENCES dataset (sha256), -- *
     prompt_form            TEXT NOT NULL, -- * name of the prompt template
     prompt_sha256          TEXT NOT NULL, -- * of the first item's prompt: the template's text
-    model                  TEXT NOT NULL, -- its folder's name
+    model                  TEXT NOT NULL, -- its folder's name; (*) of external answers
     architecture           TEXT NOT NULL, -- as config.json has it
     load_format            TEXT NOT NULL, -- * safetensors, dummy; external: not made by desbench,
                                           -- what is not known of it is '', 0 or NULL

@@ -617,13 +617,12 @@ def an_installed_program_finds_its_own_files(tmp):
     assert b"sample_mbpp" in p.stdout
 
 
-CASES = [f for name, f in list(globals().items()) if callable(f) and getattr(f, "__code__", None)
-         and f.__code__.co_varnames[:1] == ("tmp",) and f.__code__.co_argcount == 1]
-
-
-def main():
+def main(names):
+    """Run the cases among a module's names: the functions of one argument, tmp."""
     only = sys.argv[2:]
-    cases = [f for f in CASES if not only or f.__name__ in only]
+    cases = [f for f in list(names.values()) if getattr(f, "__code__", None)
+             and f.__code__.co_varnames[:1] == ("tmp",) and f.__code__.co_argcount == 1
+             and f.__module__ == names["__name__"] and (not only or f.__name__ in only)]
     print(f"1..{len(cases)}", flush=True)
     n_failed = 0
     for i, f in enumerate(cases, 1):
@@ -642,4 +641,5 @@ def main():
     sys.exit(n_failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main(globals())

@@ -10,7 +10,7 @@ Test(cell, the_key_is_pinned)
 
     cell_key(&row, key);
     /* Made apart by tests/results/cell_key.py; it changes only with the text "desbench cell 2". */
-    cr_expect_str_eq(key, "bc1724745b3789ed90aa95b52aba9e7808642d553d0319f4cb39495dcc6f5f27");
+    cr_expect_str_eq(key, "dd23e42124c52b3421ddfc5229a847b4e8e09c943f7b490dc26e0bbad01188d0");
 }
 
 Test(cell, every_deciding_column_changes_the_key)
@@ -69,6 +69,22 @@ Test(cell, names_and_what_follows_from_the_rest_do_not_change_the_key)
     row.temperature = -0.0;
     cell_key(&row, other);
     cr_expect_str_eq(key, other);
+}
+
+Test(cell, answers_made_elsewhere_are_told_apart_by_the_name_of_their_model)
+{
+    struct cell_row row = a_cell("");
+    char key[65], other[65];
+
+    row.answers_sha256 = HEX64("a");
+    row.temperature = NAN;
+    cell_key(&row, key);
+    row.temperature = -NAN;
+    cell_key(&row, other);
+    cr_expect_str_eq(key, other);
+    row.model = "x";
+    cell_key(&row, other);
+    cr_expect_str_neq(key, other);
 }
 
 Test(cell, text_does_not_slide_from_one_column_into_the_next)

@@ -1,0 +1,211 @@
+"""End-to-end tests of score, export and import. Prints TAP. Usage: test_interchange.py PROGRAM"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_e2e import PROGRAM, SOURCE, call, dry, fails, main, need_sandbox, ok, rows  # noqa: E402
+
+SAMPLES = os.path.join(SOURCE, "tasks", "sample")
+
+
+def records(name):
+    with open(os.path.join(SAMPLES, name)) as f:
+        return json.load(f) if name.endswith(".json") else [json.loads(line) for line in f]
+
+
+def write(path, lines):
+    with open(path, "w") as f:
+        for line in lines:
+            f.write(line if isinstance(line, str) else json.dumps(line))
+            f.write("\n")
+    return path
+
+
+def score(tmp, task, path, *args, code=0, stdin=None):
+    got, out, err = call("score", task, path, "-o", tmp, "--json", "--progress", "never", *args, stdin=stdin)
+    assert got == code, f"exit {got}, wanted {code}: {err}"
+    return json.loads(out)
+
+
+def verdicts(folder, run="last"):
+    """{(task, item, sample_idx): verdict} of a run."""
+    run_id = json.loads(ok("show", run, "-o", folder, "--json"))["run_id"]
+    return {(t, i, n): v for t, i, n, v in rows(
+        folder, f"select task, task_id, sample_idx, verdict from sample_flat where run_id = '{run_id}'")}
+
+
+# ---- score ----------------------------------------------------------------------------------
+
+
+def the_field_of_an_answer_says_how_it_is_read(tmp):
+    need_sandbox()
+    lines = []
+    for d in records("humaneval.jsonl"):
+        lines += [{"task_id": d["task_id"], "completion": d["canonical_solution"]},
+                  {"id": d["task_id"], "solution": d["prompt"] + d["canonical_solution"]},
+                  {"problem": d["task_id"], "output": "Here:\n```python\n" + d["prompt"] + d["canonical_solution"] + "```"},
+                  # as it is: prose and fences are not cut away, a body alone defines nothing
+                  {"task_id": d["task_id"], "completion": "```python\n" + d["canonical_solution"] + "```"},
+                  {"task_id": d["task_id"], "solution": d["canonical_solution"]}]
+    out = score(tmp, "sample_humaneval", write(tmp + "/x.jsonl", lines))
+    got = verdicts(tmp)
+    assert len(got) == 20 and all((v == "pass") == (n < 3) for (_, _, n), v in got.items()), got
+    task = out["tasks"][0]
+    assert task["value"] == 0.6 and task["also"] == {"pass@5": 1}, task
+    assert out["model"] == "x" and out["load_format"] == "external" and out["n_missing"] == 0
+    assert rows(tmp, "select distinct model, load_format, length(answers_sha256), temperature from cell") == [
+        ("x", "external", 64, None)]
+    assert {m for m, in rows(tmp, "select distinct extraction_method from sample")} >= {"completion", "solution"}
+
+
+def every_task_takes_outputs_and_evalplus_ids(tmp):
+    need_sandbox()
+    mbpp = [{"task_id": f"Mbpp/{d['task_id']}", "solution": d["code"]} for d in records("mbpp.jsonl")]
+    assert score(tmp, "sample_mbpp", write(tmp + "/m.jsonl", mbpp))["tasks"][0]["value"] == 1
+    pro = [{"id": d["id"], "output": "```python\n" + d["raw_problem"] + d["raw_solution"] + d["new_problem"]
+            + d["new_solution"] + "\n```"} for d in records("humaneval_pro.json")]
+    assert score(tmp, "sample_humaneval_pro", write(tmp + "/p.jsonl", pro))["tasks"][0]["value"] == 1
+    gsm = [{"problem": i, "output": "so the answer is " + d["answer"].split("####")[1]}
+           for i, d in enumerate(records("gsm8k.jsonl"))]
+    gsm[1]["output"] = "the answer is 123456"
+    out = score(tmp, "sample_gsm8k", "-", "--model-name", "M", stdin="\n".join(map(json.dumps, gsm)).encode())
+    assert out["tasks"][0]["value"] == 0.75 and out["model"] == "M" and set(out["tasks"][0]["also"]) >= {"strict"}
+    math = [{"id": d["unique_id"], "output": "\\boxed{" + d["answer"] + "}"} for d in records("math500.jsonl")]
+    assert score(tmp, "sample_math500", write(tmp + "/a.jsonl", math))["tasks"][0]["value"] == 1
+
+
+def pass_at_k_is_the_unbiased_estimate(tmp):
+    gold = [d["answer"].split("####")[1] for d in records("gsm8k.jsonl")]
+    lines = [{"id": i, "output": g if n < 3 * (i < 2) else "0.5"} for i, g in enumerate(gold) for n in range(20)]
+    task = score(tmp, "sample_gsm8k", write(tmp + "/k.jsonl", lines))["tasks"][0]
+    assert abs(task["value"] - 0.075) < 1e-12 and task["ci_low"] is None
+    miss = 1.0
+    for i in range(18, 21):
+        miss *= 1 - 10 / i
+    assert abs(task["also"]["pass@10"] - (1 - miss) / 2) < 1e-12 and task["also"]["pass@20"] == 0.5, task["also"]
+    assert "pass@100" not in task["also"]
+
+
+def missing_items_make_a_score_incomplete(tmp):
+    lines = [{"id": i, "output": d["answer"]} for i, d in enumerate(records("gsm8k.jsonl"))]
+    path = write(tmp + "/x.jsonl", lines[:2])
+    out = score(tmp, "sample_gsm8k", path, code=6)
+    assert (out["n_items"], out["n_missing"], out["tasks"][0]["value"]) == (4, 2, 1)
+    assert rows(tmp, "select validity from run") == [("INVALID: 2 of 4 items have no answer",)]
+    assert score(tmp, "sample_gsm8k", path, "--partial")["n_missing"] == 2
+    assert score(tmp, "sample_gsm8k", path, "-L", "2")["n_missing"] == 0
+    assert score(tmp, "sample_gsm8k", path, "-E", "1")["tasks"][0]["n_samples"] == 1
+    assert score(tmp, "sample_gsm8k", path, "-E", "1,3", code=6)["n_missing"] == 1
+    assert "2 of 4 items have no answer, '2'" in call("score", "sample_gsm8k", path, "-o", tmp)[2]
+    fails(2, ["no answer to any"], "score", "sample_gsm8k", path, "-o", tmp, "-E", "3")
+
+
+def a_line_that_cannot_be_used_is_named_before_anything_is_judged(tmp):
+    good = {"task_id": "Sample/0", "completion": "    return 1\n"}
+    cases = [
+        (["{"], ["line 2", "JSON"]),
+        (["[]"], ["line 2", "object"]),
+        ([{"completion": "x"}], ["line 2", "'task_id'", "missing"]),
+        ([{"task_id": "Sample/9", "completion": "x"}], ["line 2", "'task_id'", "'Sample/9'"]),
+        ([{"task_id": ["a"], "completion": "x"}], ["line 2", "'task_id'", "string"]),
+        ([{"task_id": "Sample/1"}], ["line 2", "'output'", "missing"]),
+        ([{"task_id": "Sample/1", "completion": 7}], ["line 2", "'completion'"]),
+        ([{"task_id": "Sample/1", "completion": "x", "solution": "y"}], ["line 2", "'completion'", "'solution'"]),
+        ([{"task_id": "Sample/1", "output_hex": "abc"}], ["line 2", "'output_hex'"]),
+        ([{"task_id": "Sample/1", "output_hex": "zz"}], ["line 2", "'output_hex'"]),
+        ([{"task_id": "Sample/0", "completion": "x", "sample_idx": 0}], ["line 2", "'Sample/0'", "sample_idx 0", "line 1"]),
+        ([{"task_id": "Sample/1", "completion": "x", "sample_idx": -1}], ["line 2", "'sample_idx'"]),
+        ([{"task_id": "Sample/1", "completion": "x", "task": "fly"}], ["line 2", "'task'", "'fly'"]),
+        ([{"task_id": "Sample/1", "completion": "x", "cell_key": "other"}], ["line 2", "'cell_key'"]),
+        ([{"doc_id": 0, "id": "Sample/1", "resps": [["x"]]}], ["line 2", "import"]),
+        (['{"task_id": "Sample/1", "task_id": "Sample/1", "completion": ""}'], ["line 2", "duplicate"]),
+    ]
+    for i, (lines, words) in enumerate(cases):
+        fails(2, ["x.jsonl", *words], "score", "sample_humaneval", write(tmp + "/x.jsonl", [good, *lines]), "-o", tmp)
+    fails(2, ["line 1", "'completion'"], "score", "sample_gsm8k", write(tmp + "/x.jsonl", [{"id": 0, "completion": "7"}]),
+          "-o", tmp)
+    fails(2, ["line 1", "'completion'"], "score", "sample_mbpp", write(tmp + "/x.jsonl", [{"id": 1, "completion": "7"}]),
+          "-o", tmp)
+    fails(2, ["no answers"], "score", "sample_gsm8k", write(tmp + "/x.jsonl", []), "-o", tmp)
+    fails(2, ["'fly'"], "score", "fly", tmp + "/x.jsonl", "-o", tmp)
+    fails(2, ["no-such-form"], "score", "sample_gsm8k", tmp + "/x.jsonl", "-o", tmp, "--prompt-form", "no-such-form")
+    fails(3, ["no.jsonl"], "score", "sample_gsm8k", tmp + "/no.jsonl", "-o", tmp)
+    assert os.listdir(tmp) == ["x.jsonl"]
+    fails(3, ["results.sqlite"], "score", "last", "-o", tmp)
+
+
+def bytes_that_are_not_text_are_answers_too(tmp):
+    lines = [{"id": i, "output": "\0" + d["answer"]} for i, d in enumerate(records("gsm8k.jsonl"))]
+    lines[0] = {"id": 0, "output_hex": (b"\xff\xfe " + records("gsm8k.jsonl")[0]["answer"].encode()).hex()}
+    assert score(tmp, "sample_gsm8k", write(tmp + "/x.jsonl", lines))["tasks"][0]["value"] == 1
+    assert rows(tmp, "select typeof(raw_output) from sample") == [("blob",)] * 4
+
+
+def a_stored_run_is_scored_anew_and_changes_are_listed(tmp):
+    need_sandbox()
+    loop = "    i = 0\n    while i < 3 * 10**7:\n        i += 1\n"
+    first = records("humaneval.jsonl")
+    lines = [{"task_id": d["task_id"], "completion": (loop if i == 1 else "") + d["canonical_solution"]}
+             for i, d in enumerate(first)]
+    score(tmp, "sample_humaneval", write(tmp + "/x.jsonl", lines), "--timeout", "60")
+    before = verdicts(tmp)
+    assert set(before.values()) == {"pass"}, before
+    code, out, err = call("score", "last", "-o", tmp, "--json", "--timeout", "0.4", "--wall-timeout", "60")
+    out = json.loads(out)
+    assert code == 0 and [(c["task_id"], c["old"], c["new"]) for c in out["changes"]] == [
+        ("Sample/1", "pass", "timeout_cpu")], out["changes"]
+    assert rows(tmp, "select count(*) from run a join run b on a.parent_run = b.run_id") == [(1,)]
+    assert rows(tmp, "select count(distinct cell_key), count(distinct run_id), count(*) from sample") == [(1, 2, 8)]
+    text = ok("score", "last", "-o", tmp, "--timeout", "60")
+    assert "1 of 4 verdicts changed" in text and "Sample/1: pass, was timeout_cpu" in text, text
+    assert verdicts(tmp) == before
+    assert "answers made elsewhere" in ok("show", "last", "sample_humaneval", "Sample/1", "-o", tmp)
+
+
+def a_generated_run_keeps_its_telemetry_when_scored_anew(tmp):
+    need_sandbox()
+    ok(*dry(tmp, "-t", "sample_gsm8k,sample_humaneval,sample_mbpp", "-n", "2", "-L", "2", "--gen-length", "64",
+            "--selector", "vanilla", "--selector", "topk:k=1"))
+    before = verdicts(tmp)
+    out = json.loads(ok("score", "last", "-o", tmp, "--json"))
+    assert out["changes"] == [] and len(out["tasks"]) == 6 and verdicts(tmp) == before
+    sql = ("select task, task_id, selector, sample_idx, n_forwards, mean_unique, tokens_sha256, extracted from sample_flat"
+           " where run_id = (select run_id from run where parent_run is %s) order by 1, 2, 3, 4")
+    assert rows(tmp, sql % "null") == rows(tmp, sql % "not null") and len(rows(tmp, sql % "null")) == 24
+    part = json.loads(ok("score", "last", "-o", tmp, "--json", "-E", "0"))
+    assert {t["task"] for t in part["tasks"]} == {"sample_gsm8k"}
+    fails(3, ["'2099'"], "score", "2099", "-o", tmp)
+
+
+def an_interrupted_score_keeps_what_is_judged(tmp):
+    need_sandbox()
+    loop = "    i = 0\n    while i < 10**7:\n        i += 1\n"
+    lines = [{"task_id": d["task_id"], "completion": loop + d["canonical_solution"]}
+             for d in records("humaneval.jsonl") for _ in range(100)]
+    p = subprocess.Popen([PROGRAM, "score", "sample_humaneval", write(tmp + "/x.jsonl", lines), "-o", tmp, "--json",
+                          "-j", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if rows(tmp, "select count(*) from sample")[0][0] > 1:
+                break
+        except Exception:
+            pass
+        time.sleep(0.05)
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and b"Sanitizer" not in err, (p.returncode, err)
+    assert json.loads(out)["status"] == "interrupted"
+    n = rows(tmp, "select count(*) from sample")[0][0]
+    assert 1 < n < 400 and f"{n} of 400" in err.decode(), err
+    assert rows(tmp, "select validity from run") == [("INVALID: interrupted",)]
+
+
+if __name__ == "__main__":
+    main(globals())
