@@ -47,6 +47,7 @@ enum tok_kind {
     T_LOG,     /* may have a base as subscript */
     T_FRAC,    /* two arguments */
     T_BINOM,   /* two arguments */
+    T_OVER,    /* stands between two arguments, of a group each; arg: T_FRAC or T_BINOM */
     T_SQRT,    /* optional [index], one argument */
     T_REPEAT,  /* a bar over one argument: the period of a decimal fraction */
     T_PLUS,    /* + */
@@ -108,7 +109,18 @@ enum func {
     FN_EXP
 };
 
-enum rel { REL_NONE, REL_EQ, REL_NE, REL_LT, REL_LE, REL_GT, REL_GE, REL_IN, REL_RATIO, REL_OTHER };
+enum rel {
+    REL_NONE,
+    REL_EQ,
+    REL_NE,
+    REL_LT,
+    REL_LE,
+    REL_GT,
+    REL_GE,
+    REL_IN,
+    REL_RATIO,
+    REL_APPROX /* in tokens only */
+};
 
 struct token {
     enum tok_kind kind;

@@ -5,6 +5,23 @@
 
 enum { MAX_NAME = 40 };
 
+/* "x |" or "x \in R :" of a set that a condition on x describes; consumed, as the condition says
+ * it all. */
+static bool take_set_builder(struct parser *p)
+{
+    const struct token *t = parser_peek(p);
+    size_t n = 1;
+
+    if (t[0].kind != T_VAR)
+        return false;
+    if (t[1].kind == T_REL && t[1].arg == REL_IN && t[2].kind == T_SYM && t[2].arg == SYM_REALS)
+        n = 3;
+    if (t[n].kind != T_BAR && (t[n].kind != T_REL || t[n].arg != REL_RATIO))
+        return false;
+    p->pos += n + 1;
+    return true;
+}
+
 /* Brackets: a group, a tuple, an interval, a set, a rounding. */
 static struct node *parse_bracket(struct parser *p)
 {
@@ -20,8 +37,14 @@ static struct node *parse_bracket(struct parser *p)
         return n;
     }
     p->n_bars = 0;
-    if (!parse_elements(p, n))
+    in = NULL;
+    if (open == '{' && take_set_builder(p)) {
+        in = parse_list(p);
+        if (!in)
+            return NULL;
+    } else if (!parse_elements(p, n)) {
         return NULL;
+    }
     p->n_bars = n_bars;
     p->money = money;
     close = parser_peek(p)->arg;
@@ -29,6 +52,8 @@ static struct node *parse_bracket(struct parser *p)
         return NULL;
     n->arg = open;
     n->arg2 = close;
+    if (in)
+        return close == '{' ? in : NULL;
     if (open == '{')
         return close == '{' ? n : NULL;
     if (open == 'f' || open == 'c') {
@@ -340,6 +365,22 @@ static struct node *parse_root(struct parser *p)
     return parser_make2(p, N_ROOT, n, index ? index : parser_number(p, "2", 1));
 }
 
+static struct node *parse_group(struct parser *p);
+
+/* \overline{AB}, a line between points, is AB. */
+static struct node *parse_line(struct parser *p)
+{
+    size_t n = 1;
+
+    p->pos++;
+    while (parser_peek(p)[n].kind == T_VAR && parser_peek(p)[n].text[0] >= 'A' &&
+           parser_peek(p)[n].text[0] <= 'Z')
+        n++;
+    if (parser_peek(p)->kind != T_GROUP || n < 3 || parser_peek(p)[n].kind != T_UNGROUP)
+        return NULL;
+    return parse_group(p);
+}
+
 static struct node *parse_group(struct parser *p)
 {
     int n_bars = p->n_bars;
@@ -404,6 +445,7 @@ struct node *parse_primary(struct parser *p)
     case T_GROUP: n = parse_group(p); break;
     case T_BAR: n = parse_abs(p); break;
     case T_BEGIN: n = parse_matrix(p); break;
+    case T_REPEAT: n = parse_line(p); break;
     default: break;
     }
     p->depth--;

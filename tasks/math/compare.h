@@ -28,11 +28,17 @@ enum value values_compare_functions(struct eval *ev, const struct node *a, const
 void values_find_vars(struct eval *ev, const struct node *n, uint64_t *vars);
 bool values_has_vars(struct eval *ev, const struct node *n);
 
+/* May n stand left of = as the name of an answer: x, Area, f(2), (x, y), AB, \sin A? */
+bool relation_is_name(const struct node *n);
+
 /* Does n name its answer: x = 5, f(x) = 2x, x in S? */
 bool relation_is_naming(const struct node *n);
 
-/* Such an answer, x = a or x = a = b, against one without a name. */
-bool relation_named_equal(struct eval *ev, const struct node *rel, const struct node *other);
+/* Does n only say what something is equal to, named or not: x = 5, 2 + 3 = 5? */
+bool relation_is_chain(const struct node *n);
+
+/* An answer of either kind against one without a relation: all sides but the name equal it. */
+bool relation_sides_equal(struct eval *ev, const struct node *rel, const struct node *other);
 
 /* Two N_REL. */
 bool relations_equal(struct eval *ev, const struct node *a, const struct node *b);
@@ -47,6 +53,9 @@ struct interval {
 /* The interval that a node says: (a, b], a < x <= b, x > a, x in (a, b], all reals. */
 bool interval_get(struct eval *ev, const struct node *n, struct interval *ret);
 bool intervals_equal(struct eval *ev, const struct interval *a, const struct interval *b);
+
+/* The open interval between two bounds, NULL for an infinite one; NULL when out of memory. */
+const struct node *interval_make(struct eval *ev, const struct node *low, const struct node *high);
 
 /* May a node say an interval otherwise than by brackets? */
 bool interval_is_said(const struct node *n);

@@ -5,6 +5,7 @@
  */
 #include "tasks/math/math.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tasks/math/compare.h"
@@ -205,12 +206,73 @@ bool children_equal(struct eval *ev, const struct node *a, const struct node *b)
     return !x && !y;
 }
 
-/* Parts of a union; "x < 1 or x > 2" is one. */
+/* All reals but some points, said as a difference of sets; x \ne 3 says it too, but means a
+ * number as often. */
+static bool is_punctured(const struct node *n)
+{
+    return n->kind == N_MINUS_SET && n->child->kind == N_SYM && n->child->arg == SYM_REALS &&
+           n->last->kind == N_SET;
+}
+
+static bool is_union(const struct node *n)
+{
+    return n->kind == N_UNION || is_punctured(n);
+}
+
+/* The open intervals that points without variables leave of the reals. */
+static bool get_gaps(struct eval *ev, const struct node *const *points, size_t n,
+                     struct elements *e)
+{
+    enum { MAX_POINTS = 8 };
+    const struct node *sorted[MAX_POINTS];
+    long double at[MAX_POINTS];
+    struct ball value;
+
+    if (n == 0 || n > MAX_POINTS)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i;
+
+        if (values_has_vars(ev, points[i]) || ball_eval(ev, points[i], &value) ||
+            fabsl(value.im) > value.err)
+            return false;
+        for (; k > 0 && at[k - 1] > value.re; k--) {
+            at[k] = at[k - 1];
+            sorted[k] = sorted[k - 1];
+        }
+        at[k] = value.re;
+        sorted[k] = points[i];
+    }
+    for (size_t i = 0; i <= n; i++) {
+        e->v[i] = interval_make(ev, i > 0 ? sorted[i - 1] : NULL, i < n ? sorted[i] : NULL);
+        if (!e->v[i])
+            return false;
+    }
+    e->n = n + 1;
+    return true;
+}
+
+/* Parts of a union; "x < 1 or x > 2" is one, and so is "x \ne 3". */
 static bool get_parts(struct eval *ev, const struct node *n, struct elements *e)
 {
+    const struct node *points[MATH_MAX_ELEMENTS];
     struct interval unused;
+    size_t n_points = 0;
 
     e->n = 0;
+    if (is_punctured(n)) {
+        for (const struct node *c = n->last->child; c; c = c->next) {
+            if (n_points == MATH_MAX_ELEMENTS)
+                return false;
+            points[n_points++] = c;
+        }
+        return get_gaps(ev, points, n_points, e);
+    }
+    if (n->kind == N_REL && n->n_children == 2 && n->last->rel == REL_NE &&
+        n->child->kind == N_VAR) {
+        points[0] = n->last;
+        return get_gaps(ev, points, 1, e);
+    }
     if (n->kind == N_LIST) {
         if (n->arg != T_OR)
             return false;
@@ -272,6 +334,46 @@ static const struct node *scale_matrix(struct eval *ev, const struct node *n)
     return r;
 }
 
+/* ---- points ---- */
+
+/* x = {1, 2}: the name is one of the whole answer, not of each of two values. */
+static bool is_naming_all(const struct node *n)
+{
+    return relation_is_naming(n) && n->n_children == 2 && (!n->has_pm || n->last->kind == N_SET);
+}
+
+/* "x = 3, y = 4" against (3, 4). Coordinates are in their own order, other names as written. */
+static bool point_equal(struct eval *ev, const struct node *list, const struct node *tuple)
+{
+    enum { MAX_COORDINATES = 8 };
+    const struct node *v[MAX_COORDINATES], *c = list->child, *y = tuple->child;
+    bool is_xyz = true;
+
+    if (list->kind != N_LIST || list->arg == T_OR || list->n_children != tuple->n_children ||
+        list->n_children > MAX_COORDINATES || tuple->arg != '(' || tuple->arg2 != '(')
+        return false;
+    for (size_t n = 0; c; c = c->next, n++) {
+        if (!relation_is_naming(c) || c->n_children != 2 || c->child->kind != N_VAR ||
+            c->last->rel != REL_EQ)
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(v[i]->child->text, c->child->text) == 0)
+                return false;
+        is_xyz = is_xyz && c->child->len == 1 && strchr("xyz", *c->child->text);
+        v[n] = c;
+    }
+    for (size_t n = 1; is_xyz && n < list->n_children; n++)
+        for (size_t i = n; i > 0 && *v[i - 1]->child->text > *v[i]->child->text; i--) {
+            c = v[i];
+            v[i] = v[i - 1];
+            v[i - 1] = c;
+        }
+    for (size_t i = 0; y; y = y->next, i++)
+        if (!nodes_equal(ev, v[i]->last, y))
+            return false;
+    return true;
+}
+
 /* ---- all of it ---- */
 
 /* Equal by structure, for what has no value. */
@@ -293,6 +395,42 @@ static bool structures_equal(struct eval *ev, const struct node *a, const struct
     }
 }
 
+static bool is_percentage(const struct node *n)
+{
+    return n->unit.n == 1 && n->unit.is_known && n->unit.id[0] == UNIT_PERCENT &&
+           n->unit.power[0] == 1;
+}
+
+/* A percentage against a plain number, as a part of one: 3% is 0.03. */
+static bool percentage_equal(struct eval *ev, const struct node *a, const struct node *b)
+{
+    struct node *percent = node_new(ev->arena, N_PERCENT), *n = node_new(ev->arena, N_ADD);
+    bool is_same = false;
+
+    if (!percent || !n) {
+        ev->is_nomem = true;
+        return false;
+    }
+    *n = *a;
+    node_add(percent, n);
+    return values_compare(ev, percent, b, &is_same) == VALUE_OK && is_same;
+}
+
+/* N_BASE of base ten is the plain number. */
+static const struct node *without_base(struct eval *ev, const struct node *n)
+{
+    struct node *r;
+
+    if (n->kind != N_BASE || n->arg != 10)
+        return n;
+    for (size_t i = 0; i < n->len; i++)
+        if (n->text[i] < '0' || n->text[i] > '9')
+            return n;
+    r = node_number(ev->arena, n->text, n->len);
+    ev->is_nomem |= !r;
+    return r ? r : n;
+}
+
 static bool expressions_equal(struct eval *ev, const struct node *a, const struct node *b)
 {
     bool is_same = false;
@@ -301,6 +439,10 @@ static bool expressions_equal(struct eval *ev, const struct node *a, const struc
     if (unit_is_conflict(&a->unit, &b->unit))
         return false;
     v = values_compare(ev, a, b, &is_same);
+    if (v == VALUE_OK && !is_same && is_percentage(a) && !b->unit.n)
+        return percentage_equal(ev, a, b);
+    if (v == VALUE_OK && !is_same && is_percentage(b) && !a->unit.n)
+        return percentage_equal(ev, b, a);
     if (v == VALUE_OK)
         return is_same;
     return v == VALUE_NONE && structures_equal(ev, a, b);
@@ -316,17 +458,20 @@ bool nodes_equal(struct eval *ev, const struct node *a, const struct node *b)
         b->n_children == 2 && nodes_equal(ev, a->child, b->child) &&
         nodes_equal(ev, a->last, b->last))
         return true;
-    if (relation_is_naming(a) && b->kind != N_REL && !is_list(b))
-        return relation_named_equal(ev, a, b);
-    if (relation_is_naming(b) && a->kind != N_REL && !is_list(a))
-        return relation_named_equal(ev, b, a);
-    if (a->kind == N_UNION || b->kind == N_UNION)
+    if (relation_is_chain(a) && b->kind != N_REL && !is_list(b))
+        return relation_sides_equal(ev, a, b);
+    if (relation_is_chain(b) && a->kind != N_REL && !is_list(a))
+        return relation_sides_equal(ev, b, a);
+    if (is_union(a) || is_union(b))
         return equal_in_any_order(ev, a, b, get_parts);
     if (is_list(a) || is_list(b)) {
-        if (relation_is_naming(a) && !a->has_pm && a->n_children == 2)
+        if (is_naming_all(a))
             return nodes_equal(ev, a->last, b); /* x = {1, 2} */
-        if (relation_is_naming(b) && !b->has_pm && b->n_children == 2)
+        if (is_naming_all(b))
             return nodes_equal(ev, a, b->last);
+        if ((b->kind == N_TUPLE && point_equal(ev, a, b)) ||
+            (a->kind == N_TUPLE && point_equal(ev, b, a)))
+            return true;
         return equal_in_any_order(ev, a, b, elements_get);
     }
     if (a->kind == N_TEXT || b->kind == N_TEXT || (is_bare_word(a) && is_bare_word(b)))
@@ -336,8 +481,8 @@ bool nodes_equal(struct eval *ev, const struct node *a, const struct node *b)
         return intervals_equal(ev, &x, &y);
     if (a->kind == N_REL && b->kind == N_REL)
         return relations_equal(ev, a, b);
-    a = scale_matrix(ev, a);
-    b = scale_matrix(ev, b);
+    a = without_base(ev, scale_matrix(ev, a));
+    b = without_base(ev, scale_matrix(ev, b));
     switch (a->kind) {
     case N_REL: return false;
     case N_BASE:

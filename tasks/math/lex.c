@@ -329,8 +329,11 @@ static void lex_text_command(struct lexer *x, enum lex_act act)
     if (act == A_LETTER && find_group(x, x->pos, &start, &end)) {
         size_t s = skip_blanks(x, start), e = letters_end(x, s), q = skip_blanks(x, e);
 
-        if (e == s || (q == end && e - s == 1) ||
-            (q != end && x->s[q] != '/' && (x->s[q] != '^' || e - s == 1)))
+        bool is_unit = e - s == 1 && unit_is_name(x->s + s, 1) && is_after_value(x) &&
+                       (s > start || x->is_spaced); /* 5 \mathrm{~m}, but not 5\mathrm{m} */
+
+        if (e == s || (q == end && e - s == 1 && !is_unit) ||
+            (q != end && x->s[q] != '/' && (x->s[q] != '^' || (e - s == 1 && !is_unit))))
             return; /* ordinary math in braces; but cm^2 and m/s are units */
         c = lex_find_command(x->s + s, e - s);
         if (c && (c->kind == T_FUNC || c->kind == T_LOG) && c->act == A_TOKEN) {
@@ -472,6 +475,36 @@ static void lex_prime(struct lexer *x)
     t->len++;
 }
 
+/* The end of a superscript like \text{th} after a number, or 0. */
+static size_t ordinal_end(const struct lexer *x, size_t pos)
+{
+    static const char *const marks[] = { "st", "nd", "rd", "th" };
+    size_t p = skip_blanks(x, pos), e;
+    int n_open = 0;
+
+    if (!x->out->n || x->out->v[x->out->n - 1].kind != T_NUM)
+        return 0;
+    while (at(x, p) == '{' || at(x, p) == '\\') {
+        n_open += at(x, p) == '{';
+        e = letters_end(x, p + 1);
+        if (at(x, p) == '\\') {
+            const struct lex_command *c = lex_find_command(x->s + p + 1, e - p - 1);
+
+            if (!c || (c->act != A_TEXT && c->act != A_LETTER && c->act != A_SKIP))
+                return 0;
+        }
+        p = skip_blanks(x, at(x, p) == '{' ? p + 1 : e);
+    }
+    e = letters_end(x, p);
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (is_name(marks[i], x->s + p, e - p)) {
+            for (; n_open > 0 && at(x, e = skip_blanks(x, e)) == '}'; n_open--)
+                e++;
+            return n_open ? 0 : e;
+        }
+    return 0;
+}
+
 /* A superscript that is a degree sign or a prime, with or without braces, or just ^. */
 static void lex_caret(struct lexer *x)
 {
@@ -481,9 +514,13 @@ static void lex_caret(struct lexer *x)
     } marks[] = {
         { "\\circ", false }, { "\\degree", false }, { "\u00b0", false }, { "\\prime", true }
     };
-    size_t p = skip_blanks(x, x->pos + 1), n;
+    size_t p = skip_blanks(x, x->pos + 1), n = ordinal_end(x, p);
     bool has_brace = at(x, p) == '{';
 
+    if (n) {
+        x->pos = n;
+        return;
+    }
     if (has_brace)
         p = skip_blanks(x, p + 1);
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
@@ -661,6 +698,17 @@ bool math_tokens_equal(const struct tokens *a, const struct tokens *b)
     return true;
 }
 
+/* Line ends behind an answer, and the stars of **5**, are no part of it. */
+static void trim(struct tokens *t)
+{
+    while (t->n > 1 && t->v[t->n - 1].kind == T_ROW)
+        t->n--;
+    if (t->n > 2 && t->v[0].kind == T_CARET && t->v[t->n - 1].kind == T_CARET) {
+        t->n -= 2;
+        memmove(t->v, t->v + 1, t->n * sizeof(*t->v));
+    }
+}
+
 enum status math_lex(const char *s, size_t len, struct arena *arena, struct tokens *ret,
                      struct error *err)
 {
@@ -676,6 +724,7 @@ enum status math_lex(const char *s, size_t len, struct arena *arena, struct toke
         lex_one(&x);
     if (x.is_nomem)
         return error_set(err, ST_NOMEM, "out of memory reading an answer of %zu bytes", len);
+    trim(ret);
     ret->v[ret->n].kind = T_END;
     ret->has_groups = has_comma_groups(ret, &first, &last);
     return ST_OK;

@@ -51,9 +51,14 @@ MUST_CHECK enum status math_extract(const char *output, size_t len, struct arena
  *     same six places, the literal shows at least six, and the value is 0.001 or more. Two
  *     finite decimals are equal only if they are the same number: 7.0000001 is not 7.
  *   - Units are dropped, as are $ and %; but two different known units are a difference
- *     (5 cm, 5 m), never a conversion. Thus 20\% equals 20, and 0.2 does not.
+ *     (5 cm, 5 m), never a conversion. A percentage equals the plain number and its hundredth:
+ *     20\% equals 20, as most graders have it, and 0.2, as it is.
  *   - Degrees are pi/180 inside a trigonometric function, a unit elsewhere.
  *   - A bare list is not a tuple: 1,2 equals \{2,1\} but not (1,2). {5} as a set equals 5.
+ *   - What only says what something is equal to stands for that: x = 5, AB = 5, f(2) = 5,
+ *     2 + 3 = 5. What is said "approximately" beside it is dropped: x = \frac13 \approx 0.33.
+ *     "x = 3, y = 4" equals (3, 4).
+ *   - x \ne 3 equals (-\infty, 3) \cup (3, \infty), and 42_{10} equals 42.
  *   - \log has base 10. a/bc is (a/b)c. \frac12, \sqrt2 take one digit, 2^10 the whole number.
  *   - Case matters in variables, not in words. Nothing equals an empty answer.
  *   - Undefined values (1/0, overflow) are equal only if written alike.

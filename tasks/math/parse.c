@@ -2,10 +2,11 @@
  * Tokens to a tree, by recursive descent:
  *
  *   list     = relation { ("," | "and" | "or") relation }
- *   relation = sets { ("=" | "<" | "in" | ":" | ...) sets }
+ *   relation = ["approx"] sets { ("=" | "<" | "in" | ":" | ...) sets } { "approx" sets }
  *   sets     = side { ("union" | "intersection" | "without") side }
  *   side     = words | sum [unit]
- *   sum      = [sign] term { sign term }
+ *   sum      = terms [ ("\over" | "\choose") terms ]
+ *   terms    = [sign] term { sign term }
  *   term     = factor { ["*" | "/"] factor }     a product needs no sign: 2x, 3\sqrt{2}
  *   factor   = primary { "^" exponent | "!" | "%" | "degree" }
  *
@@ -16,6 +17,8 @@
 #include "tasks/math/parser.h"
 
 #include <string.h>
+
+#include "tasks/math/compare.h"
 
 enum { MAX_POSTFIX = 8 };
 
@@ -280,7 +283,7 @@ static struct node *parse_term(struct parser *p)
     return mul->n_children == 1 ? mul->child : mul;
 }
 
-struct node *parse_sum(struct parser *p)
+static struct node *parse_terms(struct parser *p)
 {
     struct node *add = parser_make(p, N_ADD), *n;
 
@@ -295,6 +298,21 @@ struct node *parse_sum(struct parser *p)
         node_add(add, n);
     } while (parser_is_sign(parser_peek(p)->kind));
     return add->n_children == 1 ? add->child : add;
+}
+
+struct node *parse_sum(struct parser *p)
+{
+    struct node *n = parse_terms(p);
+    int kind = parser_peek(p)->arg;
+
+    if (!n || !parser_take(p, T_OVER))
+        return n;
+    if (kind == T_BINOM)
+        return parser_make2(p, N_BINOM, n, parse_terms(p));
+    n = parser_make2(p, N_MUL, n, parser_make1(p, N_INV, parse_terms(p)));
+    if (n)
+        n->is_frac = true;
+    return n;
 }
 
 /* The unit after a sum. Words like "million" multiply. */
@@ -373,12 +391,16 @@ static struct node *parse_sets(struct parser *p)
     return n;
 }
 
+/* What something is about is not what it is: "a = b \approx c" is a = b, but "x \approx c" says
+ * as much as x = c, and so does "\approx c" alone as c. */
 struct node *parse_relation(struct parser *p)
 {
     struct node *n, *rel, *side;
 
     if (!parser_enter(p))
         return NULL;
+    if (parser_peek(p)->kind == T_REL && parser_peek(p)->arg == REL_APPROX)
+        p->pos++;
     n = parse_sets(p);
     if (n && parser_peek(p)->kind == T_REL) {
         rel = parser_make1(p, N_REL, n);
@@ -388,10 +410,12 @@ struct node *parse_relation(struct parser *p)
             side = parse_sets(p);
             if (!side)
                 return NULL;
-            side->rel = op;
+            if (op == REL_APPROX && (rel->n_children > 1 || !relation_is_name(rel->child)))
+                continue;
+            side->rel = op == REL_APPROX ? REL_EQ : op;
             node_add(rel, side);
         }
-        n = rel;
+        n = rel && rel->n_children == 1 ? rel->child : rel;
     }
     p->depth--;
     return n;

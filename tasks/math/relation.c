@@ -15,15 +15,34 @@ static int mirror(int rel)
     }
 }
 
-/* What may stand left of = as the name of the answer: x, Area, f(x), (x, y). */
-static bool is_name(const struct node *n)
+/* Points name lines and angles: AB, ABC, m ABC. */
+static bool is_points(const struct node *n)
+{
+    for (const struct node *c = n->child; c; c = c->next) {
+        bool is_measure = c == n->child && strcmp(c->text ? c->text : "", "m") == 0;
+
+        if (c->kind != N_VAR || !(is_measure || (*c->text >= 'A' && *c->text <= 'Z')))
+            return false;
+    }
+    return n->kind == N_MUL;
+}
+
+/* A value of a function: f(x), f(2), P(A); but x(x + 1) is a product. */
+static bool is_call(const struct node *n)
+{
+    return n->kind == N_MUL && n->n_children == 2 && n->child->kind == N_VAR &&
+           (n->last->kind == N_VAR || strchr("fghpquvABCDEFGHLMNPQRSTUV", *n->child->text)) &&
+           (n->last->is_bracket || (n->last->kind == N_TUPLE && n->last->arg == '('));
+}
+
+bool relation_is_name(const struct node *n)
 {
     switch (n->kind) {
     case N_VAR:
     case N_TEXT: return true;
-    case N_MUL:
-        return n->n_children == 2 && n->child->kind == N_VAR && n->last->kind == N_VAR &&
-               n->last->is_bracket;
+    case N_MUL: return is_points(n) || is_call(n);
+    case N_ABS: return is_points(n->child);
+    case N_FUNC: return n->child->kind == N_VAR || is_points(n->child);
     case N_TUPLE:
         for (const struct node *c = n->child; c; c = c->next)
             if (c->kind != N_VAR)
@@ -35,15 +54,26 @@ static bool is_name(const struct node *n)
 
 bool relation_is_naming(const struct node *n)
 {
-    return n->kind == N_REL && is_name(n->child) &&
+    return n->kind == N_REL && relation_is_name(n->child) &&
            (n->child->next->rel == REL_EQ || (n->child->next->rel == REL_IN && n->n_children == 2));
 }
 
-/* x = a, or x = a = b, against an answer without a name. */
-bool relation_named_equal(struct eval *ev, const struct node *rel, const struct node *other)
+bool relation_is_chain(const struct node *n)
 {
-    for (const struct node *c = rel->child->next; c; c = c->next)
-        if ((c->rel != REL_EQ && c->rel != REL_IN) || !nodes_equal(ev, c, other))
+    if (n->kind != N_REL || relation_is_naming(n))
+        return n->kind == N_REL;
+    for (const struct node *c = n->child->next; c; c = c->next)
+        if (c->rel != REL_EQ)
+            return false;
+    return true;
+}
+
+bool relation_sides_equal(struct eval *ev, const struct node *rel, const struct node *other)
+{
+    const struct node *c = relation_is_naming(rel) ? rel->child->next : rel->child;
+
+    for (; c; c = c->next)
+        if ((c->rel != REL_EQ && c->rel != REL_IN && c != rel->child) || !nodes_equal(ev, c, other))
             return false;
     return true;
 }
@@ -118,8 +148,7 @@ bool relations_equal(struct eval *ev, const struct node *a, const struct node *b
         return false;
     if (children_equal(ev, a, b))
         return true;
-    if (a->n_children == 2 && a->last->rel != REL_IN && a->last->rel != REL_RATIO &&
-        a->last->rel != REL_OTHER)
+    if (a->n_children == 2 && a->last->rel != REL_IN && a->last->rel != REL_RATIO)
         return scaled_equal(ev, a, b);
     x = a->child->next;
     if (!is_inequality(x->rel))
@@ -145,6 +174,24 @@ static const struct node minus_infinity = { .kind = N_NEG,
                                             .child = (struct node *)&infinity,
                                             .last = (struct node *)&infinity,
                                             .n_children = 1 };
+
+const struct node *interval_make(struct eval *ev, const struct node *low, const struct node *high)
+{
+    struct node *n = node_new(ev->arena, N_TUPLE), *a = node_new(ev->arena, N_ADD),
+                *b = node_new(ev->arena, N_ADD);
+
+    if (!n || !a || !b) {
+        ev->is_nomem = true;
+        return NULL;
+    }
+    *a = low ? *low : minus_infinity;
+    *b = high ? *high : infinity;
+    a->rel = b->rel = REL_NONE;
+    node_add(n, a);
+    node_add(n, b);
+    n->arg = n->arg2 = '(';
+    return n;
+}
 
 /* The interval that a node says: (a, b], a < x <= b, x > a, all reals. */
 bool interval_get(struct eval *ev, const struct node *n, struct interval *ret)

@@ -212,6 +212,12 @@ void unit_read(const struct token *t, size_t n, struct unit *ret)
         case T_GROUP:
         case T_UNGROUP: continue;
         case T_WORD:
+            if (is_word("per", t[i].text, t[i].len) && i + 1 < n && t[i + 1].kind == T_WORD &&
+                is_word("cent", t[i + 1].text, t[i + 1].len)) {
+                id = UNIT_PERCENT;
+                i++;
+                break;
+            }
             if (is_word("per", t[i].text, t[i].len)) {
                 sign = -1;
                 continue;

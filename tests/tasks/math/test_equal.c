@@ -238,7 +238,7 @@ Test(math_equal, units_are_dropped_unless_they_contradict)
           { "5\\text{ million}", "5000000", true }, { "5\\text{ million}", "5", false },
           { "\\$5\\text{ million}", "5,000,000", true }, { "\\$5", "5\\text{ cents}", false },
           { "\\$5.00", "5\\text{ dollars}", true }, { "-\\$5", "-5", true },
-          { "\\$-5", "\\$5", false }, { "50\\%", "50", true }, { "50\\%", "0.5", false },
+          { "\\$-5", "\\$5", false }, { "50\\%", "50", true }, { "50\\%", "0.5", true },
           { "50\\%", "50^\\circ", false }, { "50%", "50\\text{ percent}", true },
           { "90^\\circ", "90\u00b0", true }, { "90^\\circ", "\\frac{\\pi}{2}", false },
           { "5\\text{ p.m.}", "5\\text{ a.m.}", false }, { "5\\text{ p.m.}", "5\\text{ pm}", true },
@@ -272,4 +272,77 @@ Test(math_equal, spelling_does_not_matter)
           { "\\sqrt 2", "\\sqrt{2}", true }, { "\\color{red}5", "5", true },
           { "5\\quad", "5", true }, { "x^{2}y", "x^2y", true },
           { "\\dfrac{\\sqrt3}{2}", "\\frac{3^{1/2}}{2}", true });
+}
+
+Test(math_equal, what_says_what_something_equals_stands_for_that)
+{
+    CHECK({ "AB = 5", "5", true }, { "|AB| = 5", "5", true }, { "\\overline{AB}=5", "5", true },
+          { "\\angle ABC = 45^\\circ", "45", true }, { "m\\angle A = 45", "45^\\circ", true },
+          { "S_{\\triangle ABC}=5", "5", true }, { "f(2) = 5", "5", true },
+          { "P(A)=\\frac12", "0.5", true }, { "\\sin A=\\frac35", "\\frac35", true },
+          { "f(2) = 5", "2", false }, { "AB = 5", "AB = 6", false }, { "AB = 5", "CD = 5", false },
+          { "2+3=5", "5", true }, { "2+3=6", "5", false }, { "2+3=6", "6", false },
+          { "x^2+y^2=4", "4", false }, { "x+y=5", "5", false }, { "x(x+1)=6", "6", false },
+          { "xy=6", "6", false }, { "5x-7y+4=0", "0", false }, { "x=5=5", "5", true },
+          { "x=5=6", "5", false }, { "x > 5", "5", false });
+}
+
+Test(math_equal, what_is_approximate_is_dropped)
+{
+    CHECK({ "\\approx 5", "5", true }, { "x \\approx 5", "5", true },
+          { "\\approx 3.14", "\\pi", false }, { "x \\approx 3.14", "\\pi", false },
+          { "\\frac{20000}{\\pi} \\approx 6366.2", "\\frac{20000}{\\pi}", true },
+          { "x = \\frac13 \\approx 0.33", "\\frac13", true },
+          { "x = \\frac13 \u2248 0.33", "0.33", false }, { "\\pi \\approx 3.14", "3.14", false },
+          { "\\approx", "5", false }, { "5 \\approx", "5", false });
+}
+
+Test(math_equal, named_coordinates_are_a_point)
+{
+    CHECK({ "x=3, y=4", "(3,4)", true }, { "y=4, x=3", "(3,4)", true },
+          { "x=4, y=3", "(3,4)", false }, { "x = 3 \\text{ and } y = 4", "(3,4)", true },
+          { "x=3 \\text{ or } y=4", "(3,4)", false }, { "(x,y)=(3,4)", "x=3,y=4", true },
+          { "a=1,b=2,c=3", "(1,2,3)", true }, { "m=2,b=3", "(2,3)", true },
+          { "b=3,m=2", "(2,3)", false }, { "x=3,x=4", "(3,4)", false },
+          { "x=3,y=4", "[3,4]", false }, { "x=3,y=4", "(3,4,5)", false },
+          { "x=3,y=4", "4,3", true }, { "x < 3, y = 4", "(3,4)", false });
+}
+
+Test(math_equal, all_but_some_points_is_a_union_of_intervals)
+{
+    CHECK({ "x \\ne 3", "(-\\infty,3)\\cup(3,\\infty)", true },
+          { "x \\neq 2", "(-\\infty,3)\\cup(3,\\infty)", false },
+          { "x \\ne 3", "(-\\infty,3]\\cup(3,\\infty)", false },
+          { "\\mathbb{R}\\setminus\\{3\\}", "(-\\infty,3)\\cup(3,\\infty)", true },
+          { "\\mathbb{R}\\setminus\\{3\\}", "x \\ne 3", true },
+          { "\\mathbb{R}\\setminus\\{2\\}", "x \\ne 3", false },
+          { "\\mathbb{R} \\setminus \\{1,-1\\}", "(-\\infty,-1)\\cup(-1,1)\\cup(1,\\infty)", true },
+          { "\\mathbb{R} \\setminus \\{1,-1\\}", "\\mathbb{R}\\setminus\\{-1,1\\}", true },
+          { "x \\ne y", "(-\\infty,y)\\cup(y,\\infty)", false }, { "x \\ne 3", "3", false },
+          { "\\{x \\mid x > 3\\}", "(3,\\infty)", true }, { "\\{x : x > 3\\}", "x > 3", true },
+          { "\\{x \\in \\mathbb{R} : 1 < x \\le 3\\}", "(1,3]", true },
+          { "\\{x \\mid x \\ne 3\\}", "(-\\infty,3)\\cup(3,\\infty)", true },
+          { "\\{x \\mid x > 3\\}", "[3,\\infty)", false });
+}
+
+Test(math_equal, a_percentage_is_a_part_of_one_too)
+{
+    CHECK({ "3\\%", "0.03", true }, { "3\\%", "3", true }, { "3\\%", "0.3", false },
+          { "3\\%", "300", false }, { "150\\%", "\\frac32", true }, { "3\\%", "0.03\\%", false },
+          { "3\\%", "0.03\\text{ cm}", false }, { "12.5\\%", "\\frac18", true },
+          { "10\\text{ per cent}", "10\\%", true }, { "33\\%", "\\frac13", false });
+}
+
+Test(math_equal, plain_tex_and_units_as_models_write_them)
+{
+    CHECK({ "{1 \\over 2}", "\\frac12", true }, { "{x+1 \\over 2}", "\\frac{x+1}{2}", true },
+          { "{5 \\choose 2}", "10", true }, { "1 \\over 2 \\over 3", "\\frac16", false },
+          { "\\nicefrac{1}{2}", "0.5", true }, { "5 \\mathrm{~m}", "5", true },
+          { "5 \\mathrm{~m}^2", "5", true }, { "5 \\, \\mathrm{s}", "5", true },
+          { "5 \\mathrm{~m}", "5\\text{ cm}", false }, { "5 \\mathrm{~x}", "5", false },
+          { "5\\mathrm{x}", "5x", true }, { "5^{\\text{th}}", "5", true }, { "5^{th}", "5", true },
+          { "1^\\text{st}", "1", true }, { "5^{\\text{tt}}", "5", false }, { "x^{th}", "x", false },
+          { "5 \\\\", "5", true }, { "**5**", "5", true }, { "**5", "5", false },
+          { "42_{10}", "42", true }, { "42_{10}", "43", false }, { "42_{10}", "42_8", false },
+          { "x = \\{1\\pm\\sqrt5,-2\\}", "\\{1\\pm\\sqrt5,-2\\}", true });
 }
