@@ -8,7 +8,8 @@
  *
  * with nothing in between: no line breaks but the one shown. Only a system message that comes
  * first is part of the head; a later one is a turn like the others. The head is there with no
- * system message, too.
+ * system message, too. A last message of the assistant's is one that the model continues: it is
+ * not ended, and no further one is begun (transformers: continue_final_message).
  *
  * Source: chat_template of the public LLaDA-MoE-Instruct and LLaDA2.0 checkpoints.
  */
@@ -39,6 +40,7 @@ enum status chat_render(const struct engine_message *msgs, size_t n_msgs, struct
                         struct error *err)
 {
     bool has_system = n_msgs && strcmp(msgs[0].role, "system") == 0;
+    bool is_continued = n_msgs && strcmp(msgs[n_msgs - 1].role, "assistant") == 0;
 
     for (size_t i = 0; i < n_msgs; i++)
         if (!turn_head(msgs[i].role))
@@ -55,9 +57,11 @@ enum status chat_render(const struct engine_message *msgs, size_t n_msgs, struct
     for (size_t i = has_system ? 1 : 0; i < n_msgs; i++) {
         buf_puts(ret, turn_head(msgs[i].role));
         buf_append(ret, msgs[i].text, msgs[i].text_len);
-        buf_puts(ret, turn_end);
+        if (!is_continued || i + 1 < n_msgs)
+            buf_puts(ret, turn_end);
     }
-    buf_puts(ret, turn_head("assistant"));
+    if (!is_continued)
+        buf_puts(ret, turn_head("assistant"));
     return buf_ok(ret) ? ST_OK : error_set(err, ST_NOMEM, "out of memory rendering a chat");
 }
 

@@ -79,7 +79,8 @@ struct engine_message {
     size_t text_len;
 };
 
-/* Append the rendered conversation plus the generation prompt to ret (Ling template). */
+/* Append the rendered conversation plus the generation prompt to ret (Ling template); a last
+ * message of the assistant's is left open instead, for the model to continue. */
 MUST_CHECK enum status engine_chat(const struct engine *e, const struct engine_message *msgs,
                                    size_t n_msgs, struct buf *ret, struct error *err);
 

@@ -37,8 +37,9 @@ int32_t tokenizer_special_id(const struct tokenizer *t, const char *content);
 int32_t tokenizer_max_id(const struct tokenizer *t);     /* largest id that has a token */
 const char *tokenizer_sha256(const struct tokenizer *t); /* of the file, 64 hex digits */
 
-/* Append the rendered conversation and generation prompt (Ling-2.0 form). ST_INVALID: a role
- * that is not system, user or assistant. */
+/* Append the rendered conversation and generation prompt (Ling-2.0 form); a last message of the
+ * assistant's is left open instead, for the model to continue. ST_INVALID: a role that is not
+ * system, user or assistant. */
 MUST_CHECK enum status chat_render(const struct engine_message *msgs, size_t n_msgs,
                                    struct buf *ret, struct error *err);
 

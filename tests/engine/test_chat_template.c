@@ -55,6 +55,31 @@ Test(chat_template, no_messages_leave_head_and_prompt)
     check(NULL, 0, "<role>SYSTEM</role>detailed thinking off<|role_end|><role>ASSISTANT</role>");
 }
 
+Test(chat_template, a_last_assistant_message_is_left_open)
+{
+    struct engine_message m[] = { msg("system", "S"), msg("user", "a"), msg("assistant", "b"),
+                                  msg("user", "c"), msg("assistant", "\n```python\n") };
+
+    check(m, 5,
+          "<role>SYSTEM</role>S\ndetailed thinking off<|role_end|><role>HUMAN</role>a<|role_end|>"
+          "<role>ASSISTANT</role>b<|role_end|><role>HUMAN</role>c<|role_end|>"
+          "<role>ASSISTANT</role>\n```python\n");
+    check(m + 2, 1, "<role>SYSTEM</role>detailed thinking off<|role_end|><role>ASSISTANT</role>b");
+    check(m + 2, 2,
+          "<role>SYSTEM</role>detailed thinking off<|role_end|><role>ASSISTANT</role>b<|role_end|>"
+          "<role>HUMAN</role>c<|role_end|><role>ASSISTANT</role>");
+}
+
+/* An empty beginning of an answer is the generation prompt. */
+Test(chat_template, an_empty_last_assistant_message_is_the_generation_prompt)
+{
+    struct engine_message m[] = { msg("user", "a"), msg("assistant", "") };
+
+    check(m, 2,
+          "<role>SYSTEM</role>detailed thinking off<|role_end|><role>HUMAN</role>a<|role_end|>"
+          "<role>ASSISTANT</role>");
+}
+
 Test(chat_template, text_may_hold_nul)
 {
     struct engine_message m = { "user", "a\0b", 3 };
