@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "harness/judging.h"
 #include "harness/paths.h"
 #include "harness/verb.h"
 #include "tasks/task.h"
@@ -96,7 +97,9 @@ static enum status run_grade(const struct options *c, enum exit_code *ret_exit, 
 
 struct extracting {
     const struct task_def *def;
-    struct task *task; /* NULL: no data, rules that need the item are refused */
+    struct task *task;            /* NULL: no data, rules that need the item are refused */
+    const struct task_form *form; /* that outputs answer; NULL: they stand alone */
+    unsigned compat;
     struct arena arena;
 };
 
@@ -131,18 +134,24 @@ static enum status extract_line(void *arg, const json_t *obj, const char *where,
                                 struct error *err)
 {
     struct extracting *x = arg;
+    struct task_prompt prompt = { .prefix = "" };
+    struct task_reading how = { .prompt = x->form ? &prompt : NULL, .compat = x->compat };
     struct extraction found;
     const char *output;
-    size_t len, item;
+    size_t len, item = 0;
     enum status st;
 
     arena_clear(&x->arena);
     st = json_get_str(obj, where, "output", &output, &len, err);
     if (!st)
         st = find_problem(x, obj, where, &item, err);
+    if (!st && x->form && x->task)
+        st = task_make_prompt(x->task, item, x->form->name, &x->arena, &prompt, err);
+    else if (!st && x->form) /* no form of a task with answers begins the answer */
+        prompt.stops = x->form->stops;
     if (!st)
-        st = x->task ? task_extract(x->task, item, NULL, output, len, &x->arena, &found, err)
-                     : task_extract_answer(x->def, output, len, &x->arena, &found, err);
+        st = x->task ? task_extract(x->task, item, &how, output, len, &x->arena, &found, err)
+                     : task_extract_answer(x->def, &how, output, len, &x->arena, &found, err);
     if (st)
         return st;
     buf_puts(ret, "{\"extracted\": ");
@@ -158,12 +167,17 @@ static enum status extract_line(void *arg, const json_t *obj, const char *where,
 
 static enum status run_extract(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
-    struct extracting x = { 0 };
+    struct extracting x = { .compat = judging_compat(c) };
     struct arena paths = { 0 };
-    const char *dir;
+    const char *dir, *form = options_text(c, OPT_PROMPT_FORM);
     enum status st = find_task(c->args[0], &x.def, err);
 
     (void)ret_exit;
+    if (!st && form && !(x.form = task_form_find(x.def, form)))
+        st = error_set(err, ST_INVALID,
+                       "task '%s' has no prompt form '%s' (--prompt-form); `desbench ls forms %s` "
+                       "lists its forms",
+                       x.def->name, form, x.def->name);
     if (!st && x.def->kind == TASK_CODE) {
         st = path_task_dir(c, x.def, &paths, &dir, err);
         if (!st)
@@ -204,6 +218,9 @@ const struct verb verb_extract = {
             "\"method\": \"...\"} lines, in order. `problem` is the data set's own id; only tasks "
             "with code\n"
             "need it (and the data, --data-dir).\n\n"
-            "  echo '{\"output\": \"so \\\\boxed{42}.\"}' | desbench extract math500\n",
+            "  echo '{\"output\": \"so \\\\boxed{42}.\"}' | desbench extract math500\n\n"
+            "With --prompt-form an output is read as `run` reads it: it ends where the form's "
+            "harness stops,\n"
+            "and goes on from what the form has already begun of the answer.\n",
     .run = run_extract,
 };

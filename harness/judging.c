@@ -7,7 +7,26 @@
 
 #include "base/clock.h"
 
-const char judging_checker_version[] = "checks-1";
+static const char checker_version[] = "checks-2";
+
+unsigned judging_compat(const struct options *c)
+{
+    static const struct {
+        enum option_id option;
+        enum task_compat habit;
+    } habits[] = {
+        { OPT_HUMANEVAL_LSTRIP, COMPAT_HUMANEVAL_LSTRIP },
+        { OPT_PRO_FIRST_BLOCK, COMPAT_PRO_FIRST_BLOCK },
+        { OPT_PRO_SANITIZED, COMPAT_PRO_SANITIZED },
+        { OPT_MBPP_NO_SETUP, COMPAT_MBPP_NO_SETUP },
+    };
+    unsigned compat = 0;
+
+    for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++)
+        if (options_flag(c, habits[i].option))
+            compat |= habits[i].habit;
+    return compat;
+}
 
 enum status judging_options(const struct options *c, struct judge_options *ret, struct error *err)
 {
@@ -52,6 +71,19 @@ static enum status no_memory(struct error *err)
     return error_set(err, ST_NOMEM, "out of memory judging an answer");
 }
 
+/* The checker's version with the habits in force; NULL when out of memory. */
+static const char *describe_checker(unsigned compat, struct arena *arena)
+{
+    struct buf b = { 0 };
+    const char *text;
+
+    buf_puts(&b, checker_version);
+    task_compat_put(compat, &b);
+    text = buf_ok(&b) ? arena_strdup(arena, buf_str(&b), b.len) : NULL;
+    buf_release(&b);
+    return text;
+}
+
 static enum status grade(struct judging *q, struct answer *a, const struct extraction *x,
                          struct error *err)
 {
@@ -61,7 +93,7 @@ static enum status grade(struct judging *q, struct answer *a, const struct extra
     int64_t start_ns = clock_mono_ns();
     enum status st;
 
-    st = task_grade_answer(a->task, a->item, x, a->row->raw_output, a->row->raw_output_len,
+    st = task_grade_answer(a->task, a->item, &a->how, x, a->row->raw_output, a->row->raw_output_len,
                            a->arena, &result, err);
     if (st)
         return st;
@@ -94,7 +126,9 @@ enum status judging_put(struct judging *q, struct answer *a, struct error *err)
         return st;
     a->row->extracted = x.text;
     a->row->extraction_method = x.method;
-    *v = (struct verdict_row){ .checker_version = judging_checker_version };
+    *v = (struct verdict_row){ .checker_version = describe_checker(a->how.compat, a->arena) };
+    if (!v->checker_version)
+        return no_memory(err);
     if (task_get_def(a->task)->kind == TASK_ANSWER)
         return grade(q, a, &x, err);
     assert(q->judge);

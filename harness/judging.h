@@ -19,11 +19,13 @@ MUST_CHECK enum status judging_options(const struct options *c, struct judge_opt
  * missing layers named and what to do. */
 MUST_CHECK enum status judging_open(const struct options *c, struct judge **ret, struct error *err);
 
-/* Version of extraction and grading rules: stored with each verdict, raised when one changes. */
-extern const char judging_checker_version[];
+/* Habits of other harnesses that the options ask for, of enum task_compat. */
+unsigned judging_compat(const struct options *c);
 
 /* An answer to judge, the caller's until it is done. raw_output of the row is read; extracted,
- * extraction_method and verdict are filled in, with strings of the arena or of constant storage. */
+ * extraction_method and verdict are filled in, with strings of the arena or of constant storage.
+ * The verdict's checker_version is that of the rules of extraction and grading, raised when one
+ * changes, with the habits in force: "checks-2+mbpp-no-setup". */
 struct answer {
     struct answer *next; /* the queue's */
     uint64_t id;         /* the queue's */

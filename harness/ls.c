@@ -92,28 +92,60 @@ static enum status listing_end(struct listing *l, enum status st, struct error *
 static enum status ls_tasks(const struct options *c, struct error *err)
 {
     struct listing l;
-    struct buf forms = { 0 };
     struct arena a = { 0 };
 
-    listing_start(&l, c, "task|title|metric|prompt forms|>gen length|file|data");
+    listing_start(&l, c, "task|title|metric|default form|>forms|>gen length|file|data");
     for (const struct task_def *const *d = task_table(); *d; d++) {
         const char *dir, *path = NULL;
+        size_t n_forms = 0;
 
-        buf_clear(&forms);
-        for (const char *const *f = task_prompt_forms(*d); *f; f++)
-            buf_printf(&forms, "%s%s", forms.len ? "," : "", *f);
+        while (task_form_get(*d, n_forms))
+            n_forms++;
         if (path_task_dir(c, *d, &a, &dir, NULL) == ST_OK)
             path = arena_printf(&a, "%s/%s", dir, (*d)->file);
         listing_row(&l);
         listing_cell(&l, (*d)->name);
         listing_cell(&l, (*d)->title);
         listing_cell(&l, (*d)->metric);
-        listing_cell(&l, buf_str(&forms));
+        listing_cell(&l, (*d)->prompt_form);
+        listing_number(&l, (int64_t)n_forms);
         listing_number(&l, (*d)->gen_length);
         listing_cell(&l, (*d)->file);
         listing_cell(&l, (*d)->is_bundled ? "bundled" : path && file_exists(path) ? "there" : "-");
     }
-    buf_release(&forms);
+    arena_release(&a);
+    return listing_end(&l, ST_OK, err);
+}
+
+/* The prompt forms of one task, or of all. */
+static enum status ls_forms(const struct options *c, const char *task, struct error *err)
+{
+    const struct task_form *f;
+    struct listing l;
+    struct arena a = { 0 };
+
+    if (task && !task_find(task))
+        return error_set(err, ST_INVALID, "unknown task '%s'; `desbench ls tasks` lists them",
+                         task);
+    listing_start(&l, c, "task|form|kind|>shots|needs|data|source");
+    for (const struct task_def *const *d = task_table(); *d; d++) {
+        if (task && strcmp((*d)->name, task) != 0)
+            continue;
+        for (size_t i = 0; (f = task_form_get(*d, i)) != NULL; i++) {
+            const char *dir, *path = NULL;
+
+            if (f->needs && path_task_dir(c, *d, &a, &dir, NULL) == ST_OK)
+                path = arena_printf(&a, "%s/%s", dir, f->needs);
+            listing_row(&l);
+            listing_cell(&l, (*d)->name);
+            listing_cell(&l, f->name);
+            listing_cell(&l, f->is_chat ? "chat" : "text");
+            listing_number(&l, f->n_shots);
+            listing_cell(&l, f->needs);
+            listing_cell(&l, !f->needs ? NULL : path && file_exists(path) ? "there" : "-");
+            listing_cell(&l, f->source);
+        }
+    }
     arena_release(&a);
     return listing_end(&l, ST_OK, err);
 }
@@ -280,6 +312,11 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     const char *what = c->args[0];
 
     (void)ret_exit;
+    if (strcmp(what, "forms") == 0)
+        return ls_forms(c, c->n_args > 1 ? c->args[1] : NULL, err);
+    if (c->n_args > 1)
+        return error_set(err, ST_INVALID, "`ls %s` takes no argument, found '%s'", what,
+                         c->args[1]);
     if (strcmp(what, "tasks") == 0)
         return ls_tasks(c, err);
     if (strcmp(what, "models") == 0)
@@ -294,21 +331,24 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         return ls_backends(c, err);
     if (strcmp(what, "runs") == 0)
         return ls_runs(c, err);
-    return error_set(err, ST_INVALID,
-                     "`ls` knows tasks, models, selectors, decoders, caches, backends and runs, "
-                     "not '%s'",
-                     what);
+    return error_set(
+        err, ST_INVALID,
+        "`ls` knows tasks, forms, models, selectors, decoders, caches, backends and runs, "
+        "not '%s'",
+        what);
 }
 
 const struct verb verb_ls = {
     .name = "ls",
     .bit = VERB_LS,
-    .args = "tasks|models|selectors|decoders|caches|backends|runs",
+    .args = "tasks|forms [TASK]|models|selectors|decoders|caches|backends|runs",
     .min_args = 1,
-    .max_args = 1,
-    .summary = "list tasks, models, selectors, decoders, caches, backends or stored runs",
+    .max_args = 2,
+    .summary =
+        "list tasks, prompt forms, models, selectors, decoders, caches, backends or stored runs",
     .help = "Lists what there is to choose from, or the runs in a results file.\n\n"
             "  desbench ls tasks --data-dir DIR\n"
+            "  desbench ls forms humaneval              how it can be asked, and who asks so\n"
             "  desbench ls runs -o runs --json\n",
     .run = run,
 };

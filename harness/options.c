@@ -10,6 +10,7 @@
 #include "base/json.h"
 
 #define ASK "What to ask"
+#define COMPAT "Habits of other harnesses"
 #define MODEL "Model"
 #define DECODE "Decoding"
 #define JUDGE "Judging"
@@ -19,7 +20,8 @@
 enum {
     RUN = VERB_RUN,
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
-    DATA = JUDGING | VERB_EXTRACT | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
+    READING = JUDGING | VERB_EXTRACT,
+    DATA = READING | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
 };
 
 const struct option_def option_table[N_OPTIONS] = {
@@ -41,13 +43,29 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, DATA | VERB_LS | VERB_DOCTOR, ASK, "DIR", NULL,
                        "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
-    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE, ASK, "NAME", NULL,
-                          "each task's own", 0, 0, NULL, NULL,
-                          "prompt form; `desbench ls tasks` names each task's forms" },
+    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE | VERB_EXTRACT, ASK,
+                          "NAME", NULL, "each task's own; extract: outputs stand alone", 0, 0, NULL,
+                          NULL, "prompt form; `desbench ls forms` lists each task's" },
     [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, DATA, ASK, NULL, NULL, NULL, 0, 0,
                             NULL, NULL,
                             "accept a data file whose SHA-256 is not the pinned one (the hash "
                             "found is what gets stored)" },
+    [OPT_HUMANEVAL_LSTRIP] = { "humaneval-lstrip", 0, OPTION_FLAG, READING, COMPAT, NULL, NULL,
+                               NULL, 0, 0, NULL, NULL,
+                               "HumanEval: drop white space before a fenced block's code and "
+                               "indent nothing, as OpenCompass does" },
+    [OPT_PRO_FIRST_BLOCK] = { "pro-first-block", 0, OPTION_FLAG, READING, COMPAT, NULL, NULL, NULL,
+                              0, 0, NULL, NULL,
+                              "HumanEval Pro: only the first fenced block counts, as in "
+                              "CodeEval-Pro and OpenCompass" },
+    [OPT_PRO_SANITIZED] = { "pro-sanitized", 0, OPTION_FLAG, READING, COMPAT, NULL, NULL, NULL, 0,
+                            0, NULL, NULL,
+                            "HumanEval Pro: cut programs at 'if __name__', '# Test' or "
+                            "'# Example ', as CodeEval-Pro's second score does" },
+    [OPT_MBPP_NO_SETUP] = { "mbpp-no-setup", 0, OPTION_FLAG, READING, COMPAT, NULL, NULL, NULL, 0,
+                            0, NULL, NULL,
+                            "MBPP: leave test_setup_code out, as lm-eval and OpenCompass do "
+                            "(nothing passes item 367 then)" },
     [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUN, MODEL, "DIR", NULL,
                     "the bundled tiny shape with dummy weights", 0, 0, NULL, NULL,
                     "model folder in Hugging Face layout, or the name of a bundled one" },
@@ -630,7 +648,7 @@ static void put_wrapped(struct buf *ret, const char *text, size_t column, size_t
 
 void options_put_help(unsigned verb, struct buf *ret)
 {
-    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, OUT, TALK };
+    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, COMPAT, OUT, TALK };
     struct buf text = { 0 };
 
     for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {

@@ -285,16 +285,15 @@ enum status plan_decode(const struct options *c, const struct engine *e, struct 
     enum status st;
 
     for (size_t i = 0; i < p->n_tasks; i++) {
-        const char *const *forms = task_prompt_forms(p->tasks[i].def);
+        const struct task_def *def = p->tasks[i].def;
+        const struct task_form *found = task_form_find(def, form ? form : def->prompt_form);
 
-        for (; form && *forms && strcmp(*forms, form) != 0; forms++)
-            ;
-        if (!*forms)
+        if (!found)
             return error_set(err, ST_INVALID,
                              "task '%s' has no prompt form '%s' (--prompt-form); `desbench ls "
-                             "tasks` names its forms",
-                             p->tasks[i].def->name, form);
-        p->tasks[i].form = *forms;
+                             "forms %s` lists its forms",
+                             def->name, form, def->name);
+        p->tasks[i].form = found->name;
     }
     p->n_samples = (int)options_int(c, OPT_N_SAMPLES);
     p->cells = arena_array(&p->arena, p->n_tasks * selectors->n, sizeof(*p->cells));

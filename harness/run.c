@@ -139,6 +139,7 @@ static enum status execute(struct session *s, enum exit_code *ret_exit, struct e
                                 .store = s->store,
                                 .run_id = s->run_id,
                                 .seed = (uint64_t)options_int(s->c, OPT_SEED),
+                                .compat = judging_compat(s->c),
                                 .n_slots = s->engine_options.max_batch,
                                 .progress = options_text(s->c, OPT_PROGRESS),
                                 .is_quiet = options_flag(s->c, OPT_QUIET),

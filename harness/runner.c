@@ -366,7 +366,7 @@ static enum status sample_finish(struct runner *r, struct sample *s, struct erro
     s->answer = (struct answer){ .owner = s,
                                  .task = task,
                                  .item = s->item,
-                                 .how = { .prompt = &prompt },
+                                 .how = { .prompt = &prompt, .compat = r->o->compat },
                                  .arena = &s->arena,
                                  .row = &s->row };
     return judging_put(&r->judging, &s->answer, err);

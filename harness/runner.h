@@ -31,6 +31,7 @@ struct runner_options {
     struct store *store;
     const char *run_id;
     uint64_t seed;
+    unsigned compat;      /* of enum task_compat */
     int n_slots;          /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
     const char *progress; /* "auto", "always", "never" */
     bool is_quiet;

@@ -172,7 +172,7 @@ static enum status judge_answer(struct scoring *x, struct scored *s, const char 
     s->answer = (struct answer){ .owner = s,
                                  .task = s->task->task,
                                  .item = s->answer.item,
-                                 .how = { .kind = kind },
+                                 .how = { .kind = kind, .compat = judging_compat(x->c) },
                                  .arena = &s->arena,
                                  .row = &s->row };
     if (form && kind == ANSWER_OUTPUT) {
@@ -192,11 +192,9 @@ static enum status judge_answer(struct scoring *x, struct scored *s, const char 
 /* The form by its name in the task's own list, NULL if it is not there. */
 static const char *find_form(const struct task_def *def, const char *name)
 {
-    const char *const *forms = task_prompt_forms(def);
+    const struct task_form *form = task_form_find(def, name);
 
-    while (*forms && strcmp(*forms, name) != 0)
-        forms++;
-    return *forms;
+    return form ? form->name : NULL;
 }
 
 /* --prompt-form, *ret NULL when it is not given. */
@@ -207,10 +205,11 @@ static enum status asked_form(const struct options *c, const struct task_def *de
 
     *ret = name ? find_form(def, name) : NULL;
     if (name && !*ret)
-        return error_set(err, ST_INVALID,
-                         "task '%s' has no prompt form '%s' (--prompt-form); `desbench ls tasks` "
-                         "names its forms",
-                         def->name, name);
+        return error_set(
+            err, ST_INVALID,
+            "task '%s' has no prompt form '%s' (--prompt-form); `desbench ls forms %s` "
+            "lists its forms",
+            def->name, name, def->name);
     return ST_OK;
 }
 

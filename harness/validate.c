@@ -54,12 +54,13 @@ static enum status submit(struct validation *v, uint64_t id, size_t task, size_t
     struct validation_item *it = &v->outcomes[task].items[k];
     struct task_program program;
     struct extraction x;
-    enum status st = task_extract(t->task, t->items[k], NULL, text, len, &v->scratch, &x, err);
+    struct task_reading how = { .compat = judging_compat(v->c) };
+    enum status st = task_extract(t->task, t->items[k], &how, text, len, &v->scratch, &x, err);
 
     *ret_is_submitted = false;
     if (st || !x.text)
         return st;
-    st = task_make_program(t->task, t->items[k], NULL, &x, &v->scratch, &program, err);
+    st = task_make_program(t->task, t->items[k], &how, &x, &v->scratch, &program, err);
     if (!st)
         st =
             judge_submit(v->judge,
@@ -230,7 +231,7 @@ static enum status validate_answer(struct validation *v, size_t task, size_t k, 
     if (!st)
         st = task_extract(t->task, t->items[k], NULL, text, len, &v->scratch, &x, err);
     if (!st)
-        st = task_grade_answer(t->task, t->items[k], &x, text, len, &v->scratch, &grade, err);
+        st = task_grade_answer(t->task, t->items[k], NULL, &x, text, len, &v->scratch, &grade, err);
     if (st)
         return st;
     o->items[k].is_ok = grade.is_right;
@@ -245,7 +246,7 @@ static enum status validate_answer(struct validation *v, size_t task, size_t k, 
 
         st = task_extract(t->task, t->items[k], NULL, m[i].text, m[i].len, &v->scratch, &x, err);
         if (!st)
-            st = task_grade_answer(t->task, t->items[k], &x, m[i].text, m[i].len, &v->scratch,
+            st = task_grade_answer(t->task, t->items[k], NULL, &x, m[i].text, m[i].len, &v->scratch,
                                    &grade, err);
         if (st)
             return st;

@@ -7,6 +7,7 @@
  * Those files are pinned by content as well: SHA-256 of the JSON value with keys sorted and no
  * white space, in UTF-8, of JSON lines as one array.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -160,11 +161,20 @@ enum status data_check(const struct data_file *f, const char *bytes, size_t len,
 
 size_t task_files(const struct task_def *def, const struct data_file *ret[TASK_MAX_FILES])
 {
+    const struct task_form *form;
     size_t n = 0;
 
     if (def->data)
         ret[n++] = def->data;
-    if (fewshot_is_used(def))
-        ret[n++] = &data_files[DATA_FEWSHOT];
+    for (size_t i = 0; (form = task_form_get(def, i)) != NULL; i++) {
+        const struct data_file *f = form->needs ? data_find(form->needs) : NULL;
+        bool is_new = f != NULL;
+
+        for (size_t k = 0; k < n; k++)
+            is_new = is_new && ret[k] != f;
+        assert(!is_new || n < TASK_MAX_FILES);
+        if (is_new)
+            ret[n++] = f;
+    }
     return n;
 }

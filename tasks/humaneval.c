@@ -35,8 +35,11 @@ static enum status extract(const struct item *it, unsigned compat, struct span o
     struct span code;
     enum status st = code_extract_function(output, it->entry_point, arena, &code, &method, err);
 
-    (void)compat;
-    return st ? st : extraction_set(ret, code, method, arena, err);
+    if (st)
+        return st;
+    if (compat & COMPAT_HUMANEVAL_LSTRIP && strncmp(method, "fence", 5) == 0)
+        code = span_trim(code);
+    return extraction_set(ret, code, method, arena, err);
 }
 
 /* Append a body that continues the prompt's function. Its first line sets what is wrong with the
@@ -67,9 +70,8 @@ static enum status make_program(const struct item *it, unsigned compat, struct s
     struct span prompt = item_str(it, "prompt"), test = item_str(it, "test");
     struct buf program = { 0 }, tests = { 0 };
 
-    (void)compat;
     buf_append(&program, prompt.s, prompt.len);
-    if (python_defines(code, it->entry_point)) {
+    if (python_defines(code, it->entry_point) || compat & COMPAT_HUMANEVAL_LSTRIP) {
         buf_putc(&program, '\n');
         buf_append(&program, code.s, code.len);
         buf_putc(&program, '\n');

@@ -66,18 +66,20 @@ static enum status extract(const struct item *it, unsigned compat, struct span o
     const struct block *block;
     struct blocks blocks;
     struct span code, before;
+    bool is_first = compat & COMPAT_PRO_FIRST_BLOCK;
     enum status st = fence_find(output, arena, &blocks, err);
 
-    (void)compat;
     if (st)
         return st;
     before = span_sub(output, 0, blocks.first_fence);
-    block = code_find_block(&blocks, true, it->entry_point);
+    block = code_find_block(&blocks, true, is_first ? NULL : it->entry_point);
+    if (!block && is_first && blocks.n > 0)
+        block = &blocks.list[0];
     if (code_starts_as_body(output) && (!block || python_defines(before, it->entry_point))) {
         return extraction_set(ret, span_trim_lines(before), "body", arena, err);
     } else if (block) {
         code = block->text;
-        if (!python_defines(code, it->first_function) &&
+        if (!is_first && !python_defines(code, it->first_function) &&
             has_earlier(&blocks, block, it->first_function)) {
             method = "joined-fences";
             st = join_blocks(&blocks, arena, &code, err);
@@ -102,13 +104,27 @@ static enum status put_program(const struct item *it, struct span before, struct
     return program_set(ret, it->entry_point, &program, &tests, arena, err);
 }
 
+/* A program without what CodeEval-Pro's second score drops: a main part, else tests, else
+ * examples. No problem text of the set holds these marks. */
+static struct span cut_tail(struct span code)
+{
+    static const char *const marks[] = { "if __name__", "# Test", "# Example " };
+    size_t at;
+
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (span_find(code, marks[i], &at))
+            return span_sub(code, 0, at);
+    return code;
+}
+
 static enum status make_program(const struct item *it, unsigned compat, struct span code,
                                 struct arena *arena, struct task_program *ret, struct error *err)
 {
     /* code that starts indented is the body of the first function */
     struct span raw = span_indent(code) > 0 ? item_str(it, "raw_problem") : (struct span){ 0 };
 
-    (void)compat;
+    if (compat & COMPAT_PRO_SANITIZED)
+        code = cut_tail(code);
     return put_program(it, raw, code, arena, ret, err);
 }
 

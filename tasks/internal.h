@@ -43,8 +43,11 @@ struct task {
     size_t n_items;
     struct arena arena; /* ids and derived strings */
 
-    json_t *fewshot; /* fewshot.json, or NULL and why */
-    struct error fewshot_error;
+    /* Examples for prompts, from files beside the data set. */
+    struct examples_file {
+        json_t *records; /* or NULL and why */
+        struct error error;
+    } fewshot, train;
 };
 
 enum field_kind {
@@ -136,12 +139,14 @@ MUST_CHECK enum status hash_json(const json_t *v, char ret[65], struct error *er
 MUST_CHECK enum status records_parse(struct span text, bool is_lines, const char *path,
                                      json_t **ret, struct error *err);
 
-/* Does a form of the task have examples from fewshot.json? */
-bool fewshot_is_used(const struct task_def *def);
+/* Read the files with examples that forms of the task may need; a failure is kept for the prompt
+ * that needs one. */
+void examples_read(struct task *t, const char *dir, bool is_sha_checked);
 
-/* Read fewshot.json of the folder if a form of the task may need it; a failure is kept in
- * t->fewshot_error for the prompt that needs it. */
-void fewshot_read(struct task *t, const char *dir);
+/* A form's examples as an array of records. *ret is the caller's. */
+struct form;
+MUST_CHECK enum status examples_get(const struct task *t, const struct form *form, json_t **ret,
+                                    struct error *err);
 
 /* Move a buffer's content into an arena and release the buffer. NULL when out of memory. */
 const char *buf_to_arena(struct buf *b, struct arena *arena, size_t *ret_len);

@@ -1,315 +1,277 @@
-/*
- * Prompt forms: one table, a row a form. The wording is that of the harnesses named in each row,
- * byte for byte, as scores under other wordings differ by several points.
- *
- * A template is text with fields of the record in braces: {prompt}; {prompt|strip} without the
- * white space around; a list of strings is joined by newlines. Braces around anything else are
- * text. Few-shot examples come from fewshot.json in the data folder, as turns of a chat.
- */
+/* Prompts: a form's templates filled in with examples and item. tasks/forms.h says how. */
+#include <assert.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "tasks/internal.h"
+#include "tasks/forms.h"
 
-static const char fewshot_name[] = "fewshot.json";
-enum { FEWSHOT_BYTES_MAX = 16 << 20 };
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, ST_NOMEM, "out of memory for a prompt");
+}
 
-struct form {
-    enum task_format format;
-    bool is_chat;
-    const char *name;
-    const char *template; /* of the user's turn, or of the whole text */
-    const char *fewshot;  /* key in fewshot.json; NULL: no examples */
-    int n_shots;
-    const char *const *stops;
+/* ---- templates -------------------------------------------------------------------------- */
+
+/* "{name}" or "{name|filter}" in a template. */
+struct hole {
+    struct span name, filter; /* filter is empty where there is none */
+    size_t len;               /* of all of it, braces included */
 };
 
-/* lm-eval's humaneval.yaml, where a completed function ends. */
-static const char *const stops_python[] = { "\nclass", "\ndef", "\n#", "\nif", "\nprint", NULL };
-/* CodeEval-Pro's vLLM script, those that may come as text. */
-static const char *const stops_pro[] = { "<|endoftext|>", "<|endofmask|>", "</s>", "<|EOT|>",
-                                         NULL };
-/* lm-eval's gsm8k-cot-zeroshot.yaml. */
-static const char *const stops_q[] = { "Q:", "</s>", "<|im_end|>", NULL };
-/* lm-eval's hendrycks_math500.yaml. */
-static const char *const stops_problem[] = { "Problem:", NULL };
-
-#define PRO_PERSONA                                                                                \
-    "You are an exceptionally intelligent coding assistant that consistently delivers accurate "   \
-    "and reliable responses to user instructions.\n"
-#define PRO_TASK                                                                                   \
-    "Write a solution of python file to the following problems, the solution of the second "       \
-    "problem requires single or multiple calls to the first solution.\n"
-#define MBPP_TASK(text)                                                                            \
-    "You are an expert Python programmer, and here is your task: {" text                           \
-    "} Your code should pass these tests:\n\n"
-#define DINFER_FRAME                                                                               \
-    "{test_list}\n\nPlease enclose your code within delimiters as follows:\n"                      \
-    "```python\n# YOUR CODE HERE\n```\n\n"
-
-/* Rows of a format stand together; the first is its default, unless a task names another. */
-static const struct form forms[] = {
-    /* OpenCompass humaneval_gen_8e312c, as LLaDA and LLaDA 1.5 report */
-    { FORMAT_HUMANEVAL, true, "chat-oc", "Complete the following python code:\n{prompt}", NULL, 0,
-      NULL },
-    /* OpenCompass' later default, and simple-evals */
-    { FORMAT_HUMANEVAL, true, "chat-simple-evals",
-      "Read the following function signature and docstring, and fully implement the function "
-      "described. Your response should only contain the code for this function.\n{prompt}",
-      NULL, 0, NULL },
-    /* lm-eval humaneval, OpenCompass for base models */
-    { FORMAT_HUMANEVAL, false, "complete", "{prompt}", NULL, 0, stops_python },
-
-    /* OpenCompass humaneval_pro_gen_3dc067 */
-    { FORMAT_HUMANEVAL_PRO, true, "chat-oc",
-      PRO_PERSONA PRO_TASK
-      "```python\n{raw_problem}\n{new_problem}\n```\n"
-      "Please put the two solutions within the Python code block provided below, and make sure "
-      "that the block contains no other unrelated content:\n```python\n```\n",
-      NULL, 0, NULL },
-    /* CodeEval-Pro's vLLM script */
-    { FORMAT_HUMANEVAL_PRO, false, "complete",
-      PRO_PERSONA "@@ Instruction\n" PRO_TASK
-                  "```python\n{raw_problem|strip}\n{new_problem|strip}\n```\n\n"
-                  "@@ Response\n```python\n{raw_problem|strip}\n",
-      NULL, 0, stops_pro },
-
-    /* OpenCompass mbpp_gen_830460, as LLaDA reports */
-    { FORMAT_MBPP, true, "chat-oc-3shot", MBPP_TASK("text") " {test_list}  \n",
-      "mbpp_opencompass_3shot", 3, NULL },
-    /* dInfer's sanitized form, with the full set's text */
-    { FORMAT_MBPP, true, "chat-dinfer", MBPP_TASK("text") DINFER_FRAME, NULL, 0, NULL },
-
-    /* dInfer, as LLaDA2 reports */
-    { FORMAT_MBPP_SANITIZED, true, "chat-dinfer", MBPP_TASK("prompt") DINFER_FRAME, NULL, 0, NULL },
-    /* OpenCompass mbpp_gen_830460, with the sanitized set's text */
-    { FORMAT_MBPP_SANITIZED, true, "chat-oc-3shot", MBPP_TASK("prompt") " {test_list}  \n",
-      "mbpp_opencompass_3shot", 3, NULL },
-
-    /* OpenCompass gsm8k_gen_1d7fe4, as LLaDA reports */
-    { FORMAT_GSM8K, true, "chat-oc-4shot",
-      "Question: {question}\nLet's think step by step\nAnswer:", "gsm8k_opencompass_4shot", 4,
-      NULL },
-    /* the same without examples; nobody's published form */
-    { FORMAT_GSM8K, true, "chat-oc-0shot",
-      "Question: {question}\nLet's think step by step\nAnswer:", NULL, 0, NULL },
-    /* lm-eval gsm8k_cot_zeroshot */
-    { FORMAT_GSM8K, false, "complete-cot-0shot", "Q: {question}\nA: Let's think step by step.",
-      NULL, 0, stops_q },
-
-    /* OpenCompass math_0shot_gen_11c4b5 */
-    { FORMAT_MATH, true, "chat-boxed",
-      "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}.", NULL, 0,
-      NULL },
-    /* simple-evals */
-    { FORMAT_MATH, true, "chat-simple-evals",
-      "Solve the following math problem step by step. The last line of your response should be "
-      "of the form Answer: $ANSWER (without quotes) where $ANSWER is the answer to the problem."
-      "\n\n{problem}\n\nRemember to put your answer on its own line after \"Answer:\", and you do "
-      "not need to use a \\boxed command.",
-      NULL, 0, NULL },
-    /* lm-eval hendrycks_math500 */
-    { FORMAT_MATH, false, "complete", "Problem: {problem}\nAnswer:", NULL, 0, stops_problem },
-};
-
-enum { N_FORMS = sizeof(forms) / sizeof(forms[0]) };
-
-const char *const *task_prompt_forms(const struct task_def *def)
+/* Is there a hole at `at`, which is a brace? */
+static bool find_hole(const char *at, struct hole *ret)
 {
-    static const char *const humaneval[] = { "chat-oc", "chat-simple-evals", "complete", NULL };
-    static const char *const pro[] = { "chat-oc", "complete", NULL };
-    static const char *const mbpp[] = { "chat-oc-3shot", "chat-dinfer", NULL };
-    static const char *const sanitized[] = { "chat-dinfer", "chat-oc-3shot", NULL };
-    static const char *const gsm8k[] = { "chat-oc-4shot", "chat-oc-0shot", "complete-cot-0shot",
-                                         NULL };
-    static const char *const math[] = { "chat-boxed", "chat-simple-evals", "complete", NULL };
-    static const char *const *const by_format[N_FORMATS] = {
-        [FORMAT_HUMANEVAL] = humaneval,      [FORMAT_HUMANEVAL_PRO] = pro, [FORMAT_MBPP] = mbpp,
-        [FORMAT_MBPP_SANITIZED] = sanitized, [FORMAT_GSM8K] = gsm8k,       [FORMAT_MATH] = math,
-    };
-    /* fewshot.json is no part of the program, so bundled tasks have no form that needs it */
-    static const char *const bundled_mbpp[] = { "chat-dinfer", NULL };
-    static const char *const bundled_gsm8k[] = { "chat-oc-0shot", "complete-cot-0shot", NULL };
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    size_t n = at[1] == '#' ? 1 : strspn(at + 1, letters), m = 0;
 
-    if (def->is_bundled && def->format == FORMAT_MBPP)
-        return bundled_mbpp;
-    if (def->is_bundled && def->format == FORMAT_GSM8K)
-        return bundled_gsm8k;
-    return by_format[def->format];
+    if (n == 0)
+        return false;
+    if (at[1 + n] == '|')
+        m = 1 + strspn(at + 2 + n, letters);
+    if (at[1 + n + m] != '}')
+        return false;
+    *ret = (struct hole){ .name = { at + 1, n }, .len = n + m + 2 };
+    if (m)
+        ret->filter = (struct span){ at + 2 + n, m - 1 };
+    return true;
 }
 
-static const struct form *find_form(const struct task_def *def, const char *name)
+/* "... The answer is 6." as Llama's examples word it, "... The final answer is 6". */
+static enum status put_final(struct span s, const char *where, struct buf *b, struct error *err)
 {
-    for (const char *const *p = task_prompt_forms(def); *p; p++)
-        for (size_t i = 0; strcmp(*p, name) == 0 && i < N_FORMS; i++)
-            if ((int)forms[i].format == def->format && strcmp(forms[i].name, name) == 0)
-                return &forms[i];
-    return NULL;
+    static const char old[] = "The answer is ";
+    size_t at;
+
+    if (!span_find_last(s, old, &at) || s.s[s.len - 1] != '.')
+        return error_set(err, ST_INVALID, "%s: '%sN.' must end the example, found '%.80s'", where,
+                         old, s.s);
+    buf_append(b, s.s, at);
+    buf_puts(b, "The final answer is ");
+    at += strlen(old);
+    buf_append(b, s.s + at, s.len - 1 - at);
+    return ST_OK;
 }
 
-/* Names of the task's forms, those without examples only if is_zero_shot, joined by ", ". */
-static void put_form_names(const struct task_def *def, bool is_zero_shot, struct buf *b)
+static enum status put_string(struct span s, struct span filter, const char *where, struct buf *b,
+                              struct error *err)
 {
-    for (const char *const *p = task_prompt_forms(def); *p; p++)
-        if (!is_zero_shot || !find_form(def, *p)->fewshot) {
-            if (b->len)
-                buf_puts(b, ", ");
-            buf_puts(b, *p);
-        }
-}
+    struct span line, rest = s;
 
-bool fewshot_is_used(const struct task_def *def)
-{
-    for (const char *const *p = task_prompt_forms(def); *p; p++)
-        if (find_form(def, *p)->fewshot)
-            return true;
-    return false;
-}
-
-void fewshot_read(struct task *t, const char *dir)
-{
-    char *path;
-
-    if (!fewshot_is_used(t->def))
-        return;
-    path = arena_printf(&t->arena, "%s/%s", dir, fewshot_name);
-    if (!path)
-        error_set(&t->fewshot_error, ST_NOMEM, "out of memory reading '%s'", fewshot_name);
-    else if (json_read(path, FEWSHOT_BYTES_MAX, &t->fewshot, &t->fewshot_error) == ST_NOT_FOUND)
-        error_set(&t->fewshot_error, ST_NOT_FOUND,
-                  "no file '%s' with few-shot examples (`desbench data fetch` makes it)", path);
-}
-
-/* Append {key} or {key|strip} if the format has such a field; returns the length of what stood
- * for it in the template, or 0 if the brace is text. */
-static size_t put_field(const struct task *t, const struct item *it, const char *at, struct buf *b)
-{
-    for (const struct field *f = t->format->fields; f->key; f++) {
-        size_t n = strlen(f->key);
-        bool is_stripped;
-        struct span s;
-
-        if (strncmp(at + 1, f->key, n) != 0 || (at[1 + n] != '}' && at[1 + n] != '|'))
-            continue;
-        is_stripped = at[1 + n] == '|';
-        if (f->kind == FIELD_LIST || f->kind == FIELD_LIST_EMPTY) {
-            item_put_list(it, f->key, b);
-        } else {
-            s = item_str(it, f->key);
-            s = is_stripped ? span_trim(s) : s;
-            buf_append(b, s.s, s.len);
-        }
-        return 1 + n + (is_stripped ? strlen("|strip") : 0) + 1;
+    if (span_equal(filter, "final"))
+        return put_final(s, where, b, err);
+    if (span_equal(filter, "second")) {
+        if (!span_next_line(&rest, &line) || !span_next_line(&rest, &s))
+            return error_set(err, ST_INVALID, "%s: a second line is needed, found '%.80s'", where,
+                             s.s);
+    } else if (span_equal(filter, "strip")) {
+        s = span_trim(s);
+    } else {
+        assert(filter.len == 0 || span_equal(filter, "lf"));
     }
-    return 0;
+    for (size_t i = 0; i < s.len; i++)
+        if (s.s[i] != '\r' || filter.len == 0 || !span_equal(filter, "lf"))
+            buf_putc(b, s.s[i]);
+    return ST_OK;
 }
 
-static void put_template(const struct task *t, const struct item *it, const char *template,
-                         struct buf *b)
+static enum status put_list(const json_t *list, struct span filter, const char *where,
+                            struct buf *b, struct error *err)
 {
-    for (const char *p = template; *p;) {
-        size_t n = *p == '{' ? put_field(t, it, p, b) : 0;
+    size_t n = json_array_size(list);
+    size_t wanted = span_equal(filter, "first") ? 1 : span_equal(filter, "first3") ? 3 : n;
 
-        if (n == 0) {
-            buf_putc(b, *p);
-            n = 1;
-        }
-        p += n;
-    }
-}
-
-/* The form's examples as pairs of user and assistant turns. */
-static enum status put_shots(const struct task *t, const struct form *form, struct arena *arena,
-                             struct task_message *ret, struct error *err)
-{
-    const char *where = arena_printf(arena, "'%s' key '%s'", fewshot_name, form->fewshot);
-    size_t need = (size_t)form->n_shots * 2;
-    json_t *entry, *turns;
-    enum status st;
-
-    if (!where)
-        return error_set(err, ST_NOMEM, "out of memory for a prompt");
-    if (!t->fewshot && t->fewshot_error.status == ST_NOT_FOUND) {
-        struct buf others = { 0 };
-
-        put_form_names(t->def, true, &others);
-        st = error_set(err, ST_NOT_FOUND, "%s: prompt form '%s' of task '%s' needs it; %s do not",
-                       t->fewshot_error.text, form->name, t->def->name, buf_str(&others));
-        buf_release(&others);
-        return st;
-    }
-    if (!t->fewshot)
-        return error_set(err, t->fewshot_error.status, "%s", t->fewshot_error.text);
-    st = json_get_object(t->fewshot, fewshot_name, form->fewshot, &entry, err);
-    if (!st)
-        st = json_get_array(entry, where, "turns", &turns, err);
-    if (st)
-        return st;
-    if (json_array_size(turns) < need)
-        return error_set(err, ST_INVALID, "%s: %zu turns, at least %zu are needed", where,
-                         json_array_size(turns), need);
-    for (size_t i = 0; i < need; i++) {
-        const char *wanted = i % 2 == 0 ? "HUMAN" : "BOT", *role, *text;
-        const json_t *turn = json_array_get(turns, i);
-        const char *at = arena_printf(arena, "%s turn %zu", where, i);
-
-        if (!at)
-            return error_set(err, ST_NOMEM, "out of memory for a prompt");
-        st = json_get_str(turn, at, "role", &role, NULL, err);
-        if (!st)
-            st = json_get_str(turn, at, "text", &text, NULL, err);
-        if (!st && strcmp(role, wanted) != 0)
-            st = error_set(err, ST_INVALID, "%s: role '%s', '%s' is needed", at, role, wanted);
-        if (st)
-            return st;
-        ret[i].role = i % 2 == 0 ? "user" : "assistant";
-        ret[i].len = strlen(text);
-        ret[i].text = arena_strdup(arena, text, ret[i].len);
-        if (!ret[i].text)
-            return error_set(err, ST_NOMEM, "out of memory for a prompt");
+    if (n < wanted)
+        return error_set(err, ST_INVALID, "%s: %zu strings in a list, at least %zu are needed",
+                         where, n, wanted);
+    for (size_t i = 0; i < wanted; i++) {
+        if (i > 0)
+            buf_putc(b, '\n');
+        buf_puts(b, json_string_value(json_array_get(list, i)));
     }
     return ST_OK;
+}
+
+/* Append a template's text for a record, which messages call `where`. */
+static enum status put_template(const char *template, const json_t *record, const char *where,
+                                size_t number, struct buf *b, struct error *err)
+{
+    enum status st = ST_OK;
+    struct hole h;
+
+    for (const char *p = template; *p && !st;) {
+        char key[32];
+        const json_t *v;
+        const char *s;
+
+        if (*p != '{' || !find_hole(p, &h)) {
+            buf_putc(b, *p++);
+            continue;
+        }
+        p += h.len;
+        assert(h.name.len < sizeof(key));
+        memcpy(key, h.name.s, h.name.len);
+        key[h.name.len] = '\0';
+        v = json_object_get(record, key);
+        if (key[0] == '#') {
+            buf_printf(b, "%zu", number);
+        } else if (json_is_array(v)) { /* of strings: only data sets have them, and are checked */
+            st = put_list(v, h.filter, where, b, err);
+        } else {
+            st = json_get_str(record, where, key, &s, NULL, err);
+            if (!st)
+                st = put_string(span_of(s), h.filter, where, b, err);
+        }
+    }
+    return st;
+}
+
+/* ---- messages --------------------------------------------------------------------------- */
+
+/* A prompt in the making. */
+struct making {
+    const struct task *task;
+    const struct form *form;
+    struct arena *arena;
+    struct task_message *msgs;
+    size_t n_msgs;
+    struct buf text; /* of the next message */
+    const char *role;
+};
+
+/* End the message that was being written, if any, and begin another; role NULL: no other. */
+static enum status turn_to(struct making *m, const char *role, struct error *err)
+{
+    struct task_message *msg = &m->msgs[m->n_msgs];
+
+    if (m->role) {
+        assert(m->n_msgs < FORM_MESSAGES_MAX);
+        msg->role = m->role;
+        msg->text = buf_to_arena(&m->text, m->arena, &msg->len);
+        if (!msg->text)
+            return no_memory(err);
+        m->n_msgs++;
+    }
+    m->role = role;
+    return ST_OK;
+}
+
+static enum status put_example(struct making *m, const json_t *record, size_t number,
+                               struct error *err)
+{
+    const struct form *f = m->form;
+    const char *where = arena_printf(m->arena, "prompt form '%s' of task '%s', example %zu",
+                                     f->shown.name, m->task->def->name, number);
+    enum status st = where ? ST_OK : no_memory(err);
+
+    if (!st && !f->is_one_text)
+        st = turn_to(m, "user", err);
+    if (!st)
+        st =
+            put_template(f->question ? f->question : f->item, record, where, number, &m->text, err);
+    if (!st && !f->is_one_text)
+        st = turn_to(m, "assistant", err);
+    return st ? st : put_template(f->answer, record, where, number, &m->text, err);
+}
+
+static enum status put_examples(struct making *m, struct error *err)
+{
+    json_t *examples, *record;
+    enum status st;
+    size_t k;
+
+    if (m->form->examples == EXAMPLES_NONE)
+        return ST_OK;
+    st = examples_get(m->task, m->form, &examples, err);
+    if (st)
+        return st;
+    if (m->form->intro)
+        buf_puts(&m->text, m->form->intro);
+    json_array_foreach(examples, k, record)
+    {
+        if (!st)
+            st = put_example(m, record, k + 1, err);
+    }
+    json_decref(examples);
+    return st;
+}
+
+/* The item itself, and the beginning of its answer, which is also noted on its own. */
+static enum status put_item(struct making *m, size_t index, struct task_prompt *ret,
+                            struct error *err)
+{
+    const struct item *it = &m->task->items[index];
+    const struct form *f = m->form;
+    const char *where = arena_printf(m->arena, "task '%s' item '%s'", m->task->def->name, it->id);
+    struct buf prefix = { 0 };
+    enum status st = where ? ST_OK : no_memory(err);
+
+    if (!st && !f->is_one_text)
+        st = turn_to(m, "user", err);
+    if (!st)
+        st = put_template(f->item, it->record, where, 0, &m->text, err);
+    if (!st && f->prefix)
+        st = put_template(f->prefix, it->record, where, 0, &prefix, err);
+    if (!st && f->prefix && f->shown.is_chat)
+        st = turn_to(m, "assistant", err);
+    if (!st)
+        buf_append(&m->text, buf_str(&prefix), prefix.len);
+    if (!st && !buf_ok(&prefix))
+        st = no_memory(err);
+    ret->prefix = st ? NULL : buf_to_arena(&prefix, m->arena, &ret->prefix_len);
+    buf_release(&prefix);
+    if (!st && !ret->prefix)
+        st = no_memory(err);
+    return st ? st : turn_to(m, NULL, err);
+}
+
+static enum status unknown_form(const struct task_def *def, const char *name, struct error *err)
+{
+    const struct task_form *f;
+    struct buf names = { 0 };
+
+    for (size_t i = 0; (f = task_form_get(def, i)) != NULL; i++)
+        buf_printf(&names, "%s%s", i ? ", " : "", f->name);
+    error_set(err, ST_INVALID, "task '%s' has no prompt form '%s'; its forms are %s", def->name,
+              name, buf_str(&names));
+    buf_release(&names);
+    return ST_INVALID;
 }
 
 enum status task_make_prompt(const struct task *t, size_t index, const char *form_name,
                              struct arena *arena, struct task_prompt *ret, struct error *err)
 {
     const char *name = form_name ? form_name : t->def->prompt_form;
-    const struct form *form = find_form(t->def, name);
-    struct task_message *msgs, *last;
-    struct buf b = { 0 };
-    size_t n_shot_msgs;
+    struct making m = { .task = t, .form = form_find(t->def, name), .arena = arena };
+    struct task_prompt p;
     enum status st = ST_OK;
 
-    if (!form) {
-        put_form_names(t->def, false, &b);
-        st = error_set(err, ST_INVALID, "task '%s' has no prompt form '%s'; its forms are %s",
-                       t->def->name, name, buf_str(&b));
-        buf_release(&b);
-        return st;
+    if (!m.form)
+        return unknown_form(t->def, name, err);
+    m.msgs = arena_array(arena, FORM_MESSAGES_MAX, sizeof(*m.msgs));
+    if (!m.msgs)
+        return no_memory(err);
+    p = (struct task_prompt){
+        .form = m.form->shown.name,
+        .is_chat = m.form->shown.is_chat,
+        .n_shots = m.form->shown.n_shots,
+        .msgs = m.msgs,
+        .stops = m.form->shown.stops,
+        .is_code = m.form->is_prefix_code,
+    };
+    if (m.form->system) {
+        st = turn_to(&m, "system", err);
+        buf_puts(&m.text, m.form->system);
     }
-    n_shot_msgs = (size_t)form->n_shots * 2;
-    msgs = arena_array(arena, n_shot_msgs + 1, sizeof(*msgs));
-    if (!msgs)
-        return error_set(err, ST_NOMEM, "out of memory for a prompt");
-    if (form->fewshot)
-        st = put_shots(t, form, arena, msgs, err);
+    if (!st && m.form->is_one_text)
+        st = turn_to(&m, "user", err);
+    if (!st)
+        st = put_examples(&m, err);
+    if (!st)
+        st = put_item(&m, index, &p, err);
+    buf_release(&m.text);
     if (st)
         return st;
-    put_template(t, &t->items[index], form->template, &b);
-    last = &msgs[n_shot_msgs];
-    last->role = "user";
-    last->text = buf_to_arena(&b, arena, &last->len);
-    if (!last->text)
-        return error_set(err, ST_NOMEM, "out of memory for a prompt");
-    *ret = (struct task_prompt){
-        .form = form->name,
-        .is_chat = form->is_chat,
-        .n_shots = form->n_shots,
-        .msgs = msgs,
-        .n_msgs = n_shot_msgs + 1,
-        .stops = form->stops,
-        .prefix = "",
-    };
+    p.n_msgs = m.n_msgs;
+    *ret = p;
     return ST_OK;
 }

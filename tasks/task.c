@@ -236,7 +236,7 @@ enum status task_open(const struct task_def *def, const char *dir, bool is_sha_c
     st = dataset_read(t, dir, is_sha_checked, err);
     if (st)
         goto out;
-    fewshot_read(t, dir);
+    examples_read(t, dir, is_sha_checked);
     *ret = t;
     t = NULL; /* the caller owns it now */
 out:
@@ -250,7 +250,8 @@ void task_close(struct task *t)
         return;
     json_decref(t->records);
     json_decref(t->index);
-    json_decref(t->fewshot);
+    json_decref(t->fewshot.records);
+    json_decref(t->train.records);
     free(t->items);
     arena_release(&t->arena);
     free(t);
@@ -323,6 +324,21 @@ bool task_takes(const struct task_def *def, enum answer_kind kind)
             (kind == ANSWER_SOLUTION || format_get(def)->code_prompt != NULL));
 }
 
+const char *task_compat_name(size_t i)
+{
+    static const char *const names[] = { "humaneval-lstrip", "pro-first-block", "mbpp-no-setup",
+                                         "pro-sanitized" };
+
+    return i < sizeof(names) / sizeof(names[0]) ? names[i] : NULL;
+}
+
+void task_compat_put(unsigned compat, struct buf *b)
+{
+    for (size_t i = 0; task_compat_name(i); i++)
+        if (compat & 1u << i)
+            buf_printf(b, "+%s", task_compat_name(i));
+}
+
 /* Up to the first place where one of the strings begins. */
 static struct span cut_at_stops(struct span text, const char *const *stops)
 {
@@ -347,6 +363,15 @@ static enum status whole_answer(const struct task_prompt *prompt, struct span ou
     return ret->s ? ST_OK : error_set(err, ST_NOMEM, "out of memory reading an answer");
 }
 
+/* The text that a rule is applied to. */
+static enum status read_output(const struct task_reading *how, struct span output,
+                               struct arena *arena, struct span *ret, struct error *err)
+{
+    enum status st = text_clean(output, arena, ret, err);
+
+    return !st && how && how->prompt ? whole_answer(how->prompt, *ret, arena, ret, err) : st;
+}
+
 enum status task_extract(const struct task *t, size_t index, const struct task_reading *how,
                          const char *output, size_t len, struct arena *arena,
                          struct extraction *ret, struct error *err)
@@ -357,23 +382,24 @@ enum status task_extract(const struct task *t, size_t index, const struct task_r
     if (how && how->kind != ANSWER_OUTPUT) /* nothing is cleaned, cut or found */
         return extraction_set(ret, (struct span){ output, len }, answer_kind_name(how->kind), arena,
                               err);
-    st = text_clean((struct span){ output, len }, arena, &text, err);
-    if (!st && how && how->prompt)
-        st = whole_answer(how->prompt, text, arena, &text, err);
+    st = read_output(how, (struct span){ output, len }, arena, &text, err);
     if (st)
         return st;
+    if (how && how->prompt && how->prompt->is_code)
+        return extraction_set(ret, span_trim_lines(text), "continued", arena, err);
     return t->format->extract(get_item(t, index), how ? how->compat : 0, text, arena, ret, err);
 }
 
-enum status task_extract_answer(const struct task_def *def, const char *output, size_t len,
-                                struct arena *arena, struct extraction *ret, struct error *err)
+enum status task_extract_answer(const struct task_def *def, const struct task_reading *how,
+                                const char *output, size_t len, struct arena *arena,
+                                struct extraction *ret, struct error *err)
 {
     struct span text;
     enum status st;
 
     if (def->kind != TASK_ANSWER)
         return error_set(err, ST_UNSUPPORTED, "extraction for task '%s' needs the item", def->name);
-    st = text_clean((struct span){ output, len }, arena, &text, err);
+    st = read_output(how, (struct span){ output, len }, arena, &text, err);
     return st ? st : format_get(def)->extract(NULL, 0, text, arena, ret, err);
 }
 
@@ -401,13 +427,16 @@ enum status task_make_program(const struct task *t, size_t index, const struct t
     return t->format->make_program(it, how ? how->compat : 0, code, arena, ret, err);
 }
 
-enum status task_grade_answer(const struct task *t, size_t index, const struct extraction *x,
-                              const char *output, size_t output_len, struct arena *arena,
-                              struct task_grade *ret, struct error *err)
+enum status task_grade_answer(const struct task *t, size_t index, const struct task_reading *how,
+                              const struct extraction *x, const char *output, size_t output_len,
+                              struct arena *arena, struct task_grade *ret, struct error *err)
 {
+    struct span text = { output, output_len };
+
     assert(t->def->kind == TASK_ANSWER);
-    return t->format->grade(get_item(t, index), x, (struct span){ output, output_len }, arena, ret,
-                            err);
+    if (how && how->prompt)
+        text = cut_at_stops(text, how->prompt->stops);
+    return t->format->grade(get_item(t, index), x, text, arena, ret, err);
 }
 
 enum status task_equal(const struct task_def *def, const char *pred, size_t pred_len,

@@ -75,8 +75,8 @@ const struct task_def *task_find(const char *name);
 /* Where its items come from: upstream's address, or the folder they are bundled in. */
 const char *task_source(const struct task_def *def);
 
-/* The files that the task may read: its set, and few-shot examples if a form of it has any. */
-enum { TASK_MAX_FILES = 2 };
+/* The files that the task may read: its set, and those with examples that forms of it need. */
+enum { TASK_MAX_FILES = 4 };
 size_t task_files(const struct task_def *def, const struct data_file *ret[TASK_MAX_FILES]);
 
 struct task;
@@ -129,13 +129,28 @@ struct task_prompt {
      * chat form's is its last message, then of role "assistant", which the model continues. */
     const char *prefix; /* "" when there is none */
     size_t prefix_len;
+    bool is_code; /* the prefix is code without a fence, and so is all of the answer */
 };
 
-/* Prompt forms of a task, NULL last; the first is the default. */
-const char *const *task_prompt_forms(const struct task_def *def);
+/* A way to ask. */
+struct task_form {
+    const char *name;   /* "chat-oc", ... */
+    const char *source; /* the harness that asks so, and its name for it */
+    bool is_chat;       /* for the chat template, else plain text */
+    int n_shots;
+    const char *needs;        /* file in the data folder with its examples, or NULL */
+    const char *const *stops; /* as in struct task_prompt */
+};
+
+/* Form number i of a task, the default first; NULL when there are no more. */
+const struct task_form *task_form_get(const struct task_def *def, size_t i);
+
+/* By name, or NULL. */
+const struct task_form *task_form_find(const struct task_def *def, const char *name);
 
 /* Build the prompt of an item. form NULL: the default. ST_INVALID: unknown form; ST_NOT_FOUND:
- * the form's few-shot texts (fewshot.json) are not in the data folder. */
+ * the examples that the form begins with are not in the data folder; the message names the file
+ * and the forms that need none. ST_MISMATCH: they are not the ones that scores are compared on. */
 MUST_CHECK enum status task_make_prompt(const struct task *t, size_t index, const char *form,
                                         struct arena *arena, struct task_prompt *ret,
                                         struct error *err);
@@ -144,8 +159,16 @@ MUST_CHECK enum status task_make_prompt(const struct task *t, size_t index, cons
 enum task_compat {
     COMPAT_HUMANEVAL_LSTRIP = 1 << 0, /* OpenCompass: white space before a block's code goes */
     COMPAT_PRO_FIRST_BLOCK = 1 << 1,  /* CodeEval-Pro, OpenCompass: only the first block counts */
-    COMPAT_MBPP_NO_SETUP = 1 << 2     /* lm-eval, OpenCompass: test_setup_code is not run */
+    COMPAT_MBPP_NO_SETUP = 1 << 2,    /* lm-eval, OpenCompass: test_setup_code is not run */
+    COMPAT_PRO_SANITIZED = 1 << 3     /* CodeEval-Pro's second score: a program's tail is cut */
 };
+
+/* Habit number i (bit 1 << i) as an option and stored results name it: "mbpp-no-setup"; NULL when
+ * there are no more. */
+const char *task_compat_name(size_t i);
+
+/* Append "+NAME" for every habit in force. */
+void task_compat_put(unsigned compat, struct buf *b);
 
 /* What an answer is. */
 enum answer_kind {
@@ -182,7 +205,8 @@ MUST_CHECK enum status task_extract(const struct task *t, size_t index,
                                     struct arena *arena, struct extraction *ret, struct error *err);
 
 /* TASK_ANSWER only: the same without data, as these rules need no item. */
-MUST_CHECK enum status task_extract_answer(const struct task_def *def, const char *output,
+MUST_CHECK enum status task_extract_answer(const struct task_def *def,
+                                           const struct task_reading *how, const char *output,
                                            size_t len, struct arena *arena, struct extraction *ret,
                                            struct error *err);
 
@@ -205,8 +229,9 @@ MUST_CHECK enum status task_make_program(const struct task *t, size_t index,
                                          struct arena *arena, struct task_program *ret,
                                          struct error *err);
 
-/* TASK_ANSWER only: grade an extraction. `also` names rival rules' results on the raw output
- * (GSM8K: lm-eval strict and flexible, OpenCompass); n_also <= 4. */
+/* TASK_ANSWER only: grade an extraction, read the same way. `also` names rival rules' results on
+ * the raw output up to the prompt's stops (GSM8K: lm-eval strict and flexible, OpenCompass);
+ * n_also <= 4. */
 struct task_grade {
     bool is_right;
     struct {
@@ -216,8 +241,8 @@ struct task_grade {
     size_t n_also;
 };
 MUST_CHECK enum status task_grade_answer(const struct task *t, size_t index,
-                                         const struct extraction *x, const char *output,
-                                         size_t output_len, struct arena *arena,
+                                         const struct task_reading *how, const struct extraction *x,
+                                         const char *output, size_t output_len, struct arena *arena,
                                          struct task_grade *ret, struct error *err);
 
 /* TASK_ANSWER only, without data: are two answers equal by this task's rule? For `grade`. */

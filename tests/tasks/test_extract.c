@@ -39,7 +39,8 @@ static struct extraction extract(const struct task *t, size_t index, const char 
     struct extraction x = { .text = "unset", .method = NULL };
     struct error err = { 0 };
 
-    cr_assert_eq(task_extract(t, index, NULL, output, len, &arena, &x, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(task_extract(t, index, NULL, output, len, &arena, &x, &err), ST_OK, "%s",
+                 err.text);
     cr_assert_not_null(x.method);
     if (x.text)
         cr_assert(x.text[x.len] == '\0' && x.len > 0);
@@ -128,11 +129,13 @@ Test(extract, answers_need_no_data)
     struct error err = { 0 };
     const char *output = "#### 1,080";
 
-    cr_assert_eq(task_extract_answer(task_find("gsm8k"), output, strlen(output), &arena, &x, &err),
-                 ST_OK);
+    cr_assert_eq(
+        task_extract_answer(task_find("gsm8k"), NULL, output, strlen(output), &arena, &x, &err),
+        ST_OK);
     cr_expect_str_eq(x.text, "1080");
-    cr_expect_eq(task_extract_answer(task_find("mbpp"), output, strlen(output), &arena, &x, &err),
-                 ST_UNSUPPORTED);
+    cr_expect_eq(
+        task_extract_answer(task_find("mbpp"), NULL, output, strlen(output), &arena, &x, &err),
+        ST_UNSUPPORTED);
     cr_expect(strstr(err.text, "'mbpp'"), "%s", err.text);
     arena_release(&arena);
 }
@@ -163,7 +166,7 @@ static void survive(const struct task *t, const char *output, size_t len)
     struct task_grade g;
 
     if (task_get_def(t)->kind == TASK_ANSWER)
-        cr_assert_eq(task_grade_answer(t, 0, &x, output, len, &arena, &g, &err), ST_OK);
+        cr_assert_eq(task_grade_answer(t, 0, NULL, &x, output, len, &arena, &g, &err), ST_OK);
     else if (x.text)
         cr_assert_eq(task_make_program(t, 0, NULL, &x, &arena, &p, &err), ST_OK);
     arena_clear(&arena);

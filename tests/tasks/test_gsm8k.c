@@ -70,7 +70,7 @@ static bool is_right(const struct task *t, size_t i, const char *output, struct 
     struct error err;
 
     cr_assert_eq(task_extract(t, i, NULL, output, strlen(output), &arena, &x, &err), ST_OK);
-    cr_assert_eq(task_grade_answer(t, i, &x, output, strlen(output), &arena, g, &err), ST_OK);
+    cr_assert_eq(task_grade_answer(t, i, NULL, &x, output, strlen(output), &arena, g, &err), ST_OK);
     arena_clear(&arena);
     return g->is_right;
 }

@@ -46,7 +46,7 @@ static void write_sample(const char *sample, const char *name)
 
     cr_assert_eq(file_read(support_path("DESBENCH_SOURCE", sample), 1 << 20, &b, &err), ST_OK, "%s",
                  err.text);
-    if (b.data[0] == '{') { /* of lines, the first two */
+    if (b.data[0] == '{' && strcmp(name, "mbpp.jsonl") != 0) { /* of lines, the first two */
         second = strchr(strchr(b.data, '\n') + 1, '\n');
         b.len = (size_t)(second - b.data);
     }
@@ -66,6 +66,14 @@ static void put_turns(struct buf *b, const char *key, int n)
     buf_puts(b, "]}");
 }
 
+static void put_shots(struct buf *b, const char *key, const char *shot, int n)
+{
+    buf_printf(b, ",\"%s\":{\"shots\":[", key);
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "%s%s", i ? "," : "", shot);
+    buf_puts(b, "]}");
+}
+
 static void set_up(void)
 {
     struct buf b = { 0 };
@@ -76,12 +84,24 @@ static void set_up(void)
     write_sample("tasks/sample/humaneval_pro.json", "humaneval_pro.json");
     write_sample("tasks/sample/mbpp.jsonl", "mbpp.jsonl");
     write_sample("tasks/sample/gsm8k.jsonl", "gsm8k_test.jsonl");
+    for (int i = 0; i < 6; i++)
+        buf_puts(&b, "{\"question\":\"q\",\"answer\":\"#### 1\"}\n");
+    write_file("gsm8k_train.jsonl", b.data, b.len);
+    buf_clear(&b);
     write_sample("tasks/sample/math500.jsonl", "math500.jsonl");
     write_file("sanitized-mbpp.json", sanitized, sizeof(sanitized) - 1);
     buf_puts(&b, "{");
     put_turns(&b, "mbpp_opencompass_3shot", 3);
     buf_puts(&b, ",");
     put_turns(&b, "gsm8k_opencompass_4shot", 4);
+    buf_puts(&b, ",");
+    put_turns(&b, "mbpp_opencompass_mdblock_3shot", 3);
+    buf_puts(&b, ",");
+    put_turns(&b, "math_opencompass_4shot", 4);
+    put_shots(&b, "gsm8k_dinfer_4shot", "{\"question\":\"q\",\"answer\":\"a\"}", 4);
+    put_shots(&b, "gsm8k_cot_lm_eval_8shot", "{\"question\":\"q\",\"target\":\"The answer is 1.\"}",
+              8);
+    put_shots(&b, "minerva_math_lm_eval_4shot", "{\"problem\":\"p\",\"solution\":\"s\"}", 4);
     buf_puts(&b, "}");
     write_file("fewshot.json", b.data, b.len);
     buf_release(&b);
@@ -89,9 +109,10 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    static const char *const files[] = { "HumanEval.jsonl.gz", "humaneval_pro.json", "mbpp.jsonl",
-                                         "gsm8k_test.jsonl",   "math500.jsonl",      "fewshot.json",
-                                         "sanitized-mbpp.json" };
+    static const char *const files[] = { "HumanEval.jsonl.gz",  "humaneval_pro.json",
+                                         "mbpp.jsonl",          "gsm8k_test.jsonl",
+                                         "math500.jsonl",       "fewshot.json",
+                                         "sanitized-mbpp.json", "gsm8k_train.jsonl" };
     char path[256];
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -138,7 +159,7 @@ static enum status use(const struct task *t, const char *form, struct arena *are
         x = (struct extraction){ .text = "pass", .len = 4, .method = "fence" };
     if (def->kind == TASK_CODE)
         return task_make_program(t, 1, &how, &x, arena, &program, err);
-    st = task_grade_answer(t, 1, &x, output, sizeof(output) - 1, arena, &grade, err);
+    st = task_grade_answer(t, 1, &how, &x, output, sizeof(output) - 1, arena, &grade, err);
     return st ? st : task_equal(def, "2^{100}\\sqrt{2}/3", 17, "0.5", 3, &is_equal, err);
 }
 
@@ -169,12 +190,12 @@ Test(nomem, every_allocation_of_a_task_may_fail)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct use u = { .def = task_find(names[i]) };
         struct fail_sweep s = { .f = open_and_use, .arg = &u };
-        const char *const *form = task_prompt_forms(u.def);
+        const struct task_form *form;
         char what[100];
 
-        for (; *form; form++) {
-            u.form = *form;
-            snprintf(what, sizeof(what), "%s, %s", names[i], *form);
+        for (size_t k = 0; (form = task_form_get(u.def, k)) != NULL; k++) {
+            u.form = form->name;
+            snprintf(what, sizeof(what), "%s, %s", names[i], form->name);
             s.what = what;
             cr_expect_gt(fail_malloc_sweep(&s), 50);
         }

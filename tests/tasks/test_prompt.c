@@ -178,7 +178,6 @@ Test(prompt, real_items_have_the_published_bytes)
 
         cr_expect_str_eq(p.form, json_string_value(json_object_get(row, "form")));
         cr_expect_eq((json_int_t)p.n_msgs, json_integer_value(json_object_get(row, "messages")));
-        cr_expect_eq(p.n_msgs, (size_t)p.n_shots * 2 + 1);
         for (size_t i = 0; i < p.n_msgs; i++) {
             sha256_add(h, p.msgs[i].role, strlen(p.msgs[i].role) + 1);
             sha256_add(h, p.msgs[i].text, p.msgs[i].len + 1);
@@ -200,19 +199,25 @@ Test(prompt, every_task_lists_its_default_and_can_make_every_listed_form)
     struct task_prompt p;
 
     for (const struct task_def *const *d = task_table(); *d; d++) {
-        const char *const *forms = task_prompt_forms(*d);
+        const struct task_form *f;
         const char *dir =
             (*d)->is_bundled ? support_path("DESBENCH_SOURCE", "tasks/sample") : support_data_dir();
         struct task *t;
 
-        cr_expect_str_eq(forms[0], (*d)->prompt_form, "%s", (*d)->name);
+        cr_expect_str_eq(task_form_get(*d, 0)->name, (*d)->prompt_form, "%s", (*d)->name);
         if (!dir)
             continue;
         cr_assert_eq(task_open(*d, dir, true, &t, &err), ST_OK, "%s", err.text);
-        for (; *forms; forms++) {
-            cr_assert_eq(task_make_prompt(t, 0, *forms, &arena, &p, &err), ST_OK, "%s", err.text);
-            cr_expect_str_eq(p.form, *forms);
-            cr_expect(p.is_chat == (strncmp(*forms, "chat-", 5) == 0), "%s", *forms);
+        for (size_t k = 0; (f = task_form_get(*d, k)) != NULL; k++) {
+            cr_expect_eq(task_form_find(*d, f->name), f);
+            cr_expect(!(*d)->is_bundled || f->n_shots == 0, "%s %s", (*d)->name, f->name);
+            cr_assert_eq(task_make_prompt(t, 0, f->name, &arena, &p, &err), ST_OK, "%s", err.text);
+            cr_expect_str_eq(p.form, f->name);
+            cr_expect_eq(p.n_shots, f->n_shots);
+            cr_expect_eq(p.is_chat, f->is_chat);
+            cr_expect(p.is_chat == (strncmp(f->name, "chat-", 5) == 0), "%s", f->name);
+            cr_expect(p.is_chat || (p.n_msgs == 1 && strncmp(f->name, "complete", 8) == 0), "%s",
+                      f->name);
             for (size_t i = 0; i < p.n_msgs; i++)
                 cr_expect_eq(p.msgs[i].len, strlen(p.msgs[i].text));
         }
@@ -286,7 +291,9 @@ Test(prompt, broken_examples_are_named)
     } cases[] = {
         { "{", "fewshot.json' line 1: not valid JSON" },
         { "[]", "an object is needed" },
-        { "{}", "field 'gsm8k_opencompass_4shot' (an object) is missing" },
+        { "{}",
+          "'fewshot.json' has no key 'gsm8k_opencompass_4shot': prompt form 'chat-oc-4shot' of "
+          "task 'gsm8k' needs it; chat-oc-0shot, complete-cot-0shot do not" },
         { "{\"gsm8k_opencompass_4shot\":{\"turns\":[]}}", "0 turns, at least 8 are needed" },
         { "{\"gsm8k_opencompass_4shot\":{\"turns\":[" TURN("BOT") "," TURN("BOT") "," TURN("BOT") //
           "," TURN("BOT") "," TURN("BOT") "," TURN("BOT") "," TURN("BOT") "," TURN("BOT") "]}}",
@@ -300,7 +307,8 @@ Test(prompt, broken_examples_are_named)
         struct error err = { 0 };
         struct task_prompt p;
 
-        cr_expect_eq(task_make_prompt(t, 0, NULL, &arena, &p, &err), ST_INVALID);
+        cr_expect_eq(task_make_prompt(t, 0, NULL, &arena, &p, &err),
+                     strstr(cases[i].message, "has no key") ? ST_NOT_FOUND : ST_INVALID);
         cr_expect(strstr(err.text, cases[i].message), "%zu: %s", i, err.text);
         task_close(t);
     }
