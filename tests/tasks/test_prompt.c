@@ -158,37 +158,83 @@ Test(prompt, math500_completes_in_lm_eval_words)
 }
 
 /* Expectations made from the data by tests/data/make_prompt_hashes.py. */
-Test(prompt, real_items_have_the_published_bytes)
+static const json_t *find_expectation(const json_t *rows, const char *task, const char *form)
 {
-    json_t *rows = support_json("data/prompt_hashes.json");
     size_t k;
     json_t *row;
 
-    if (!support_data_dir())
-        cr_skip_test("no data folder: set DESBENCH_DATA");
-    cr_assert_eq(json_array_size(rows), 18);
     json_array_foreach(rows, k, row)
     {
-        const char *id = json_string_value(json_object_get(row, "id"));
-        struct task *t = support_open(json_string_value(json_object_get(row, "task")));
-        struct task_prompt p = make(t, id, NULL);
-        struct sha256 *h = sha256_new();
-        char hex[65];
-        size_t bytes = 0;
+        if (strcmp(json_string_value(json_object_get(row, "task")), task) == 0 &&
+            strcmp(json_string_value(json_object_get(row, "form")), form) == 0)
+            return row;
+    }
+    return NULL;
+}
 
-        cr_expect_str_eq(p.form, json_string_value(json_object_get(row, "form")));
-        cr_expect_eq((json_int_t)p.n_msgs, json_integer_value(json_object_get(row, "messages")));
-        for (size_t i = 0; i < p.n_msgs; i++) {
-            sha256_add(h, p.msgs[i].role, strlen(p.msgs[i].role) + 1);
-            sha256_add(h, p.msgs[i].text, p.msgs[i].len + 1);
-            bytes += p.msgs[i].len;
+static void check_item(const struct task *t, const char *form, const json_t *want)
+{
+    const char *id = json_string_value(json_object_get(want, "id"));
+    struct task_prompt p = make(t, id, form);
+    struct sha256 *h = sha256_new();
+    const struct task_message *last = &p.msgs[p.n_msgs - 1];
+    char hex[65];
+    size_t bytes = 0;
+
+    cr_expect_eq((json_int_t)p.n_msgs, json_integer_value(json_object_get(want, "messages")));
+    for (size_t i = 0; i < p.n_msgs; i++) {
+        sha256_add(h, p.msgs[i].role, strlen(p.msgs[i].role) + 1);
+        sha256_add(h, p.msgs[i].text, p.msgs[i].len + 1);
+        bytes += p.msgs[i].len;
+    }
+    sha256_add(h, p.prefix, p.prefix_len + 1);
+    sha256_finish(h, hex);
+    cr_expect_eq((json_int_t)bytes, json_integer_value(json_object_get(want, "bytes")),
+                 "%s %s: %zu bytes", form, id, bytes);
+    cr_expect_str_eq(hex, json_string_value(json_object_get(want, "sha256")), "%s %s", form, id);
+    cr_expect(p.prefix_len <= last->len &&
+                  memcmp(last->text + last->len - p.prefix_len, p.prefix, p.prefix_len) == 0,
+              "%s %s: the prompt does not end with what it begins of the answer", form, id);
+    cr_expect_eq(strcmp(last->role, "assistant") == 0, p.is_chat && p.prefix_len > 0);
+}
+
+Test(prompt, three_real_items_of_every_form_have_the_published_bytes)
+{
+    json_t *rows = support_json("data/prompt_hashes.json");
+    size_t n_forms = 0;
+
+    if (!support_data_dir())
+        cr_skip_test("no data folder: set DESBENCH_DATA");
+    for (const struct task_def *const *d = task_table(); *d; d++) {
+        const struct task_form *f;
+        struct task *t;
+
+        if ((*d)->is_bundled)
+            continue;
+        t = support_open((*d)->name);
+        for (size_t i = 0; (f = task_form_get(*d, i)) != NULL; i++, n_forms++) {
+            const json_t *row = find_expectation(rows, (*d)->name, f->name), *item, *stop;
+            const json_t *items = json_object_get(row, "items");
+            size_t k, n_stops = 0;
+
+            cr_expect_geq(json_array_size(items), 3, "%s %s: no three expectations", (*d)->name,
+                          f->name);
+            cr_expect_eq(json_integer_value(json_object_get(row, "shots")), f->n_shots);
+            json_array_foreach(json_object_get(row, "stops"), k, stop)
+            {
+                if (!f->stops || !f->stops[k] || strcmp(f->stops[k], json_string_value(stop)) != 0)
+                    cr_expect(false, "%s %s: stop %zu", (*d)->name, f->name, k);
+            }
+            while (f->stops && f->stops[n_stops])
+                n_stops++;
+            cr_expect_eq(n_stops, json_array_size(json_object_get(row, "stops")), "%s %s",
+                         (*d)->name, f->name);
+            json_array_foreach(items, k, item) check_item(t, f->name, item);
+            arena_clear(&arena);
         }
-        sha256_finish(h, hex);
-        cr_expect_eq((json_int_t)bytes, json_integer_value(json_object_get(row, "bytes")),
-                     "%s: %zu bytes", id, bytes);
-        cr_expect_str_eq(hex, json_string_value(json_object_get(row, "sha256")), "%s", id);
         task_close(t);
     }
+    cr_expect_eq(n_forms, json_array_size(rows), "expectations of forms that there are not");
     json_decref(rows);
     arena_release(&arena);
 }
