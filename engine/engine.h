@@ -21,7 +21,7 @@ struct engine;
 struct sequence;
 
 /* Stored with every result; raised when the same inputs may give other tokens. */
-enum { ENGINE_RESULTS_VERSION = 1 };
+enum { ENGINE_RESULTS_VERSION = 2 };
 
 struct engine_options {
     bool is_text_only;       /* config.json and tokenizer alone: everything but sequences works;

@@ -4,11 +4,12 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/size.h"
 #include "kernels/dtype.h"
 
-enum { ALIGNMENT = 64, SCRATCH_MIN = 4096 };
+enum { ALIGNMENT = 64, SCRATCH_MIN = 4096, HUGE_PAGE = 2 << 20 };
 
 /* bytes (at least 1) rounded up to the alignment, or NULL. */
 static void *aligned_new(size_t bytes)
@@ -19,12 +20,42 @@ static void *aligned_new(size_t bytes)
                                           : (size_t)ALIGNMENT);
 }
 
+enum status pages_new(size_t bytes, struct pages *ret, struct error *err)
+{
+    void *p;
+
+    if (bytes < HUGE_PAGE) {
+        p = aligned_new(bytes);
+        if (p)
+            memset(p, 0, bytes);
+    } else {
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        p = p == MAP_FAILED ? NULL : p;
+        if (p)
+            (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
+    }
+    if (!p)
+        return error_set(err, ST_NOMEM, "out of memory: %zu bytes", bytes);
+    *ret = (struct pages){ p, bytes };
+    return ST_OK;
+}
+
+void pages_release(struct pages *p)
+{
+    if (p->bytes < HUGE_PAGE)
+        free(p->data);
+    else
+        munmap(p->data, p->bytes);
+    *p = (struct pages){ NULL, 0 };
+}
+
 void host_release(struct host_kernels *h)
 {
     while (h->weights) {
         struct weight *w = h->weights;
 
         h->weights = w->next;
+        pages_release(&w->packed);
         free(w->vec);
         free(w);
     }
@@ -32,6 +63,7 @@ void host_release(struct host_kernels *h)
         struct experts *e = h->experts;
 
         h->experts = e->next;
+        pages_release(&e->packed);
         free(e->gate);
         free(e);
     }

@@ -9,10 +9,21 @@
 #include "base/status.h"
 #include "kernels/kernels.h"
 
+/* Memory straight from the system, for what is large and stays: on huge pages where it can be, so
+ * that reading it through does not wait for address translation. data NULL: none. */
+struct pages {
+    void *data; /* zeroed, aligned to 64 bytes */
+    size_t bytes;
+};
+
+MUST_CHECK enum status pages_new(size_t bytes, struct pages *ret, struct error *err);
+void pages_release(struct pages *p);
+
 /* A matrix as it was handed over. */
 struct weight {
     struct host_matrix m;
-    float *vec; /* f32 copy of a vector (rows 1), else NULL; aligned to 64 bytes */
+    float *vec;          /* f32 copy of a vector (rows 1), else NULL; aligned to 64 bytes */
+    struct pages packed; /* the backend's own form of it, if any; m.data may then be gone */
     struct weight *next;
 };
 
@@ -20,6 +31,7 @@ struct experts {
     int n_exp;
     int64_t d_model, d_ff;
     struct host_matrix *gate, *up, *down; /* (n_exp) each; one block, starting at gate */
+    struct pages packed;                  /* as in struct weight */
     struct experts *next;
 };
 

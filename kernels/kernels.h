@@ -11,6 +11,11 @@
  * lie one after the other), n_exp routed experts, n_head query heads, n_kv_head key/value
  * heads, d_head, d_model, d_ff (width of an expert), n_vocab.
  *
+ * Activations beside bf16 weights: ref and cpu multiply them as f32, but for cpu on AMX, which
+ * takes them as two bf16 each (2^-17 of an activation is lost, sums are in f32), and on
+ * "avx512bf16", which rounds them to one (2^-8). Router scores are products in f32 everywhere.
+ * kernels/cpu/inner.h has the orders of the sums.
+ *
  * Batch invariance: the result of a row never depends on which other rows are in the call
  * (one accumulation order per op, whatever n_tok is, and whatever the number of threads).
  *
@@ -62,7 +67,8 @@ struct kernels {
 
 struct kernel_params {
     int n_threads;   /* 0: as many as the process may run on */
-    const char *isa; /* cpu: "generic", "avx2" or "avx512"; NULL: the best this machine has */
+    const char *isa; /* cpu: "generic", "avx2", "avx512", "avx512bf16", "amx"; NULL: the best this
+                      * machine has of those that take activations as f32: all but avx512bf16 */
 };
 
 enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
@@ -154,6 +160,10 @@ struct kernel_ops {
     enum status (*experts_load)(struct kernels *k, int n_exp, const struct host_matrix *gate,
                                 const struct host_matrix *up, const struct host_matrix *down,
                                 struct experts **ret, struct error *err);
+
+    /* Whether weights like m, and experts, are still read from the host's data after they were
+     * loaded. If not, the data may be taken away. NULL: always. */
+    bool (*keeps_host)(const struct kernels *k, const struct host_matrix *m);
 
     /* ret_x[t] = table[ids[t]]. ids (n_tok) i32 in host memory, each within the table. */
     enum status (*embed)(struct kernels *k, const struct weight *table, const int32_t *ids,

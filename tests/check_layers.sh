@@ -70,7 +70,7 @@ libraries=(
 )
 
 # Code that files with other parameters include: no guard, and not for itself.
-templates=(kernels/cpu/inner_body.h kernels/cpu/inner_vec.h)
+templates=(kernels/cpu/inner_body.h kernels/cpu/inner_gemm.h kernels/cpu/inner_vec.h kernels/cpu/inner_vec512.h)
 
 matches() { # STRING PATTERN...
     local s=$1 p

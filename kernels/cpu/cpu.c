@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -17,31 +18,55 @@ enum { MAX_THREADS = 1024 };
 static const struct inner *const inners[] = {
     &inner_generic,
 #if defined(__x86_64__)
-    &inner_avx2,
-    &inner_avx512,
+    &inner_avx2,    &inner_avx512bf16, /* rounds activations: only when asked for */
+    &inner_avx512,  &inner_amx,
 #endif
 };
 
 #if defined(__x86_64__)
-/* AVX2 machines have it, but clang 14 cannot ask for it by name. */
-static bool has_f16c(void)
+/* A bit of a CPUID leaf: what compilers before gcc 13 and clang 16 cannot ask for by name. */
+static bool cpuid_bit(unsigned leaf, unsigned subleaf, int reg, int bit)
 {
-    unsigned a, b, c, d;
+    unsigned r[4];
 
-    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+    return __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) && r[reg] >> bit & 1;
+}
+
+enum { EAX, EBX, ECX, EDX };
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+/* Tiles are 8 KB more to save for each thread, so Linux wants to be asked (since 5.16). */
+static bool ask_for_tiles(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 #endif
 
-static bool can_run(const struct inner *in)
+/* NULL, or why this machine cannot run it. */
+static const char *why_not(const struct inner *in)
 {
 #if defined(__x86_64__)
-    if (in == &inner_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-    if (in == &inner_avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (in == &inner_avx2 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                               cpuid_bit(1, 0, ECX, 29)))
+        return "the CPU has no AVX2 with FMA and F16C";
+    if (in != &inner_avx2 && in != &inner_generic && !has_avx512())
+        return "the CPU has no AVX-512 F, BW, DQ and VL";
+    if ((in == &inner_avx512bf16 || in == &inner_amx) && !cpuid_bit(7, 1, EAX, 5))
+        return "the CPU has no AVX-512 BF16";
+    if (in == &inner_amx && !(cpuid_bit(7, 0, EDX, 22) && cpuid_bit(7, 0, EDX, 24)))
+        return "the CPU has no AMX with BF16";
+    if (in == &inner_amx && !ask_for_tiles())
+        return "the system does not let the process use AMX tiles";
 #endif
-    return in == &inner_generic;
+    (void)in;
+    return NULL;
 }
 
 /* The one called isa, or the best (NULL). */
@@ -50,12 +75,15 @@ static enum status choose_inner(const char *isa, const struct inner **ret, struc
     const struct inner *best = NULL;
 
     for (size_t i = 0; i < sizeof(inners) / sizeof(inners[0]); i++) {
+        const char *why;
+
         if (isa && strcmp(isa, inners[i]->name) != 0)
             continue;
-        if (can_run(inners[i]))
+        why = why_not(inners[i]);
+        if (!why)
             best = inners[i];
         else if (isa)
-            return error_set(err, ST_UNSUPPORTED, "this machine cannot run '%s'", isa);
+            return error_set(err, ST_UNSUPPORTED, "this machine cannot run '%s': %s", isa, why);
     }
     if (!best)
         return error_set(err, ST_INVALID, "backend 'cpu' has no instruction set '%s'", isa);
@@ -132,7 +160,7 @@ void *layout_take(struct layout *l, size_t count, size_t size)
 
 const struct kernel_ops cpu_ops = {
     .name = "cpu",
-    .help = "AVX-512, AVX2 or portable vectors, threads",
+    .help = "AMX, AVX-512, AVX2 or portable vectors, threads",
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
@@ -141,8 +169,9 @@ const struct kernel_ops cpu_ops = {
     .upload = host_upload,
     .download = host_download,
     .sync = host_sync,
-    .weight_load = host_weight_load,
-    .experts_load = host_experts_load,
+    .weight_load = cpu_weight_load,
+    .experts_load = cpu_experts_load,
+    .keeps_host = cpu_keeps_host,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .matmul = cpu_matmul,

@@ -1,18 +1,20 @@
 /*
- * The cpu backend: SIMD and threads over weights as they lie in the checkpoint.
+ * The cpu backend: SIMD and threads.
  *
  * Each op cuts its work into units that a pool of threads takes one after the other. A unit owns
  * what it writes, so nothing is added up across threads, and every sum runs in an order that
  * depends on the shapes of the model alone (inner.h): a row gets the same bits whatever the
  * number of tokens, its neighbours and the number of threads.
  *
- * Weights are never copied: a row is widened to f32 in registers and used for all tokens of the
- * call while it is in the first-level cache. Activations are packed once a call (inner.h).
+ * bf16 matrices are copied once, into panels (packed.h); other weights stay as they lie in the
+ * checkpoint. A panel goes through the caches once a call and is used for all tokens meanwhile;
+ * while a thread works on one, it fetches the next. Activations are prepared once a call (inner.h).
  */
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/packed.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/host.h"
 #include "kernels/kernels.h"
@@ -46,8 +48,38 @@ struct layout {
 
 void *layout_take(struct layout *l, size_t count, size_t size);
 
-/* x (n_tok, cols) brought into packed rows of cpu_padded() floats for weights of type t. */
-void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, enum dtype t, float *ret);
+/* x (n_tok, cols) brought into packed rows of cpu_padded() floats. */
+void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, float *ret);
+
+/* Bytes of a token's prepared activations of that many columns. */
+static inline size_t cpu_prepared(const struct cpu *c, size_t cols)
+{
+    return packed_steps((int64_t)cols) * c->inner->gemm.step_bytes;
+}
+
+/* cpu_load.c */
+enum status cpu_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
+                            struct error *err);
+enum status cpu_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
+                             const struct host_matrix *up, const struct host_matrix *down,
+                             struct experts **ret, struct error *err);
+bool cpu_keeps_host(const struct kernels *k, const struct host_matrix *m);
+
+/* Where the packed experts of a layer lie: an expert's gate and up, panels of 16 hidden units, an
+ * even number of them; its down; bytes of an expert. */
+static inline size_t experts_hidden_bytes(const struct experts *e)
+{
+    return 2 * packed_panels(e->d_ff) * packed_steps(e->d_model) * STEP_BYTES;
+}
+
+static inline size_t experts_each_bytes(const struct experts *e)
+{
+    return experts_hidden_bytes(e) + packed_bytes(e->d_model, e->d_ff);
+}
+
+/* cpu_matmul.c: as the op, but with f32 products whatever the instruction set. */
+enum status cpu_matmul_f32(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                           float *ret_y, struct error *err);
 
 /* cpu_dense.c */
 enum status cpu_embed(struct kernels *k, const struct weight *table, const int32_t *ids, int n_tok,
@@ -67,13 +99,15 @@ enum status cpu_attention(struct kernels *k, const float *q, const int32_t *posi
                           const struct attn_segment *segs, int n_segs, int n_head, int n_kv_head,
                           int d_head, float *ret_y, struct error *err);
 
-/* cpu_moe.c */
+/* cpu_route.c */
 enum status cpu_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
                        enum router_score score, float *ret_s, struct error *err);
 enum status cpu_route(struct kernels *k, const float *scores, const struct route_params *p,
                       const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
                       float *ret_w, struct route_stats *ret_stats, int32_t *ret_tokens_per_expert,
                       struct error *err);
+
+/* cpu_moe.c */
 enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                     const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
 

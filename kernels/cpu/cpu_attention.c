@@ -62,7 +62,7 @@ static void attention_unit(void *arg, int unit, int thread)
     for (int i = 0; i < tile->n; i++) {
         float *row = packed + (size_t)i * j->d_padded;
 
-        in->pack(j->q + query_at(j, tile, kv_head, i), d, DT_F32, row);
+        in->pack(j->q + query_at(j, tile, kv_head, i), d, row);
         rows[i] = row;
         max[i] = -INFINITY;
         sum[i] = 0;

@@ -27,7 +27,7 @@ static int n_units_of(int n_rows, int per_unit)
 }
 
 struct embed_job {
-    const struct host_matrix *table;
+    const struct weight *table;
     const int32_t *ids;
     int n_tok, per_unit;
     float *ret;
@@ -36,12 +36,21 @@ struct embed_job {
 static void embed_unit(void *arg, int unit, int thread)
 {
     const struct embed_job *j = arg;
-    size_t d = (size_t)j->table->cols;
+    const struct host_matrix *m = &j->table->m;
+    size_t d = (size_t)m->cols;
     int t, end;
 
     (void)thread;
-    for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++)
-        dtype_to_f32(host_row(j->table, j->ids[t]), j->table->dtype, d, j->ret + (size_t)t * d);
+    for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++) {
+        float *ret = j->ret + (size_t)t * d;
+
+        if (j->table->vec)
+            memcpy(ret, j->table->vec, d * sizeof(*ret));
+        else if (j->table->packed.data)
+            packed_row(j->table->packed.data, m->cols, j->ids[t], ret);
+        else
+            dtype_to_f32(host_row(m, j->ids[t]), m->dtype, d, ret);
+    }
 }
 
 enum status cpu_embed(struct kernels *k, const struct weight *table, const int32_t *ids, int n_tok,
@@ -49,7 +58,7 @@ enum status cpu_embed(struct kernels *k, const struct weight *table, const int32
 {
     struct cpu *c = (struct cpu *)k;
     int per_unit = rows_per_unit((size_t)table->m.cols);
-    struct embed_job j = { &table->m, ids, n_tok, per_unit, ret_x };
+    struct embed_job j = { table, ids, n_tok, per_unit, ret_x };
 
     (void)err;
     pool_run(c->pool, embed_unit, &j, n_units_of(n_tok, per_unit));
@@ -93,7 +102,6 @@ struct pack_job {
     const float *x;
     int n_tok, per_unit;
     size_t cols;
-    enum dtype t;
     float *ret;
 };
 
@@ -105,77 +113,15 @@ static void pack_unit(void *arg, int unit, int thread)
 
     (void)thread;
     for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++)
-        j->cpu->inner->pack(j->x + (size_t)t * j->cols, j->cols, j->t, j->ret + (size_t)t * padded);
+        j->cpu->inner->pack(j->x + (size_t)t * j->cols, j->cols, j->ret + (size_t)t * padded);
 }
 
-void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, enum dtype t, float *ret)
+void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, float *ret)
 {
     int per_unit = rows_per_unit(cols);
-    struct pack_job j = { c, x, n_tok, per_unit, cols, t, ret };
+    struct pack_job j = { c, x, n_tok, per_unit, cols, ret };
 
     pool_run(c->pool, pack_unit, &j, n_units_of(n_tok, per_unit));
-}
-
-/*
- * A unit is a block of rows. Inside it, tokens come in blocks that fit the second-level cache
- * together with the rows, which are thus read from memory once.
- */
-struct matmul_job {
-    const struct inner *inner;
-    const struct host_matrix *w;
-    const float *const *x; /* (n_tok) packed rows */
-    int n_tok, tok_block, row_block;
-    float *ret;
-};
-
-enum { BLOCK_BYTES = 512 << 10, MAX_ROW_BLOCK = 64 };
-
-static void matmul_unit(void *arg, int unit, int thread)
-{
-    const struct matmul_job *j = arg;
-    size_t rows = (size_t)j->w->rows, cols = (size_t)j->w->cols;
-    size_t first = (size_t)unit * (size_t)j->row_block, left = rows - first;
-    int n_rows = left < (size_t)j->row_block ? (int)left : j->row_block;
-
-    (void)thread;
-    for (int t = 0; t < j->n_tok; t += j->tok_block) {
-        int n_tok = j->n_tok - t < j->tok_block ? j->n_tok - t : j->tok_block;
-
-        j->inner->panel(host_row(j->w, (int64_t)first), j->w->dtype, cols * dtype_size(j->w->dtype),
-                        cols, n_rows, j->x + t, n_tok, j->ret + (size_t)t * rows + first, rows);
-    }
-}
-
-enum status cpu_matmul(struct kernels *k, const float *x, const struct weight *w, int n_tok,
-                       float *ret_y, struct error *err)
-{
-    struct cpu *c = (struct cpu *)k;
-    size_t rows = (size_t)w->m.rows, cols = (size_t)w->m.cols, padded = cpu_padded(c, cols);
-    size_t tok_block = BLOCK_BYTES / (padded * sizeof(float));
-    size_t row_block = rows / (4 * (size_t)pool_n_threads(c->pool)) / 16 * 16;
-    struct layout l = { 0 };
-    struct matmul_job j = { c->inner, &w->m, NULL, n_tok, 0, 0, ret_y };
-    const float **ptrs;
-    float *packed;
-    enum status st;
-
-    layout_take(&l, (size_t)n_tok * padded, sizeof(float));
-    layout_take(&l, (size_t)n_tok, sizeof(*ptrs));
-    st = scratch_reserve(&c->scratch, l.used, err);
-    if (st)
-        return st;
-    l = (struct layout){ c->scratch.data, 0 };
-    packed = layout_take(&l, (size_t)n_tok * padded, sizeof(float));
-    ptrs = layout_take(&l, (size_t)n_tok, sizeof(*ptrs));
-    cpu_pack(c, x, n_tok, cols, w->m.dtype, packed);
-    for (int t = 0; t < n_tok; t++)
-        ptrs[t] = packed + (size_t)t * padded;
-
-    j.x = ptrs;
-    j.tok_block = tok_block < 6 ? 6 : tok_block > (size_t)n_tok ? n_tok : (int)tok_block;
-    j.row_block = row_block < 16 ? 16 : row_block > MAX_ROW_BLOCK ? MAX_ROW_BLOCK : (int)row_block;
-    pool_run(c->pool, matmul_unit, &j, n_units_of((int)rows, j.row_block));
-    return ST_OK;
 }
 
 struct rope_job {

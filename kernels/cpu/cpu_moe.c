@@ -1,187 +1,32 @@
 /*
- * cpu ops of the mixture of experts: router scores, routing, experts.
+ * cpu op: the experts.
  *
- * The experts run in two loops. Tokens are first gathered by expert: a pair is one (token, slot)
- * with an expert, pairs are sorted by expert, then token, then slot.
+ * They run in two loops. Tokens are first gathered by expert: a pair is one (token, slot) with an
+ * expert, pairs are sorted by expert, then token, then slot.
  *
  *   1. unit = (active expert, FF_ROWS rows of gate and up): h = silu(gate x) * up x for all its
- *      pairs, kept packed as the input of down.
+ *      pairs, kept in the form that down wants.
  *   2. unit = OUT_ROWS rows of d_model: for each active expert in ascending order, its down rows
  *      times h of its pairs, times the slot's weight, added to the tokens' outputs. The unit
  *      owns these outputs, so the sum needs neither a buffer nor an order among threads.
  *
- * Either loop reads each weight of an active expert once and no other expert at all.
+ * Either loop reads each weight of an active expert once and no other expert at all. Very many
+ * tokens come in parts, so that working space has a bound.
+ *
+ * Here: gathering, and the loops over experts as they lie. Those over packed ones are in
+ * cpu_moe_packed.c.
  */
-#include <math.h>
-#include <string.h>
+#include "kernels/cpu/cpu_moe.h"
 
-#include "kernels/cpu/cpu.h"
+#include <string.h>
 
 /* Rows of a unit and pairs of a block inside it; INNER_MAX_PAD divides FF_ROWS. */
 enum { FF_ROWS = 32, OUT_ROWS = 32, PAIR_BLOCK = 48 };
 
+/* Pairs of a part: enough for every expert of 64 to be busy with arithmetic, not memory. */
+enum { MAX_PAIRS = 4096 };
+
 _Static_assert(FF_ROWS % (int)INNER_MAX_PAD == 0, "a unit writes whole packed runs");
-
-struct score_job {
-    const struct inner *inner;
-    float *s;
-    size_t n_exp;
-    enum router_score score;
-};
-
-static void score_unit(void *arg, int unit, int thread)
-{
-    const struct score_job *j = arg;
-    float *s = j->s + (size_t)unit * j->n_exp;
-
-    (void)thread;
-    if (j->score == ROUTER_SOFTMAX)
-        j->inner->softmax(s, j->n_exp);
-    else
-        j->inner->sigmoid(s, j->n_exp);
-}
-
-enum status cpu_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
-                       enum router_score score, float *ret_s, struct error *err)
-{
-    struct cpu *c = (struct cpu *)k;
-    struct score_job j = { c->inner, ret_s, (size_t)w->m.rows, score };
-    enum status st = cpu_matmul(k, x, w, n_tok, ret_s, err);
-
-    if (st)
-        return st;
-    for (int t = 0; t < n_tok; t++) /* less work than waking a thread */
-        score_unit(&j, t, 0);
-    return ST_OK;
-}
-
-/* The n best experts of a token in best-first order, ties to the lower id; NaN and -inf left
- * out. Returns how many there are. */
-static int best_experts(const float *s, int n_exp, int n, int32_t *ret)
-{
-    int count = 0;
-
-    for (int32_t e = 0; e < n_exp; e++) {
-        int i;
-
-        if (!(s[e] > -INFINITY) || (count == n && !(s[e] > s[ret[n - 1]])))
-            continue;
-        i = count < n ? count++ : n - 1;
-        for (; i > 0 && s[e] > s[ret[i - 1]]; i--) /* equal ones that came first stay first */
-            ret[i] = ret[i - 1];
-        ret[i] = e;
-    }
-    return count;
-}
-
-static void sort_ids(int32_t *ids, int n)
-{
-    for (int i = 1; i < n; i++) {
-        int32_t id = ids[i];
-        int j = i;
-
-        for (; j > 0 && ids[j - 1] > id; j--)
-            ids[j] = ids[j - 1];
-        ids[j] = id;
-    }
-}
-
-static bool contains(const int32_t *ids, int n, int32_t id)
-{
-    for (int i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
-
-/* f64 sum of the scores of some experts, in the order given. */
-static double mass(const float *s, const int32_t *ids, int n)
-{
-    double sum = 0;
-
-    for (int i = 0; i < n; i++)
-        sum += s[ids[i]];
-    return sum;
-}
-
-static void route_token(const float *s, const struct route_params *p, int32_t *ret_ids,
-                        float *ret_w)
-{
-    int n = best_experts(s, p->n_exp, p->top_k, ret_ids);
-    double sum;
-
-    sort_ids(ret_ids, n);
-    sum = mass(s, ret_ids, n);
-    for (int i = 0; i < n; i++) {
-        double w = p->renorm ? s[ret_ids[i]] / (sum + 1e-20) : s[ret_ids[i]];
-
-        ret_w[i] = (float)(w * p->scale);
-    }
-    for (int i = n; i < p->top_k; i++) {
-        ret_ids[i] = -1;
-        ret_w[i] = 0;
-    }
-}
-
-static void count_token(const float *s, const struct route_params *p, const int32_t *ids,
-                        struct route_stats *stats, int32_t *tokens_per_expert)
-{
-    int32_t natural[KERNEL_MAX_EXPERTS];
-    int n_natural = best_experts(s, p->n_exp, p->top_k_base, natural), n = 0;
-    int32_t top1 = n_natural ? natural[0] : -1;
-    double natural_mass;
-
-    sort_ids(natural, n_natural);
-    natural_mass = mass(s, natural, n_natural);
-    for (; n < p->top_k && ids[n] >= 0; n++) {
-        stats->n_rerouted += !contains(natural, n_natural, ids[n]);
-        stats->n_unique += tokens_per_expert[ids[n]]++ == 0;
-    }
-    stats->n_lost_top1 += top1 < 0 || !contains(ids, n, top1);
-    stats->kept_mass += natural_mass > 0 ? mass(s, ids, n) / natural_mass : 1;
-}
-
-enum status cpu_route(struct kernels *k, const float *scores, const struct route_params *p,
-                      const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
-                      float *ret_w, struct route_stats *ret_stats, int32_t *ret_tokens_per_expert,
-                      struct error *err)
-{
-    size_t n_exp = (size_t)p->n_exp, top_k = (size_t)p->top_k;
-
-    (void)k;
-    (void)err;
-    for (size_t t = 0; t < (size_t)n_tok; t++)
-        route_token(scores + t * n_exp, p, ret_ids + t * top_k, ret_w + t * top_k);
-    for (int i = 0; i < n_segs; i++) {
-        const struct segment *seg = &segs[i];
-        int32_t *counts = ret_tokens_per_expert + (size_t)i * n_exp;
-
-        memset(counts, 0, n_exp * sizeof(*counts));
-        ret_stats[i] = (struct route_stats){ 0 };
-        for (size_t t = (size_t)seg->row; t < (size_t)(seg->row + seg->n_tok); t++)
-            count_token(scores + t * n_exp, p, ret_ids + t * top_k, &ret_stats[i], counts);
-        if (seg->n_tok)
-            ret_stats[i].kept_mass /= seg->n_tok;
-    }
-    return ST_OK;
-}
-
-struct moe_job {
-    const struct inner *inner;
-    const struct experts *e;
-    int n_tok, n_active, n_pairs;
-    size_t x_padded, h_padded; /* floats of a packed row */
-
-    /* In scratch. Pairs of active expert number i are first[i] .. first[i + 1] - 1. */
-    int32_t *active;                /* (n_active) expert ids, ascending */
-    int32_t *first;                 /* (n_active + 1) */
-    int32_t *token;                 /* (n_pairs) */
-    float *weight;                  /* (n_pairs) */
-    float *packed;                  /* (n_tok, x_padded) */
-    float *h;                       /* (n_pairs, h_padded) */
-    const float **x_rows, **h_rows; /* (n_pairs) rows of packed and h */
-    float *y;                       /* (n_tok, d_model), the result */
-};
 
 /* Rows [r, r + n_rows) of m times n packed rows x, into ret with stride FF_ROWS or OUT_ROWS. */
 static void run_rows(const struct moe_job *j, const struct host_matrix *m, size_t r, int n_rows,
@@ -211,8 +56,7 @@ static void gate_up_unit(void *arg, int unit, int thread)
             float *gq = g + q * FF_ROWS;
 
             j->inner->silu_mul(gq, u + q * FF_ROWS, (size_t)n_rows);
-            j->inner->pack(gq, (size_t)n_rows, e->down[id].dtype,
-                           j->h + (size_t)(p + q) * j->h_padded + r);
+            j->inner->pack(gq, (size_t)n_rows, j->h + (size_t)(p + q) * j->h_padded + r);
         }
     }
 }
@@ -250,6 +94,11 @@ static void place(struct moe_job *j, struct layout *l)
     j->first = layout_take(l, n_exp + 1, sizeof(*j->first));
     j->token = layout_take(l, n_pairs, sizeof(*j->token));
     j->weight = layout_take(l, n_pairs, sizeof(*j->weight));
+    if (j->e->packed.data) {
+        j->prepared_x = layout_take(l, n_pairs, j->x_bytes);
+        j->prepared_h = layout_take(l, n_pairs, j->h_bytes);
+        return;
+    }
     j->packed = layout_take(l, n_tok * j->x_padded, sizeof(*j->packed));
     j->h = layout_take(l, n_pairs * j->h_padded, sizeof(*j->h));
     j->x_rows = layout_take(l, n_pairs, sizeof(*j->x_rows));
@@ -285,9 +134,35 @@ static void gather(struct moe_job *j, const int32_t *ids, const float *w, int to
         p = next[ids[i]]++;
         j->token[p] = t;
         j->weight[p] = w[i];
-        j->x_rows[p] = j->packed + (size_t)t * j->x_padded;
+    }
+}
+
+/* y of all tokens by the loops of this file. */
+static void run_rows_of_all(struct moe_job *j)
+{
+    int n_ff = (int)((j->e->d_ff + FF_ROWS - 1) / FF_ROWS);
+    int n_out = (int)((j->e->d_model + OUT_ROWS - 1) / OUT_ROWS);
+
+    for (int p = 0; p < j->first[j->n_active]; p++) {
+        j->x_rows[p] = j->packed + (size_t)j->token[p] * j->x_padded;
         j->h_rows[p] = j->h + (size_t)p * j->h_padded;
     }
+    cpu_pack(j->cpu, j->x, j->n_tok, (size_t)j->e->d_model, j->packed);
+    pool_run(j->cpu->pool, gate_up_unit, j, j->n_active * n_ff);
+    pool_run(j->cpu->pool, down_unit, j, n_out);
+}
+
+/* The first n_tok tokens of a call; scratch is large enough. */
+static void run_part(struct moe_job *j, const int32_t *ids, const float *w, int top_k)
+{
+    struct layout l = { j->cpu->scratch.data, 0 };
+
+    place(j, &l);
+    gather(j, ids, w, top_k);
+    if (j->e->packed.data)
+        moe_run_packed(j);
+    else
+        run_rows_of_all(j);
 }
 
 enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
@@ -295,27 +170,29 @@ enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, 
 {
     struct cpu *c = (struct cpu *)k;
     size_t d_model = (size_t)e->d_model, d_ff = (size_t)e->d_ff;
+    int part = n_tok < MAX_PAIRS / top_k ? n_tok : MAX_PAIRS / top_k;
     struct moe_job j = {
+        .cpu = c,
         .inner = c->inner,
         .e = e,
-        .n_tok = n_tok,
-        .n_pairs = n_tok * top_k,
+        .n_tok = part,
+        .n_pairs = part * top_k,
         .x_padded = cpu_padded(c, d_model),
         .h_padded = cpu_padded(c, d_ff),
-        .y = ret_y,
+        .x_bytes = cpu_prepared(c, d_model),
+        .h_bytes = cpu_prepared(c, d_ff),
     };
     struct layout l = { 0 };
     enum status st;
 
     place(&j, &l);
     st = scratch_reserve(&c->scratch, l.used, err);
-    if (st)
-        return st;
-    l = (struct layout){ c->scratch.data, 0 };
-    place(&j, &l);
-    gather(&j, ids, w, top_k);
-    cpu_pack(c, x, n_tok, d_model, e->gate[0].dtype, j.packed);
-    pool_run(c->pool, gate_up_unit, &j, j.n_active * (int)((d_ff + FF_ROWS - 1) / FF_ROWS));
-    pool_run(c->pool, down_unit, &j, (int)((d_model + OUT_ROWS - 1) / OUT_ROWS));
-    return ST_OK;
+    for (int t = 0; t < n_tok && !st; t += part) {
+        j.n_tok = n_tok - t < part ? n_tok - t : part;
+        j.n_pairs = j.n_tok * top_k;
+        j.x = x + (size_t)t * d_model;
+        j.y = ret_y + (size_t)t * d_model;
+        run_part(&j, ids + (size_t)t * (size_t)top_k, w + (size_t)t * (size_t)top_k, top_k);
+    }
+    return st;
 }

@@ -8,6 +8,7 @@
 #define INNER_NAME "avx2"
 #define VL 8
 #define TILE_TOKENS 3
+#define GEMM_TOKENS 6
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 
 #include "kernels/cpu/inner_vec.h"
@@ -36,16 +37,6 @@ INLINE float v_sum(vf a)
 
     s = _mm_hadd_ps(s, s);
     return _mm_cvtss_f32(_mm_hadd_ps(s, s));
-}
-
-INLINE vf v_even(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
-}
-
-INLINE vf v_odd(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 INLINE vf v_load_f16(const uint16_t *p)

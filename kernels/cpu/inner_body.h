@@ -4,7 +4,6 @@
  *   v_fma(a, b, c)                a * b + c, fused where the machine can
  *   v_sum(a)                      sum of the lanes, in a fixed order
  *   v_store_sums4(ret, a..d)      four sums at once, in the order of v_sum
- *   v_even(a, b), v_odd(a, b)     the elements of even and odd index of a followed by b
  *   v_load_f16(p)                 VL f16 values, widened
  *   TILE_TOKENS                   tokens of a register tile
  *
@@ -12,46 +11,30 @@
  * has one vector of partial sums in a register. Lanes run along the columns, two vectors a
  * step, and are added up at the end. So a pair sees the same additions in the same order in
  * a tile of any size: that is what makes results independent of the batch.
- *
- * bf16 weights come as 2 * VL values in one vector of 32-bit words. Shifting left gives the
- * even ones as floats, masking the odd ones: two instructions for 2 * VL weights, where
- * widening in order needs four. The activations lie in the matching order: pack() puts the
- * even elements of every 2 * VL first, then the odd ones.
  */
 enum { TILE_ROWS = 4, STEP = 2 * VL };
 
 _Static_assert(STEP <= (int)INNER_MAX_PAD, "callers pad by this");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "even bf16 is the lower half");
 
-TARGET static void in_pack(const float *x, size_t n, enum dtype t, float *ret)
+#include "kernels/cpu/inner_gemm.h"
+
+#ifndef GEMM
+#define GEMM in_gemm
+#define GEMM_PREPARE in_prepare
+#define GEMM_STEP_BYTES (PACK_COLS * sizeof(float))
+#endif
+
+TARGET static void in_pack(const float *x, size_t n, float *ret)
 {
-    if (t != DT_BF16) {
-        memcpy(ret, x, n * sizeof(*x));
-        memset(ret + n, 0, ((n + STEP - 1) / STEP * STEP - n) * sizeof(*x));
-        return;
-    }
-    for (size_t i = 0; i < n; i += STEP) {
-        vf v0 = v_load_n(x + i, n - i, 0), v1 = { 0 };
-
-        if (n - i > VL)
-            v1 = v_load_n(x + i + VL, n - i - VL, 0);
-        v_store(ret + i, v_even(v0, v1));
-        v_store(ret + i + VL, v_odd(v0, v1));
-    }
+    memcpy(ret, x, n * sizeof(*x));
+    memset(ret + n, 0, ((n + STEP - 1) / STEP * STEP - n) * sizeof(*x));
 }
 
-/* One half (0 or 1) of the STEP weights at w, in the order of pack(). */
+/* One half (0 or 1) of the STEP weights at w. */
 INLINE vf widen(const char *w, enum dtype t, int half)
 {
-    vu raw;
-
-    switch (t) {
-    case DT_F32: return v_load((const float *)w + half * VL);
-    case DT_F16: return v_load_f16((const uint16_t *)w + half * VL);
-    case DT_BF16: break;
-    }
-    memcpy(&raw, w, sizeof(raw));
-    return half ? (vf)(raw & 0xffff0000u) : (vf)(raw << 16);
+    return t == DT_F32 ? v_load((const float *)w + half * VL)
+                       : v_load_f16((const uint16_t *)w + half * VL);
 }
 
 /* One step: STEP columns from w and from column c of the tokens on. A half at a time, so that
@@ -172,11 +155,10 @@ INLINE void panel_of(const char *w, size_t row_bytes, enum dtype t, size_t cols,
 TARGET static void in_panel(const void *w, enum dtype t, size_t row_bytes, size_t cols, int n_rows,
                             const float *const *x, int n_tok, float *ret, size_t ret_stride)
 {
-    switch (t) {
-    case DT_F32: panel_of(w, row_bytes, DT_F32, cols, n_rows, x, n_tok, ret, ret_stride); break;
-    case DT_BF16: panel_of(w, row_bytes, DT_BF16, cols, n_rows, x, n_tok, ret, ret_stride); break;
-    case DT_F16: panel_of(w, row_bytes, DT_F16, cols, n_rows, x, n_tok, ret, ret_stride); break;
-    }
+    if (t == DT_F32)
+        panel_of(w, row_bytes, DT_F32, cols, n_rows, x, n_tok, ret, ret_stride);
+    else
+        panel_of(w, row_bytes, DT_F16, cols, n_rows, x, n_tok, ret, ret_stride);
 }
 
 /* n_q queries (at most TILE_TOKENS) by vecs vectors of the output, all keys. */
@@ -451,6 +433,8 @@ TARGET static double in_sum_exp(const float *x, size_t n, float max)
 const struct inner INNER_TABLE = {
     .name = INNER_NAME,
     .lanes = VL,
+    .gemm = { GEMM_STEP_BYTES, GEMM_PREPARE, GEMM },
+    .gemm_f32 = { PACK_COLS * sizeof(float), in_prepare, in_gemm },
     .pack = in_pack,
     .panel = in_panel,
     .mix = in_mix,

@@ -5,6 +5,7 @@
 #define INNER_NAME "generic"
 #define VL 4
 #define TILE_TOKENS 3
+#define GEMM_TOKENS 4
 #define TARGET
 
 #include "kernels/cpu/inner_vec.h"
@@ -25,16 +26,6 @@ INLINE void v_store_sums4(float *ret, vf a, vf b, vf c, vf d)
     ret[1] = v_sum(b);
     ret[2] = v_sum(c);
     ret[3] = v_sum(d);
-}
-
-INLINE vf v_even(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6);
-}
-
-INLINE vf v_odd(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 1, 3, 5, 7);
 }
 
 INLINE vf v_load_f16(const uint16_t *p)

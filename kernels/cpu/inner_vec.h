@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/packed.h"
 
 #define INLINE TARGET static inline __attribute__((always_inline))
 
@@ -16,7 +17,7 @@
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 typedef float vf __attribute__((vector_size(VL * 4)));
@@ -90,4 +91,15 @@ INLINE vf v_set(float x)
 INLINE vf v_select(vi mask, vf a, vf b)
 {
     return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+
+/* One step of the panel to fetch: its streams are n_steps * STEP_BYTES / AHEAD_STREAMS long. */
+INLINE void fetch_ahead(struct ahead a, size_t n_steps, size_t step)
+{
+    const size_t part = STEP_BYTES / AHEAD_STREAMS;
+    const char *p = a.panel + step * part;
+
+    for (int i = a.first; i < AHEAD_STREAMS; i += a.every)
+        for (size_t line = 0; line < part; line += 64)
+            __builtin_prefetch(p + (size_t)i * n_steps * part + line, 0, 2); /* second level */
 }

@@ -30,9 +30,10 @@ struct pool {
     int n_asleep;
 
     /* The loop: written before it opens. */
-    pool_fn fn;
+    pool_ahead_fn fn;
     void *arg;
     int n_units;
+    bool is_ahead; /* units are taken before the one before is done */
     atomic_int next_unit;
 };
 
@@ -45,12 +46,22 @@ static void relax(void)
 #endif
 }
 
+static int take_unit(struct pool *p)
+{
+    int unit = atomic_fetch_add_explicit(&p->next_unit, 1, memory_order_relaxed);
+
+    return unit < p->n_units ? unit : -1;
+}
+
 static void run_units(struct pool *p, int thread)
 {
-    int unit;
-
-    while ((unit = atomic_fetch_add_explicit(&p->next_unit, 1, memory_order_relaxed)) < p->n_units)
-        p->fn(p->arg, unit, thread);
+    for (int unit = take_unit(p), next = -1; unit >= 0; unit = next) {
+        if (p->is_ahead)
+            next = take_unit(p);
+        p->fn(p->arg, unit, next, thread);
+        if (!p->is_ahead) /* late, for balance */
+            next = take_unit(p);
+    }
 }
 
 /* Wait until a loop other than `seen` was opened or the pool stops; false on stop. */
@@ -170,11 +181,11 @@ int pool_n_threads(const struct pool *p)
     return p->n_workers + 1;
 }
 
-void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units)
+static void run(struct pool *p, pool_ahead_fn fn, void *arg, int n_units, bool is_ahead)
 {
     if (p->n_workers == 0 || n_units <= 1) {
         for (int unit = 0; unit < n_units; unit++)
-            fn(arg, unit, 0);
+            fn(arg, unit, unit + 1 < n_units ? unit + 1 : -1, 0);
         return;
     }
 
@@ -182,6 +193,7 @@ void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units)
     p->fn = fn;
     p->arg = arg;
     p->n_units = n_units;
+    p->is_ahead = is_ahead;
     atomic_store(&p->next_unit, 0);
     p->is_open = true;
     atomic_fetch_add(&p->loop, 1);
@@ -199,4 +211,29 @@ void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units)
     while (atomic_load(&p->n_joined))
         pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
+}
+
+struct plain {
+    pool_fn fn;
+    void *arg;
+};
+
+static void run_plain(void *arg, int unit, int next, int thread)
+{
+    const struct plain *p = arg;
+
+    (void)next;
+    p->fn(p->arg, unit, thread);
+}
+
+void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units)
+{
+    struct plain plain = { fn, arg };
+
+    run(p, run_plain, &plain, n_units, false);
+}
+
+void pool_run_ahead(struct pool *p, pool_ahead_fn fn, void *arg, int n_units)
+{
+    run(p, fn, arg, n_units, true);
 }

@@ -18,6 +18,10 @@ struct pool;
 /* One unit of a loop. thread is 0 .. n_threads - 1, one unit a thread at a time. */
 typedef void (*pool_fn)(void *arg, int unit, int thread);
 
+/* The same, knowing the unit that the thread will take after this one (-1: none), so that it can
+ * fetch its data meanwhile. */
+typedef void (*pool_ahead_fn)(void *arg, int unit, int next, int thread);
+
 /* n_threads >= 1, the caller's among them. ST_NOMEM if a thread cannot be started. */
 MUST_CHECK enum status pool_new(int n_threads, struct pool **ret, struct error *err);
 void pool_free(struct pool *p); /* accepts NULL; joins the workers */
@@ -26,5 +30,6 @@ int pool_n_threads(const struct pool *p);
 
 /* Run fn for units 0 .. n_units - 1 and return when all are done. From one thread at a time. */
 void pool_run(struct pool *p, pool_fn fn, void *arg, int n_units);
+void pool_run_ahead(struct pool *p, pool_ahead_fn fn, void *arg, int n_units);
 
 #endif

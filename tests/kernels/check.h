@@ -26,8 +26,9 @@ struct check {
     struct side ref, new, other; /* other: the backend under test with one thread */
     struct rng rng;              /* of the running case */
     uint64_t case_seed;
-    const struct tolerance *tol; /* of the running op */
-    char shape[256];             /* of the running case, for messages */
+    const struct tolerance *tol;      /* of the running op */
+    const struct tolerance *tol_bf16; /* with bf16 weights, where that differs */
+    char shape[256];                  /* of the running case, for messages */
     long n_cases, n_failed;
     double worst; /* largest error over its bound, of the op */
 };

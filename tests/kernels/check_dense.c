@@ -189,6 +189,8 @@ void check_matmul(struct check *c, int i)
     for (size_t j = 0; j < n; j++)
         unit[j] = norm(x + j / (size_t)rows * (size_t)cols, (size_t)cols) *
                   row_norm(&w, (int64_t)(j % (size_t)rows));
+    if (t == DT_BF16)
+        c->tol = c->tol_bf16;
     ref = run_matmul(c, &c->ref, x, &w, n_tok);
     new = run_matmul(c, &c->new, x, &w, n_tok);
     compare_floats(c, "y", new, ref, n, unit, 1);

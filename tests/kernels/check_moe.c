@@ -261,6 +261,8 @@ void check_moe(struct check *c, int i)
     for (int j = 0; j < m.n_tok; j++)
         unit[j] = moe_unit(&m, j);
 
+    if (t == DT_BF16)
+        c->tol = c->tol_bf16;
     ref = run_moe(c, &c->ref, &m);
     new = run_moe(c, &c->new, &m);
     compare_floats(c, "y", new, ref, (size_t)m.n_tok * d, unit, d);
