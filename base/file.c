@@ -174,6 +174,38 @@ out:
     return st;
 }
 
+/* fsync of a file or folder by its path. */
+static bool sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    bool is_ok = fd >= 0 && fsync(fd) == 0;
+    int saved = errno;
+
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    return is_ok;
+}
+
+enum status file_install(const char *finished, const char *path, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    struct buf dir = { 0 };
+    enum status st = ST_OK;
+
+    buf_append(&dir, slash ? path : ".", slash && slash != path ? (size_t)(slash - path) : 1);
+    if (!buf_ok(&dir))
+        st = error_set(err, ST_NOMEM, "out of memory writing '%s'", path);
+    else if (!sync_path(finished, O_RDONLY))
+        st = error_set(err, ST_IO, "cannot write '%s': %s", finished, strerror(errno));
+    else if (rename(finished, path) != 0)
+        st = error_set(err, ST_IO, "cannot replace '%s': %s", path, strerror(errno));
+    else if (!sync_path(buf_str(&dir), O_RDONLY | O_DIRECTORY))
+        st = error_set(err, ST_IO, "cannot write folder '%s': %s", buf_str(&dir), strerror(errno));
+    buf_release(&dir);
+    return st;
+}
+
 bool file_exists(const char *path)
 {
     return access(path, F_OK) == 0;

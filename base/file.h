@@ -29,6 +29,9 @@ MUST_CHECK enum status file_gunzip(const void *data, size_t len, const char *nam
 MUST_CHECK enum status file_write_atomic(const char *path, const void *data, size_t len,
                                          struct error *err);
 
+/* Make a finished file the one at path: fsync, then rename within the folder, fsync that too. */
+MUST_CHECK enum status file_install(const char *finished, const char *path, struct error *err);
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

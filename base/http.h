@@ -41,7 +41,7 @@ struct http_options {
 
 struct http;
 
-/* A client; options are copied, their strings and arg must outlive it. ST_UNSUPPORTED: this libcurl
+/* A client; options are copied, arg must outlive it. ST_UNSUPPORTED: this libcurl
  * lacks a protocol; ST_NOMEM. */
 MUST_CHECK enum status http_open(const struct http_options *o, struct http **ret,
                                  struct error *err);

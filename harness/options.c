@@ -14,6 +14,7 @@
 #define MODEL "Model"
 #define DECODE "Decoding"
 #define JUDGE "Judging"
+#define FETCH "Fetching"
 #define OUT "Output"
 #define TALK "Talk"
 
@@ -40,8 +41,9 @@ const struct option_def option_table[N_OPTIONS] = {
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
                       "--limit then counts among them" },
-    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, DATA | VERB_LS | VERB_DOCTOR, ASK, "DIR", NULL,
-                       "$DESBENCH_DATA", 0, 0, NULL, "DESBENCH_DATA",
+    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, DATA | VERB_LS | VERB_DOCTOR | VERB_DATA, ASK,
+                       "DIR", NULL, "$DESBENCH_DATA, else ~/.local/share/desbench/data", 0, 0, NULL,
+                       "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
     [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE | VERB_EXTRACT, ASK,
                           "NAME", NULL, "each task's own; extract: outputs stand alone", 0, 0, NULL,
@@ -145,19 +147,20 @@ const struct option_def option_table[N_OPTIONS] = {
                             "jsonl|csv|summary-csv|lm-eval|evalplus|evalplus-raw|human-eval|"
                             "llama-bench",
                             NULL, "form of the files", .is_command_only = true },
-    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
-                    "write over files that are there" },
+    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT | VERB_DATA, OUT, NULL, NULL, NULL, 0, 0,
+                    NULL, NULL,
+                    "write over files that are there; data: fetch those that are right too" },
     [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT,
                      VERB_RUN | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
                      NULL, 0, 0, NULL, NULL,
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
                      VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                         VERB_IMPORT,
+                         VERB_IMPORT | VERB_DATA,
                      OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                       VERB_IMPORT,
+                       VERB_IMPORT | VERB_DATA,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens) and stop" },
@@ -165,8 +168,18 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, "print every setting and where it comes from, and stop" },
     [OPT_FULL] = { "full", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                    "show prompts and every denoising step in full" },
-    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING, TALK, "WHEN", "auto", NULL, 0, 0,
-                       "auto|always|never", NULL,
+    [OPT_MIRROR] = { "mirror", 0, OPTION_TEXT, VERB_DATA, FETCH, "URL", NULL, "upstream's servers",
+                     0, 0, NULL, NULL,
+                     "a server that has the same paths: takes the place of https://HOST in every "
+                     "address; http:// will do" },
+    [OPT_OFFLINE] = { "offline", 0, OPTION_FLAG, VERB_DATA, FETCH, NULL, NULL, NULL, 0, 0, NULL,
+                      NULL, "use no network: say what is missing and where it is to be had" },
+    [OPT_NET_TIMEOUT] = { "net-timeout", 0, OPTION_INT, VERB_DATA, FETCH, "S", "30", NULL, 1, 3600,
+                          NULL, NULL, "seconds without an answer, or nearly, before giving up" },
+    [OPT_RETRIES] = { "retries", 0, OPTION_INT, VERB_DATA, FETCH, "N", "3", NULL, 0, 20, NULL, NULL,
+                      "further tries after a broken transfer, a timeout or a server's fault" },
+    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING | VERB_DATA, TALK, "WHEN", "auto", NULL,
+                       0, 0, "auto|always|never", NULL,
                        "progress line on stderr: auto draws one on a terminal, else logs" },
     [OPT_QUIET] = { "quiet", 'q', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,
                     "only warnings and errors on stderr" },
@@ -648,7 +661,7 @@ static void put_wrapped(struct buf *ret, const char *text, size_t column, size_t
 
 void options_put_help(unsigned verb, struct buf *ret)
 {
-    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, COMPAT, OUT, TALK };
+    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, COMPAT, FETCH, OUT, TALK };
     struct buf text = { 0 };
 
     for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {

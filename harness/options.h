@@ -66,6 +66,10 @@ enum option_id {
     OPT_QUIET,
     OPT_VERBOSE,
     OPT_FULL,
+    OPT_MIRROR,
+    OPT_OFFLINE,
+    OPT_NET_TIMEOUT,
+    OPT_RETRIES,
     OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
     OPT_EXPORT_FORMAT,
     OPT_EXPORT_SELECTOR,
@@ -84,7 +88,8 @@ enum verb_bit {
     VERB_SCORE = 1 << 7,
     VERB_EXPORT = 1 << 8,
     VERB_IMPORT = 1 << 9,
-    VERB_ALL = (1 << 10) - 1
+    VERB_DATA = 1 << 10,
+    VERB_ALL = (1 << 11) - 1
 };
 
 enum option_kind {

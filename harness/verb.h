@@ -34,7 +34,7 @@ struct verb {
 };
 
 extern const struct verb verb_score, verb_run, verb_validate, verb_grade, verb_extract, verb_show,
-    verb_ls, verb_doctor;
+    verb_ls, verb_data, verb_doctor;
 
 /* True for --json or --format json. */
 bool verb_wants_json(const struct options *c);

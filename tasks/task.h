@@ -25,7 +25,7 @@ struct data_file {
                                    * other layouts: a file with this content is right as well; NULL:
                                    * only the bytes count */
     const char *const *addresses; /* where it is to be had, NULL last: upstream at a commit, then
-                                   * copies; none: made of other files (harness/fewshot.h) */
+                                   * copies; none: fewshot.json, see below */
 };
 
 /* All files that tasks may read, NULL last. */
@@ -43,6 +43,29 @@ enum data_state {
 };
 MUST_CHECK enum status data_check(const struct data_file *f, const char *bytes, size_t len,
                                   enum data_state *ret, char ret_sha256[65], struct error *err);
+
+/*
+ * fewshot.json is no file of anyone's: its parts are read out of upstream's configuration files.
+ * Get the text at one of each part's addresses, add it, print the whole.
+ */
+struct fewshot_part {
+    const char *key;              /* "gsm8k_opencompass_4shot": the prompt forms' name for it */
+    const char *const *addresses; /* files that hold it, NULL last: any of them will do */
+};
+size_t fewshot_n_parts(void);
+const struct fewshot_part *fewshot_part(size_t index);
+
+struct fewshot;
+struct fewshot *fewshot_new(void); /* NULL: out of memory */
+void fewshot_free(struct fewshot *f);
+
+/* Read a part out of a configuration file; `name` is for messages. ST_INVALID: not understood, with
+ * file, line and what; ST_MISMATCH: understood, but not the pinned examples; ST_NOMEM. */
+MUST_CHECK enum status fewshot_add(struct fewshot *f, size_t index, const char *text, size_t len,
+                                   const char *name, struct error *err);
+
+/* Append the file's content. ST_NOT_FOUND: a part is missing; ST_NOMEM. */
+MUST_CHECK enum status fewshot_print(const struct fewshot *f, struct buf *ret, struct error *err);
 
 enum task_kind {
     TASK_CODE,  /* graded by running tests */
