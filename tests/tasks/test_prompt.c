@@ -239,6 +239,30 @@ Test(prompt, three_real_items_of_every_form_have_the_published_bytes)
     arena_release(&arena);
 }
 
+Test(prompt, every_form_is_written_down)
+{
+    struct buf page = { 0 };
+    struct error err = { 0 };
+    const struct task_form *f;
+    const char *forms;
+
+    cr_assert_eq(
+        file_read(support_path("DESBENCH_SOURCE", "docs/grading.md"), 1 << 20, &page, &err), ST_OK,
+        "%s", err.text);
+    forms = strstr(page.data, "## Prompt forms");
+    cr_assert_not_null(forms);
+    for (const struct task_def *const *d = task_table(); *d; d++)
+        for (size_t i = 0; (f = task_form_get(*d, i)) != NULL; i++) {
+            const char *name = arena_printf(&arena, "    %s", f->name);
+            const char *key = arena_printf(&arena, ", %s\n", f->name); /* in a line with another */
+
+            cr_expect(strstr(forms, name) || strstr(forms, key), "%s", f->name);
+            cr_expect(*f->source, "%s", f->name);
+        }
+    buf_release(&page);
+    arena_release(&arena);
+}
+
 Test(prompt, every_task_lists_its_default_and_can_make_every_listed_form)
 {
     struct error err = { 0 };
