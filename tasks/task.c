@@ -302,9 +302,10 @@ bool task_find_item(const struct task *t, const char *id, size_t *ret)
     return true;
 }
 
-enum status task_put_record(const struct task *t, size_t index, struct buf *ret, struct error *err)
+enum status task_put_record(const struct task *t, size_t index, bool is_indented, struct buf *ret,
+                            struct error *err)
 {
-    json_put_value(ret, get_item(t, index)->record, JSON_SORT_KEYS | JSON_COMPACT);
+    json_put_value(ret, get_item(t, index)->record, is_indented ? JSON_INDENT(2) : 0);
     return buf_ok(ret) ? ST_OK : error_set(err, ST_NOMEM, "out of memory for a record");
 }
 

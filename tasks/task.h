@@ -275,9 +275,9 @@ MUST_CHECK enum status task_equal(const struct task_def *def, const char *pred, 
 /* The gold answer (TASK_ANSWER) or NULL. Lives as long as the task. */
 const char *task_gold(const struct task *t, size_t index);
 
-/* The item's record as JSON, as its file has it (keys sorted, no white space). */
-MUST_CHECK enum status task_put_record(const struct task *t, size_t index, struct buf *ret,
-                                       struct error *err);
+/* The item's record as JSON, members in the order of its file; on one line, or indented by two. */
+MUST_CHECK enum status task_put_record(const struct task *t, size_t index, bool is_indented,
+                                       struct buf *ret, struct error *err);
 
 /* The reference solution as if a model had written it (a fenced program; "The answer is N";
  * the solution text), for `validate`. In the arena. */

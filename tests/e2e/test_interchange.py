@@ -1,7 +1,11 @@
 """End-to-end tests of score, export and import. Prints TAP. Usage: test_interchange.py PROGRAM"""
+import csv
+import hashlib
+import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -205,6 +209,155 @@ def an_interrupted_score_keeps_what_is_judged(tmp):
     n = rows(tmp, "select count(*) from sample")[0][0]
     assert 1 < n < 400 and f"{n} of 400" in err.decode(), err
     assert rows(tmp, "select validity from run") == [("INVALID: interrupted",)]
+
+
+# ---- export ---------------------------------------------------------------------------------
+
+
+def answered(folder):
+    """Runs of right and wrong answers of every kind to three tasks: {task: verdicts}."""
+    out = {}
+    lines = []
+    for i, d in enumerate(records("humaneval.jsonl")):
+        full = d["prompt"] + d["canonical_solution"]
+        lines += [{"task_id": d["task_id"], "completion": d["canonical_solution"] if i != 1 else "    return 'x'\n"},
+                  {"task_id": d["task_id"], "solution": full},
+                  {"task_id": d["task_id"], "output": "Sure!\n```python\n" + full + "```\nDone."},
+                  {"task_id": d["task_id"], "output": d["canonical_solution"]},
+                  {"task_id": d["task_id"], "output": "I do not know.\u2028"}]
+    score(folder, "sample_humaneval", write(folder + "/humaneval.jsonl", lines))
+    out["sample_humaneval"] = verdicts(folder)
+    mbpp = records("mbpp.jsonl")
+    lines = [{"id": d["task_id"], "output": "```python\n" + mbpp[0 if i == 3 else i]["code"] + "\n```"}
+             for i, d in enumerate(mbpp)] + [{"id": mbpp[0]["task_id"], "output": ""}]
+    score(folder, "sample_mbpp", write(folder + "/mbpp.jsonl", lines))
+    out["sample_mbpp"] = verdicts(folder)
+    lines = [{"id": i, "output": "the answer is " + (d["answer"].split("####")[1] if i else "17 or \u00e9\n, \"x\"")}
+             for i, d in enumerate(records("gsm8k.jsonl"))]
+    lines.append({"id": 0, "output_hex": b"\xff\x00 #### 5".hex()})
+    score(folder, "sample_gsm8k", write(folder + "/gsm8k.jsonl", lines))
+    out["sample_gsm8k"] = verdicts(folder)
+    for task, got in out.items():
+        assert {"pass"} < set(got.values()), (task, got)
+    return out
+
+
+def runs(folder):
+    """{task: run id}, where each run is of one task."""
+    return {r["tasks"]: r["run"] for r in json.loads(ok("ls", "runs", "-o", folder, "--json"))}
+
+
+def scoring_an_exported_file_gives_the_same_verdicts(tmp):
+    need_sandbox()
+    before = answered(tmp)
+    for task, run in runs(tmp).items():
+        for form in ("jsonl", "evalplus", "human-eval"):
+            if form != "jsonl" and "gsm8k" in task or form == "human-eval" and "mbpp" in task:
+                fails(2, ["HumanEval", run], "export", run, "--results", tmp,
+                      "--format", form)
+                continue
+            path = f"{tmp}/{task}.{form}"
+            ok("export", run, "--results", tmp, "--format", form, "-o", path)
+            folder = f"{tmp}/{form}"
+            os.makedirs(folder, exist_ok=True)
+            score(folder, task, path, "--partial")
+            got = verdicts(folder)
+            if form != "jsonl":  # whatever is not code is an empty program there
+                assert {k: v == "pass" for k, v in got.items()} == {k: v == "pass" for k, v in before[task].items()}
+            else:
+                assert got == before[task], (task, got, before[task])
+        piped = ok("export", run, "--results", tmp)
+        assert piped == open(f"{tmp}/{task}.jsonl").read()
+        assert score(tmp + "/jsonl", task, "-", "--partial", stdin=piped.encode())["model"] == task[7:]
+
+
+def files_are_not_written_over_and_appear_whole(tmp):
+    lines = [{"id": i, "output": d["answer"]} for i, d in enumerate(records("gsm8k.jsonl"))]
+    score(tmp, "sample_gsm8k", write(tmp + "/x.jsonl", lines))
+    export = ["export", "last", "--results", tmp]
+    ok(*export, "-o", tmp + "/e.jsonl")
+    fails(2, ["e.jsonl", "--force"], *export, "-o", tmp + "/e.jsonl")
+    ok(*export, "-o", tmp + "/e.jsonl", "--force")
+    fails(2, ["2 files", "--output"], *export, "--format", "lm-eval")
+    fails(3, ["/proc/x"], *export, "--format", "lm-eval", "-o", "/proc/x")
+    ok(*export, "--format", "lm-eval", "-o", tmp + "/new/folder")
+    fails(2, ["--force"], *export, "--format", "lm-eval", "-o", tmp + "/new/folder")
+    assert len(os.listdir(tmp + "/new/folder")) == 2
+    fails(2, ["--format", "'fly'"], *export, "--format", "fly")
+    fails(3, ["no samples"], *export, "-t", "sample_mbpp")
+    fails(3, ["no samples"], *export, "--selector", "vanilla")
+    fails(2, ["no times"], *export, "--format", "llama-bench")
+    fails(3, ["'nope'"], "export", "nope", "--results", tmp)
+
+
+def csv_and_llama_bench_files_are_read_by_their_readers(tmp):
+    need_sandbox()
+    ok(*dry(tmp, "-t", "sample_gsm8k,sample_mbpp", "-L", "2", "--gen-length", "64", "-n", "2", "--selector", "vanilla",
+            "--selector", "topk:k=1"))
+    export = ["export", "last", "--results", tmp]
+    table = list(csv.DictReader(io.StringIO(ok(*export, "--format", "csv"), newline="")))
+    lines = [json.loads(x) for x in ok(*export).splitlines()]
+    assert len(table) == len(lines) == 16
+    for a, b in zip(table, lines):
+        kind = a["answer_kind"]
+        assert a["answer"] == b[kind] and a["problem"] == b["problem"] and a["prompt"] == b["prompt"]
+        assert int(a["n_forwards"]) == b["n_forwards"] > 0 and a["cell_key"] == b["cell_key"]
+        assert set(a) - {"answer", "answer_hex", "answer_kind"} == set(b) - {"output"}
+    assert len({x["cell_key"] for x in lines}) == 4
+    assert [x["problem"] for x in lines[:4]] == ["0", "0", "1", "1"] and [x["sample_idx"] for x in lines[:2]] == [0, 1]
+    some = [json.loads(x) for x in ok(*export, "--selector", "topk:k=1", "-t", "sample_mbpp").splitlines()]
+    assert len(some) == 4 and {(x["task"], x["selector"]) for x in some} == {("sample_mbpp", "topk:k=1")}
+    scores = list(csv.DictReader(io.StringIO(ok(*export, "--format", "summary-csv"))))
+    assert ("sample_gsm8k", "topk:k=1", "pass@2", "0") in {(r["task"], r["selector"], r["metric"], r["value"])
+                                                         for r in scores}
+    # what compare-llama-bench.py demands of a line
+    keys = set("cpu_info gpu_info backends n_gpu_layers tensor_buft_overrides model_filename model_type n_batch n_ubatch"
+               " embeddings cpu_mask cpu_strict poll n_threads type_k type_v use_mmap no_kv_offload split_mode main_gpu"
+               " tensor_split flash_attn n_prompt n_gen n_depth build_commit test_time avg_ts".split())
+    bench = [json.loads(x) for x in ok(*export, "--format", "llama-bench").splitlines()]
+    assert len(bench) == 4 and all(set(r) >= keys and None not in r.values() for r in bench)
+    ok(*export, "--format", "llama-bench", "-o", tmp + "/b.csv")
+    ok(*export, "--format", "llama-bench", "-o", tmp + "/b.sql")
+    with open(tmp + "/b.csv", newline="") as f:
+        assert [r["model_type"] for r in csv.DictReader(f)] == [r["model_type"] for r in bench]
+    db = sqlite3.connect(":memory:")
+    with open(tmp + "/b.sql") as f:
+        db.executescript(f.read())
+    assert db.execute("select model_type, n_gen, avg_ns from llama_bench").fetchall() == [
+        (r["model_type"], r["n_gen"], r["avg_ns"]) for r in bench]
+
+
+def lm_eval_files_have_its_members_and_hashes(tmp):
+    need_sandbox()
+    answered(tmp)
+    wanted = ["doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash",
+              "prompt_hash", "target_hash"]
+
+    def sha(text):
+        return hashlib.sha256(text.encode()).hexdigest()
+    for task, run in runs(tmp).items():
+        folder = f"{tmp}/{task}"
+        ok("export", run, "--results", tmp, "--format", "lm-eval", "-o", folder)
+        results, samples = sorted(os.listdir(folder))
+        assert samples.startswith(f"samples_{task}_") and samples[len(f"samples_{task}_"):-1] == results[8:]
+        with open(f"{folder}/{samples}") as f:
+            lines = [json.loads(x) for x in f]
+        with open(f"{folder}/{results}") as f:
+            out = json.load(f)
+        metric = "exact_match" if "gsm8k" in task else "pass@1"
+        assert [x["doc_id"] for x in lines] == [0, 1, 2, 3]
+        for x in lines:
+            assert list(x)[:len(wanted) + 2] == wanted + [metric, "desbench"] and x["metrics"] == [metric]
+            assert x["doc_hash"] == sha(json.dumps(x["doc"], indent=2, ensure_ascii=False))
+            assert x["target_hash"] == sha(x["target"]) and x["prompt_hash"] == sha("")
+            assert len(x["resps"][0]) == len(x["desbench"])
+        mean = sum(x[metric] for x in lines) / 4
+        r = out["results"][task]
+        sd = (sum((x[metric] - mean) ** 2 for x in lines) / 3) ** 0.5
+        assert abs(r[metric + ",desbench"] - mean) < 1e-12 and abs(r[metric + "_stderr,desbench"] - sd / 2) < 1e-9
+        assert out["n-samples"][task] == {"original": 4, "effective": 4} and out["higher_is_better"][task] == {metric: True}
+        assert out["task_hashes"][task] == sha("".join(x["doc_hash"] + x["prompt_hash"] + x["target_hash"] for x in lines))
+        assert set(out) >= {"group_subtasks", "configs", "versions", "n-shot", "config", "date", "model_name"}
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ static void check_form(const struct task *t, const struct task_form *f, size_t i
     json_t *record;
 
     task_get_item(t, index, &facts);
-    cr_assert_eq(task_put_record(t, index, &text, &err), ST_OK);
+    cr_assert_eq(task_put_record(t, index, false, &text, &err), ST_OK);
     cr_assert_eq(json_parse(text.data, text.len, "record", 1, &record, &err), ST_OK);
     cr_assert_eq(task_make_prompt(t, index, f->name, &arena, &p, &err), ST_OK, "%s", err.text);
     put_output(&p, parts, record, &output);

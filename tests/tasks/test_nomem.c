@@ -149,7 +149,7 @@ static enum status use(const struct task *t, const char *form, struct arena *are
     if (!st)
         st = task_make_reference(t, 1, arena, &reference, &len, err);
     if (!st)
-        st = task_put_record(t, 1, &record, err);
+        st = task_put_record(t, 1, true, &record, err);
     buf_release(&record);
     if (!st)
         st = task_make_mutants(t, 1, 8, arena, &mutants, &n_mutants, err);
