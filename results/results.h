@@ -52,6 +52,14 @@ MUST_CHECK enum status store_begin_run(struct store *s, const struct run_row *ro
 MUST_CHECK enum status store_finish_run(struct store *s, const char *run_id, const char *status,
                                         const char *validity, struct error *err);
 
+/*
+ * A run goes on in another process: its status is "running" again, its scores are dropped, and
+ * resumed_json (an object: when, by what command and program, where) is put at the end of the array
+ * "resumed" of its env_json. ST_NOT_FOUND: no such run.
+ */
+MUST_CHECK enum status store_reopen_run(struct store *s, const char *run_id,
+                                        const char *resumed_json, struct error *err);
+
 struct dataset_row {
     const char *name, *sha256, *licence, *source;
     int64_t n_items;
@@ -154,7 +162,8 @@ struct sample_row {
     struct verdict_row verdict;
 };
 /* Item, sample, verdict and telemetry in one committed transaction. A second sample for the same
- * (cell, item, sample_idx, run) is ST_INVALID. */
+ * (cell, item, sample_idx, run) is ST_INVALID, unless the first one's verdict is internal: then it
+ * takes its place. */
 MUST_CHECK enum status store_put_sample(struct store *s, const struct sample_row *row,
                                         struct error *err);
 
@@ -163,9 +172,11 @@ MUST_CHECK enum status store_put_rescored(struct store *s, int64_t sample_id, co
                                           const char *extracted, const char *extraction_method,
                                           const struct verdict_row *verdict, struct error *err);
 
-/* Is this sample (any run) there, with a verdict other than internal? */
-MUST_CHECK enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
-                                        int sample_idx, bool *ret, struct error *err);
+/* Has the run this sample, with a verdict other than internal? ST_MISMATCH: it has one of an item
+ * with the same id and another content. */
+MUST_CHECK enum status store_has_sample(struct store *s, const char *run_id, const char *cell_key,
+                                        const struct item_row *item, int sample_idx, bool *ret,
+                                        struct error *err);
 
 /* A score of a run's task: of one cell, or of all it ran together (cell_key NULL). Stored again,
  * it replaces the old value. The first metric stored of a task is the one it is known by. */
@@ -258,6 +269,15 @@ typedef enum status (*store_bench_fn)(void *arg, size_t n_columns, const char *c
 enum { STORE_N_LLAMA_BENCH = 35 }; /* columns that llama-bench itself has: the first ones */
 MUST_CHECK enum status store_each_bench_row(struct store *s, const char *run_id, store_bench_fn cb,
                                             void *arg, struct error *err);
+
+/*
+ * What the samples of a run were made under: its cells, (n) rows in the order of their first
+ * samples, and the versions of the rules that graded them, comma-joined ("" for no samples). All in
+ * the arena.
+ */
+MUST_CHECK enum status store_run_cells(struct store *s, const char *run_id, struct arena *arena,
+                                       struct cell_row **ret, size_t *ret_n,
+                                       const char **ret_checkers, struct error *err);
 
 /* ---- statistics and environment --------------------------------------------------------- */
 

@@ -54,32 +54,46 @@ static void *grow(struct arena *arena, void **array, size_t n, size_t *cap, size
 
 /* ---- samples by key --------------------------------------------------------------------- */
 
-enum status store_has_sample(struct store *s, const char *cell_key, const char *task_id,
-                             int sample_idx, bool *ret, struct error *err)
+enum status store_has_sample(struct store *s, const char *run_id, const char *cell_key,
+                             const struct item_row *item, int sample_idx, bool *ret,
+                             struct error *err)
 {
     struct binder b = { 0 };
-    enum status st = store_stmt(s, SQL_HAS_SAMPLE,
-                                "SELECT 1 FROM cell c"
-                                " JOIN item i ON i.dataset_sha256 = c.dataset_sha256"
-                                " JOIN sample s ON s.cell_key = c.cell_key"
-                                "  AND s.item_id = i.item_id"
-                                " JOIN verdict v ON v.sample_id = s.sample_id"
-                                " WHERE c.cell_key = ? AND i.task_id = ? AND s.sample_idx = ?"
-                                "  AND v.verdict <> 'internal' LIMIT 1",
-                                &b.stmt, err);
+    enum status st =
+        store_stmt(s, SQL_HAS_SAMPLE,
+                   "SELECT i.item_sha256 = ?5 AND i.reference_sha256 = ?6,"
+                   " v.verdict <> 'internal' FROM item i"
+                   " JOIN sample s ON s.run_id = ?1 AND s.cell_key = ?2"
+                   "  AND s.item_id = i.item_id AND s.sample_idx = ?7"
+                   " JOIN verdict v ON v.sample_id = s.sample_id"
+                   " WHERE i.dataset_sha256 = ?3 AND i.task_id = ?4 ORDER BY 1 LIMIT 1",
+                   &b.stmt, err);
+    bool is_same = true, has = false;
     int rc;
 
     if (st)
         return st;
+    bind_text(&b, run_id);
     bind_text(&b, cell_key);
-    bind_text(&b, task_id);
+    bind_text(&b, item->dataset_sha256);
+    bind_text(&b, item->task_id);
+    bind_text(&b, item->item_sha256);
+    bind_text(&b, item->reference_sha256);
     bind_int(&b, sample_idx);
     rc = b.rc ? b.rc : sqlite3_step(b.stmt);
+    if (rc == SQLITE_ROW) {
+        is_same = sqlite3_column_int(b.stmt, 0);
+        has = sqlite3_column_int(b.stmt, 1);
+    }
     sqlite3_reset(b.stmt);
     sqlite3_clear_bindings(b.stmt);
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        return store_fail(s, rc, err, "look up item '%s' in", task_id);
-    *ret = rc == SQLITE_ROW;
+        return store_fail(s, rc, err, "look up item '%s' in", item->task_id);
+    if (!is_same)
+        return error_set(err, ST_MISMATCH,
+                         "run '%s' in '%s' has a sample of item '%s' as it read otherwise", run_id,
+                         s->path, item->task_id);
+    *ret = has;
     return ST_OK;
 }
 
@@ -528,6 +542,107 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
         return st;
     *ret = list;
     *ret_n = n;
+    return ST_OK;
+}
+
+/* ---- cells ------------------------------------------------------------------------------ */
+
+static void read_cell(struct columns *c, struct cell_row *ret)
+{
+    ret->task = column_text(c);
+    ret->dataset_sha256 = column_text(c);
+    ret->prompt_form = column_text(c);
+    ret->prompt_sha256 = column_text(c);
+    ret->model = column_text(c);
+    ret->architecture = column_text(c);
+    ret->load_format = column_text(c);
+    ret->weights_sha256 = column_text(c);
+    ret->config_sha256 = column_text(c);
+    ret->tokenizer_sha256 = column_text(c);
+    ret->template_sha256 = column_text(c);
+    ret->selector = column_text(c);
+    ret->budget = column_text(c);
+    ret->decoder = column_text(c);
+    ret->cache = column_text(c);
+    ret->backend = column_text(c);
+    ret->numeric_mode = column_text(c);
+    ret->gen_length = column_i32(c);
+    ret->block_length = column_i32(c);
+    ret->engine_results_version = column_i32(c);
+    ret->temperature = column_real(c);
+    ret->n_layer = column_int(c);
+    ret->n_moe_layer = column_int(c);
+    ret->n_exp = column_int(c);
+    ret->top_k = column_int(c);
+    ret->expert_bytes = column_int(c);
+    ret->weight_bytes = column_int(c);
+}
+
+static enum status read_checkers(struct store *s, const char *run_id, struct arena *arena,
+                                 const char **ret, struct error *err)
+{
+    struct columns c = { .s = s, .arena = arena, .err = err };
+    bool has;
+    enum status st = query(s,
+                           "SELECT coalesce(group_concat(x, ','), '') FROM (SELECT DISTINCT"
+                           " v.checker_version AS x FROM sample s JOIN verdict v USING (sample_id)"
+                           " WHERE s.run_id = ? ORDER BY x)",
+                           (const char *const[]){ run_id, NULL }, &c.stmt, err);
+
+    if (!st)
+        st = next_row(s, c.stmt, &has, err);
+    if (!st) {
+        *ret = column_text(&c);
+        st = c.st;
+    }
+    sqlite3_finalize(c.stmt);
+    return st;
+}
+
+enum status store_run_cells(struct store *s, const char *run_id, struct arena *arena,
+                            struct cell_row **ret, size_t *ret_n, const char **ret_checkers,
+                            struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    void *list = NULL;
+    size_t n = 0, cap = 0;
+    const char *checkers = NULL;
+    bool has;
+    enum status st = query(s,
+                           "SELECT c.task, c.dataset_sha256, c.prompt_form, c.prompt_sha256,"
+                           " c.model, c.architecture, c.load_format, c.weights_sha256,"
+                           " c.config_sha256, c.tokenizer_sha256, c.template_sha256, c.selector,"
+                           " c.budget, c.decoder, c.cache, c.backend, c.numeric_mode,"
+                           " c.gen_length, c.block_length, c.engine_results_version,"
+                           " c.temperature, c.n_layer, c.n_moe_layer, c.n_exp, c.top_k,"
+                           " c.expert_bytes, c.weight_bytes FROM cell c JOIN"
+                           " (SELECT cell_key, min(sample_id) AS first FROM sample"
+                           " WHERE run_id = ? GROUP BY cell_key) USING (cell_key) ORDER BY first",
+                           (const char *const[]){ run_id, NULL }, &stmt, err);
+
+    if (st)
+        return st;
+    while (!(st = next_row(s, stmt, &has, err)) && has) {
+        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
+        struct cell_row *row = grow(arena, &list, n, &cap, sizeof(*row));
+
+        if (row)
+            read_cell(&c, row);
+        else
+            c.st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+        st = c.st;
+        if (st)
+            break;
+        n++;
+    }
+    sqlite3_finalize(stmt);
+    if (!st)
+        st = read_checkers(s, run_id, arena, &checkers, err);
+    if (st)
+        return st;
+    *ret = list;
+    *ret_n = n;
+    *ret_checkers = checkers;
     return ST_OK;
 }
 

@@ -66,6 +66,50 @@ enum status store_finish_run(struct store *s, const char *run_id, const char *st
     return st;
 }
 
+/* Within a transaction. */
+static enum status reopen_run(struct store *s, const char *run_id, const char *resumed_json,
+                              struct error *err)
+{
+    struct binder b = { 0 };
+    enum status st = store_stmt(s, SQL_REOPEN_RUN,
+                                "UPDATE run SET status = 'running', validity = 'VALID',"
+                                " finished = NULL, env_json = json_insert(json_insert(env_json,"
+                                " '$.resumed', json('[]')), '$.resumed[#]', json(?))"
+                                " WHERE run_id = ?",
+                                &b.stmt, err);
+
+    if (st)
+        return st;
+    bind_text(&b, resumed_json);
+    bind_text(&b, run_id);
+    st = finish(s, &b, err, "the resumption of run", run_id);
+    if (!st && sqlite3_changes(s->db) == 0)
+        st = error_set(err, ST_NOT_FOUND, "no run '%s' in '%s'", run_id, s->path);
+    if (st)
+        return st;
+    b = (struct binder){ 0 };
+    st = store_stmt(s, SQL_DROP_METRICS, "DELETE FROM metric WHERE run_id = ?", &b.stmt, err);
+    if (st)
+        return st;
+    bind_text(&b, run_id);
+    return finish(s, &b, err, "the resumption of run", run_id);
+}
+
+enum status store_reopen_run(struct store *s, const char *run_id, const char *resumed_json,
+                             struct error *err)
+{
+    enum status st = store_begin(s, err);
+
+    if (st)
+        return st;
+    st = reopen_run(s, run_id, resumed_json, err);
+    if (!st)
+        st = store_commit(s, err);
+    if (st)
+        store_rollback(s);
+    return st;
+}
+
 enum status store_put_dataset(struct store *s, const struct dataset_row *row, struct error *err)
 {
     struct binder b = { 0 };
@@ -197,6 +241,27 @@ static enum status put_item(struct store *s, const struct item_row *row, int64_t
     if (!st)
         *ret_id = sqlite3_last_insert_rowid(s->db);
     return st;
+}
+
+/* Make room for another try at a sample that ended in a fault of ours. Within a transaction. */
+static enum status drop_internal(struct store *s, const struct sample_row *row, int64_t item_id,
+                                 struct error *err)
+{
+    struct binder b = { 0 };
+    enum status st = store_stmt(s, SQL_DROP_INTERNAL,
+                                "DELETE FROM sample WHERE run_id = ? AND cell_key = ?"
+                                " AND item_id = ? AND sample_idx = ? AND sample_id IN"
+                                " (SELECT sample_id FROM verdict WHERE verdict = 'internal'"
+                                " AND verdict.sample_id = sample.sample_id)",
+                                &b.stmt, err);
+
+    if (st)
+        return st;
+    bind_text(&b, row->run_id);
+    bind_text(&b, row->cell_key);
+    bind_int(&b, item_id);
+    bind_int(&b, row->sample_idx);
+    return finish(s, &b, err, "item", row->item.task_id);
 }
 
 static void bind_outside_str(struct binder *b, const char *s)
@@ -340,6 +405,8 @@ enum status store_put_sample(struct store *s, const struct sample_row *row, stru
     if (st)
         return st;
     st = put_item(s, &row->item, &item_id, err);
+    if (!st)
+        st = drop_internal(s, row, item_id, err);
     if (!st)
         st = insert_sample(s, row, item_id, err);
     if (!st)

@@ -148,13 +148,17 @@ Test(schema, rows_that_others_point_at_cannot_go)
 /* store_has_sample() and store_each_sample() are asked thousands of times: no scans, no sorts */
 Test(schema, frequent_questions_are_answered_by_indexes)
 {
-    const char *plan = rows("EXPLAIN QUERY PLAN SELECT 1 FROM cell c"
-                            " JOIN item i ON i.dataset_sha256 = c.dataset_sha256"
-                            " JOIN sample s ON s.cell_key = c.cell_key AND s.item_id = i.item_id"
+    const char *plan = rows("EXPLAIN QUERY PLAN SELECT v.verdict FROM item i"
+                            " JOIN sample s ON s.run_id = ? AND s.cell_key = ?"
+                            " AND s.item_id = i.item_id AND s.sample_idx = ?"
                             " JOIN verdict v ON v.sample_id = s.sample_id"
-                            " WHERE c.cell_key = ? AND i.task_id = ? AND s.sample_idx = ?");
+                            " WHERE i.dataset_sha256 = ? AND i.task_id = ?");
 
     cr_expect(!strstr(plan, "SCAN"), "%s", plan);
+    plan = rows("EXPLAIN QUERY PLAN DELETE FROM sample WHERE run_id = ? AND cell_key = ?"
+                " AND item_id = ? AND sample_idx = ? AND sample_id IN (SELECT sample_id FROM"
+                " verdict WHERE verdict = 'internal' AND verdict.sample_id = sample.sample_id)");
+    cr_expect(!strstr(plan, "SCAN sample"), "%s", plan);
     plan = rows("EXPLAIN QUERY PLAN SELECT s.prompt FROM sample s INDEXED BY sample_by_run"
                 " JOIN cell c USING (cell_key) JOIN item i USING (item_id)"
                 " JOIN verdict v USING (sample_id) WHERE s.run_id = ? ORDER BY s.sample_id");

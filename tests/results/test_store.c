@@ -98,9 +98,9 @@ static enum status check_sample(void *arg, const struct stored_sample *got, stru
     if (seen->s) { /* the store may be used from within */
         struct seen inner = { 0 };
         bool has = false;
-        cr_expect_eq(
-            store_has_sample(seen->s, got->cell_key, got->task_id, got->sample_idx, &has, err),
-            ST_OK);
+        cr_expect_eq(store_has_sample(seen->s, got->run_id, got->cell_key, &got->item,
+                                      got->sample_idx, &has, err),
+                     ST_OK);
         cr_expect(has);
         cr_expect_eq(
             store_each_sample(seen->s, got->run_id, NULL, got->task_id, check_sample, &inner, err),
@@ -221,35 +221,141 @@ Test(store, a_sample_of_an_unknown_run_or_cell_is_refused)
     store_close(s);
 }
 
-Test(store, has_sample_asks_by_cell_item_and_index_and_not_by_run)
+static struct store *store; /* of the test that uses has() */
+
+static bool has(const char *run_id, const char *key, const char *task_id, int idx)
+{
+    struct sample_row row = a_sample(run_id, key, task_id, idx);
+    struct error err = { 0 };
+    bool ret = false;
+
+    cr_assert_eq(store_has_sample(store, run_id, key, &row.item, idx, &ret, &err), ST_OK, "%s",
+                 err.text);
+    return ret;
+}
+
+Test(store, has_sample_asks_by_run_cell_item_and_index)
 {
     struct error err = { 0 };
     char key[65], other[65];
-    struct store *s = store_with_run(x.path, "run-1", key);
     struct cell_row cell = a_cell("topk:k=1");
-    struct sample_row row = a_sample("run-1", key, "HumanEval/0", 2);
-    bool has = true;
+    struct run_row second = a_run("run-2");
+    struct sample_row row;
+    bool found;
 
-    cr_assert_eq(store_put_cell(s, &cell, other, &err), ST_OK, "%s", err.text);
-    cr_assert_eq(store_has_sample(s, key, "HumanEval/0", 2, &has, &err), ST_OK);
-    cr_expect_not(has);
-    cr_assert_eq(store_put_sample(s, &row, &err), ST_OK, "%s", err.text);
-    cr_assert_eq(store_has_sample(s, key, "HumanEval/0", 2, &has, &err), ST_OK);
-    cr_expect(has);
-    cr_assert_eq(store_has_sample(s, key, "HumanEval/0", 1, &has, &err), ST_OK);
-    cr_expect_not(has);
-    cr_assert_eq(store_has_sample(s, key, "HumanEval/00", 2, &has, &err), ST_OK);
-    cr_expect_not(has);
-    cr_assert_eq(store_has_sample(s, other, "HumanEval/0", 2, &has, &err), ST_OK);
-    cr_expect_not(has);
-    /* our own fault is no answer: it is to be tried again */
+    store = store_with_run(x.path, "run-1", key);
+    row = a_sample("run-1", key, "HumanEval/0", 2);
+    cr_assert_eq(store_put_cell(store, &cell, other, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(store_begin_run(store, &second, &err), ST_OK, "%s", err.text);
+    cr_expect_not(has("run-1", key, "HumanEval/0", 2));
+    cr_assert_eq(store_put_sample(store, &row, &err), ST_OK, "%s", err.text);
+    cr_expect(has("run-1", key, "HumanEval/0", 2));
+    cr_expect_not(has("run-2", key, "HumanEval/0", 2));
+    cr_expect_not(has("run-1", key, "HumanEval/0", 1));
+    cr_expect_not(has("run-1", key, "HumanEval/00", 2));
+    cr_expect_not(has("run-1", other, "HumanEval/0", 2));
+    row.item.item_sha256 = HEX64("9"); /* a reader that understands the record otherwise */
+    cr_expect_eq(store_has_sample(store, "run-1", key, &row.item, 2, &found, &err), ST_MISMATCH);
+    cr_expect(strstr(err.text, "'HumanEval/0'"), "%s", err.text);
+    store_close(store);
+}
+
+Test(store, a_sample_with_an_internal_verdict_is_tried_again_and_replaced)
+{
+    struct error err = { 0 };
+    char key[65];
+    struct sample_row row;
+    struct run_summary summary;
+    struct arena arena = { 0 };
+
+    store = store_with_run(x.path, "run-1", key);
     row = a_sample("run-1", key, "HumanEval/1", 0);
     row.verdict.verdict = "internal";
     row.verdict.is_passed = false;
-    cr_assert_eq(store_put_sample(s, &row, &err), ST_OK, "%s", err.text);
-    cr_assert_eq(store_has_sample(s, key, "HumanEval/1", 0, &has, &err), ST_OK);
-    cr_expect_not(has);
-    store_close(s);
+    cr_assert_eq(store_put_sample(store, &row, &err), ST_OK, "%s", err.text);
+    cr_expect_not(has("run-1", key, "HumanEval/1", 0));
+    row.verdict.verdict = "fail";
+    cr_assert_eq(store_put_sample(store, &row, &err), ST_OK, "%s", err.text);
+    cr_expect(has("run-1", key, "HumanEval/1", 0));
+    cr_assert_eq(store_get_run(store, "run-1", &arena, NULL, &summary, &err), ST_OK);
+    cr_expect_eq(summary.n_samples, 1);
+    cr_expect_eq(summary.n_internal, 0);
+    cr_expect_eq(store_put_sample(store, &row, &err), ST_INVALID, "any other verdict stands");
+    arena_release(&arena);
+    store_close(store);
+}
+
+Test(store, a_run_reopened_is_running_without_scores_and_keeps_who_resumed_it)
+{
+    struct error err = { 0 };
+    char key[65];
+    struct run_row row;
+    struct run_summary summary;
+    struct arena arena = { 0 };
+    struct metric_row metric = { .run_id = "run-1",
+                                 .task = "humaneval",
+                                 .metric = "pass@2",
+                                 .value = 1,
+                                 .ci_low = NAN,
+                                 .ci_high = NAN,
+                                 .n = 1 };
+    struct task_summary *tasks;
+    struct sample_row sample;
+    size_t n;
+
+    store = store_with_run(x.path, "run-1", key);
+    sample = a_sample("run-1", key, "HumanEval/1", 0);
+    cr_assert_eq(store_put_sample(store, &sample, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(store_put_metric(store, &metric, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(store_finish_run(store, "run-1", "interrupted", "INVALID: interrupted", &err),
+                 ST_OK);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(store_reopen_run(store, "run-1", i ? "{\"n\":2}" : "{\"n\":1}", &err), ST_OK,
+                     "%s", err.text);
+    cr_assert_eq(store_get_run(store, "run-1", &arena, &row, &summary, &err), ST_OK);
+    cr_expect_str_eq(summary.status, "running");
+    cr_expect_str_eq(summary.validity, "VALID");
+    cr_expect_null(summary.finished);
+    cr_expect(strstr(row.env_json, "\"resumed\":[{\"n\":1},{\"n\":2}]"), "%s", row.env_json);
+    cr_assert_eq(store_summarise(store, "run-1", &arena, &tasks, &n, &err), ST_OK);
+    cr_expect_eq(n, 1);
+    cr_expect_null(tasks[0].metric_name);
+    cr_expect_eq(store_reopen_run(store, "run-9", "{}", &err), ST_NOT_FOUND);
+    cr_expect_eq(store_reopen_run(store, "run-1", "{", &err), ST_INVALID);
+    arena_release(&arena);
+    store_close(store);
+}
+
+Test(store, the_cells_of_a_run_come_back_as_they_were_stored)
+{
+    struct error err = { 0 };
+    char key[65], other[65], again[65];
+    struct cell_row cell = a_cell("topk:k=1"), *cells;
+    struct sample_row row;
+    struct arena arena = { 0 };
+    const char *checkers;
+    size_t n;
+
+    store = store_with_run(x.path, "run-1", key);
+    cr_assert_eq(store_put_cell(store, &cell, other, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(store_run_cells(store, "run-1", &arena, &cells, &n, &checkers, &err), ST_OK);
+    cr_expect_eq(n, 0, "a cell without samples is not the run's");
+    cr_expect_str_eq(checkers, "");
+    row = a_sample("run-1", other, "HumanEval/1", 0);
+    cr_assert_eq(store_put_sample(store, &row, &err), ST_OK, "%s", err.text);
+    row = a_sample("run-1", key, "HumanEval/1", 0);
+    row.verdict.checker_version = "checks-0";
+    cr_assert_eq(store_put_sample(store, &row, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(store_run_cells(store, "run-1", &arena, &cells, &n, &checkers, &err), ST_OK);
+    cr_assert_eq(n, 2);
+    cell_key(&cells[0], again);
+    cr_expect_str_eq(again, other, "whatever decides a cell is read back");
+    cell_key(&cells[1], again);
+    cr_expect_str_eq(again, key);
+    cr_expect_eq(cells[0].weight_bytes, cell.weight_bytes);
+    cr_expect(strncmp(checkers, "checks-0,", 9) == 0, "%s", checkers);
+    arena_release(&arena);
+    store_close(store);
 }
 
 Test(store, samples_come_in_order_filtered_and_until_the_callback_stops)

@@ -248,7 +248,7 @@ Test(store_file, a_damaged_file_gives_errors_and_no_crash)
             if ((st = store_list_runs(s, &arena, &r, &n, &err)) == ST_OK &&
                 (st = store_summarise(s, "run-1", &arena, &t, &n, &err)) == ST_OK &&
                 (st = store_get_run(s, "run-1", &arena, &run, NULL, &err)) == ST_OK &&
-                (st = store_has_sample(s, key, "1", 3, &has, &err)) == ST_OK)
+                (st = store_has_sample(s, "run-1", key, &row.item, i, &has, &err)) == ST_OK)
                 st = store_put_sample(s, &row, &err);
             store_close(s);
         }
