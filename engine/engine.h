@@ -9,6 +9,7 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,6 +40,8 @@ struct engine_options {
     /* "key=value" (value: JSON) laid over config.json; dummy weights only (a shape experiment) */
     const char *const *overrides;
     size_t n_overrides;
+    /* above 0: loading is to end, with ST_INTERRUPTED; a signal handler may count it. NULL: none */
+    const volatile sig_atomic_t *n_stops;
 };
 
 /* Facts about an open model. Strings live as long as the engine. */
@@ -63,7 +66,8 @@ struct model_info {
  * Load a model. *ret is freed by engine_close(). The message of a failure names the file, the
  * key and the value. ST_NOT_FOUND: no such folder or file; ST_INVALID: a malformed file;
  * ST_UNSUPPORTED: an architecture or a key that would change the maths and is not known here;
- * ST_NOMEM: weights, caches and workspace do not fit, with the bytes needed and available.
+ * ST_NOMEM: weights, caches and workspace do not fit, with the bytes needed and available;
+ * ST_INTERRUPTED: opts->n_stops.
  */
 MUST_CHECK enum status engine_open(const struct engine_options *opts, struct engine **ret,
                                    struct error *err);

@@ -421,8 +421,11 @@ static enum status load_weights(struct model *m, struct error *err)
     m->layers = arena_array(&m->arena, (size_t)m->c.n_layer, sizeof(*m->layers));
     if (!m->layers)
         return no_room(err);
-    for (size_t i = 0, n = 0; i < weights_count(m->weights) && !st; i += n)
+    for (size_t i = 0, n = 0; i < weights_count(m->weights) && !st; i += n) {
+        if (m->opts.n_stops && *m->opts.n_stops)
+            return error_set(err, ST_INTERRUPTED, "interrupted loading '%s'", m->opts.model_dir);
         st = load_tensor(m, i, &n, err);
+    }
     return st ? st : weights_check_files(m->weights, err);
 }
 
@@ -480,12 +483,12 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (!st)
         st = check_memory(m, err);
     if (!st)
-        st = weights_sha256(m->weights, m->info.weights_sha256, err);
+        st = weights_sha256(m->weights, opts->n_stops, m->info.weights_sha256, err);
     if (!st)
         st = ops->open(&params, &m->k, err);
     if (st)
         return st;
-    weights_fill(m->weights, opts->n_threads);
+    weights_fill(m->weights, opts->n_threads, opts->n_stops);
     m->route = (struct route_params){ .n_exp = m->c.n_exp,
                                       .top_k = m->c.top_k,
                                       .top_k_base = m->c.top_k,

@@ -22,6 +22,7 @@
 #ifndef ENGINE_SAFETENSORS_H
 #define ENGINE_SAFETENSORS_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,9 +77,10 @@ MUST_CHECK enum status safetensors_check_files(const struct safetensors *s, stru
  * `cat model*.safetensors | sha256sum` prints. As that takes a while for a large checkpoint,
  * the sum (of 32 MiB and more) is kept in $XDG_CACHE_HOME/desbench, else ~/.cache/desbench, under
  * path, device, inode, size, mtime and ctime of every shard; a cache that cannot be used costs
- * only time.
+ * only time. ST_INTERRUPTED once *n_stops (may be NULL) is above 0.
  */
-MUST_CHECK enum status safetensors_sha256(const struct safetensors *s, char ret[65],
+MUST_CHECK enum status safetensors_sha256(const struct safetensors *s,
+                                          const volatile sig_atomic_t *n_stops, char ret[65],
                                           struct error *err);
 
 #endif

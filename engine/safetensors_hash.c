@@ -11,6 +11,7 @@
 
 enum {
     CACHE_MIN_BYTES = 32 << 20,  /* below, hashing is quicker than a cache is worth */
+    HASH_CHUNK_BYTES = 16 << 20, /* between two looks for a stop */
     HASH_NOTICE_BYTES = 1 << 30, /* from here on it takes seconds */
 };
 
@@ -79,7 +80,22 @@ static void write_cached(char *path, const char sum[SHA256_HEX_SIZE])
         log_debug("hash of weights not cached: %s", err.text);
 }
 
-enum status safetensors_sha256(const struct safetensors *s, char ret[65], struct error *err)
+/* False when stopped. */
+static bool add_shard(struct sha256 *h, const struct shard *f, const volatile sig_atomic_t *n_stops)
+{
+    const unsigned char *p = f->map;
+
+    for (size_t left = (size_t)f->sb.st_size, n; left; left -= n, p += n) {
+        if (n_stops && *n_stops)
+            return false;
+        n = left < HASH_CHUNK_BYTES ? left : HASH_CHUNK_BYTES;
+        sha256_add(h, p, n);
+    }
+    return true;
+}
+
+enum status safetensors_sha256(const struct safetensors *s, const volatile sig_atomic_t *n_stops,
+                               char ret[65], struct error *err)
 {
     struct buf path = { 0 };
     struct sha256 *h = NULL;
@@ -99,10 +115,11 @@ enum status safetensors_sha256(const struct safetensors *s, char ret[65], struct
         st = error_set(err, ST_NOMEM, "out of memory hashing weights");
         goto out;
     }
-    for (size_t i = 0; i < s->n_shards; i++)
-        sha256_add(h, s->shards[i].map, (size_t)s->shards[i].sb.st_size);
+    for (size_t i = 0; i < s->n_shards && !st; i++)
+        if (!add_shard(h, &s->shards[i], n_stops))
+            st = error_set(err, ST_INTERRUPTED, "interrupted hashing weights");
     sha256_finish(h, ret);
-    if (path.len)
+    if (!st && path.len)
         write_cached(path.data, ret);
 out:
     buf_release(&path);

@@ -194,6 +194,7 @@ enum status weights_open_dummy(const struct model_config *c, uint64_t seed, stru
 struct filler {
     const struct weights *w;
     atomic_llong next; /* first element of w->made that no thread has taken yet */
+    const volatile sig_atomic_t *n_stops;
 };
 
 static void *fill_thread(void *arg)
@@ -203,7 +204,7 @@ static void *fill_thread(void *arg)
     int64_t at, first = 0; /* of tensor i, in w->made */
     size_t i = 0;
 
-    while ((at = atomic_fetch_add(&f->next, CHUNK)) < w->n_params) {
+    while (!(f->n_stops && *f->n_stops) && (at = atomic_fetch_add(&f->next, CHUNK)) < w->n_params) {
         int64_t end = at + CHUNK < w->n_params ? at + CHUNK : w->n_params;
 
         while (at < end) {
@@ -231,9 +232,9 @@ static int usable_cpus(void)
     return CPU_COUNT(&set);
 }
 
-void weights_fill(struct weights *w, int n_threads)
+void weights_fill(struct weights *w, int n_threads, const volatile sig_atomic_t *n_stops)
 {
-    struct filler f = { .w = w };
+    struct filler f = { .w = w, .n_stops = n_stops };
     pthread_t threads[MAX_THREADS];
     int n = 0, want = n_threads > 0 ? n_threads : usable_cpus();
 
@@ -293,13 +294,14 @@ int64_t weights_bytes(const struct weights *w)
     return w->bytes;
 }
 
-enum status weights_sha256(const struct weights *w, char ret[65], struct error *err)
+enum status weights_sha256(const struct weights *w, const volatile sig_atomic_t *n_stops,
+                           char ret[65], struct error *err)
 {
     struct sha256 *h;
     char text[80];
 
     if (w->file)
-        return safetensors_sha256(w->file, ret, err);
+        return safetensors_sha256(w->file, n_stops, ret, err);
     h = sha256_new();
     if (!h)
         return error_set(err, ST_NOMEM, "out of memory hashing weights");

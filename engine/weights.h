@@ -24,6 +24,7 @@
 #ifndef ENGINE_WEIGHTS_H
 #define ENGINE_WEIGHTS_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -86,8 +87,9 @@ MUST_CHECK enum status weights_open_dummy(const struct model_config *c, uint64_t
 void weights_close(struct weights *w); /* accepts NULL */
 
 /* Make up dummy values with n_threads (0: as many as the process may run on); the values do not
- * depend on how many. Does nothing for a checkpoint. */
-void weights_fill(struct weights *w, int n_threads);
+ * depend on how many. Leaves off once *n_stops (may be NULL) is above 0. Does nothing for a
+ * checkpoint. */
+void weights_fill(struct weights *w, int n_threads, const volatile sig_atomic_t *n_stops);
 
 size_t weights_count(const struct weights *w);
 const struct tensor_spec *weights_spec(const struct weights *w, size_t i);
@@ -100,7 +102,8 @@ int64_t weights_n_params(const struct weights *w);
 int64_t weights_bytes(const struct weights *w);
 
 /* Of a checkpoint: safetensors_sha256(). Of dummy weights: over seed, names and shapes. */
-MUST_CHECK enum status weights_sha256(const struct weights *w, char ret[65], struct error *err);
+MUST_CHECK enum status weights_sha256(const struct weights *w, const volatile sig_atomic_t *n_stops,
+                                      char ret[65], struct error *err);
 
 /* ST_IO if a mapped file changed its size since open. */
 MUST_CHECK enum status weights_check_files(const struct weights *w, struct error *err);

@@ -84,7 +84,7 @@ Test(weights, dummy_values_have_the_bits_that_python_makes)
     path_of(path, sizeof(path), "DESBENCH_TESTS", "vectors/model/tiny-bf16");
     cr_assert_eq(weights_open(path, &c, &read, &err), ST_OK, "%s", err.text);
     cr_assert_eq(weights_open_dummy(&c, 1, &made, &err), ST_OK, "%s", err.text);
-    weights_fill(made, 2);
+    weights_fill(made, 2, NULL);
     cr_assert_eq(weights_count(made), weights_count(read));
     cr_assert_eq(weights_n_params(made), weights_n_params(read));
     cr_assert_eq(weights_bytes(made), weights_bytes(read));
@@ -113,7 +113,7 @@ Test(weights, dummy_values_do_not_depend_on_the_number_of_threads)
     cr_assert_eq(config_read(path, overrides, 2, &c, &err), ST_OK, "%s", err.text);
     for (int k = 0; k < 2; k++) {
         cr_assert_eq(weights_open_dummy(&c, 7, &w[k], &err), ST_OK);
-        weights_fill(w[k], k ? 5 : 1);
+        weights_fill(w[k], k ? 5 : 1, NULL);
     }
     for (size_t i = 0; i < weights_count(w[0]); i++) {
         const struct host_matrix *a = weights_at(w[0], i), *b = weights_at(w[1], i);
@@ -196,8 +196,8 @@ Test(weights, hash_of_dummy_weights_is_of_shape_and_seed)
 
         cr_assert_eq(config_read(path, more_experts, k == 2, &c[k], &err), ST_OK);
         cr_assert_eq(weights_open_dummy(&c[k], seeds[k], &w, &err), ST_OK);
-        cr_assert_eq(weights_sha256(w, sum[k], &err), ST_OK);
-        cr_assert_eq(weights_sha256(w, again, &err), ST_OK);
+        cr_assert_eq(weights_sha256(w, NULL, sum[k], &err), ST_OK);
+        cr_assert_eq(weights_sha256(w, NULL, again, &err), ST_OK);
         cr_assert_str_eq(sum[k], again);
         weights_close(w);
     }
