@@ -71,8 +71,7 @@ static enum status no_memory(struct error *err)
     return error_set(err, ST_NOMEM, "out of memory judging an answer");
 }
 
-/* The checker's version with the habits in force; NULL when out of memory. */
-static const char *describe_checker(unsigned compat, struct arena *arena)
+const char *judging_checker(unsigned compat, struct arena *arena)
 {
     struct buf b = { 0 };
     const char *text;
@@ -126,7 +125,7 @@ enum status judging_put(struct judging *q, struct answer *a, struct error *err)
         return st;
     a->row->extracted = x.text;
     a->row->extraction_method = x.method;
-    *v = (struct verdict_row){ .checker_version = describe_checker(a->how.compat, a->arena) };
+    *v = (struct verdict_row){ .checker_version = judging_checker(a->how.compat, a->arena) };
     if (!v->checker_version)
         return no_memory(err);
     if (task_get_def(a->task)->kind == TASK_ANSWER)

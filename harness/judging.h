@@ -22,10 +22,13 @@ MUST_CHECK enum status judging_open(const struct options *c, struct judge **ret,
 /* Habits of other harnesses that the options ask for, of enum task_compat. */
 unsigned judging_compat(const struct options *c);
 
+/* Version of the rules of extraction and grading, raised when one changes, with the habits in
+ * force: "checks-2+mbpp-no-setup". In the arena; NULL when out of memory. */
+const char *judging_checker(unsigned compat, struct arena *arena);
+
 /* An answer to judge, the caller's until it is done. raw_output of the row is read; extracted,
  * extraction_method and verdict are filled in, with strings of the arena or of constant storage.
- * The verdict's checker_version is that of the rules of extraction and grading, raised when one
- * changes, with the habits in force: "checks-2+mbpp-no-setup". */
+ * The verdict's checker_version is judging_checker(). */
 struct answer {
     struct answer *next; /* the queue's */
     uint64_t id;         /* the queue's */

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "harness/paths.h"
@@ -12,8 +13,8 @@
 #include "harness/verb.h"
 
 static const struct verb *const verbs[] = {
-    &verb_run,      &verb_score, &verb_export,  &verb_show, &verb_ls,
-    &verb_validate, &verb_grade, &verb_extract, &verb_data, &verb_doctor,
+    &verb_run,      &verb_resume, &verb_score,   &verb_export, &verb_show,   &verb_ls,
+    &verb_validate, &verb_grade,  &verb_extract, &verb_data,   &verb_doctor,
 };
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
@@ -139,6 +140,19 @@ out:
     return st;
 }
 
+/* A file that is mapped, as checkpoints are, lost its end, or the disk failed: the program cannot
+ * go on from where it is. What a run has stored is whole, and `resume` goes on with it. */
+static void on_bus_error(int sig)
+{
+    static const char text[] = "desbench: error: a file was cut or could not be read while it was "
+                               "in use (a checkpoint?); finished samples are kept\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)sig;
+    (void)n;
+    _exit(EXIT_ENVIRONMENT);
+}
+
 /*
  * Descriptors 0 to 2 are taken, so that nothing opened later becomes standard output by accident.
  * A closed one is replaced by one that fails: what cannot be read or written is to be an error.
@@ -164,6 +178,7 @@ int main(int argc, char **argv)
     /* a closed pipe and a file grown to its limit are write errors, reported as such */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    signal(SIGBUS, on_bus_error);
     for (int i = 0; argc > 1 && i < N_VERBS; i++)
         if (strcmp(argv[1], verbs[i]->name) == 0)
             verb = verbs[i];

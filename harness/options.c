@@ -23,6 +23,8 @@ enum {
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
+    /* may differ when a run goes on: where things lie, how fast */
+    RUNNING = VERB_RUN | VERB_RESUME,
 };
 
 const struct option_def option_table[N_OPTIONS] = {
@@ -41,8 +43,9 @@ const struct option_def option_table[N_OPTIONS] = {
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
                       "--limit then counts among them" },
-    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT, DATA | VERB_LS | VERB_DOCTOR | VERB_DATA, ASK,
-                       "DIR", NULL, "$DESBENCH_DATA, else ~/.local/share/desbench/data", 0, 0, NULL,
+    [OPT_DATA_DIR] = { "data-dir", 0, OPTION_TEXT,
+                       DATA | VERB_RESUME | VERB_LS | VERB_DOCTOR | VERB_DATA, ASK, "DIR", NULL,
+                       "$DESBENCH_DATA, else ~/.local/share/desbench/data", 0, 0, NULL,
                        "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
     [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE | VERB_EXTRACT, ASK,
@@ -68,7 +71,7 @@ const struct option_def option_table[N_OPTIONS] = {
                             0, NULL, NULL,
                             "MBPP: leave test_setup_code out, as lm-eval and OpenCompass do "
                             "(nothing passes item 367 then)" },
-    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUN, MODEL, "DIR", NULL,
+    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING, MODEL, "DIR", NULL,
                     "the bundled tiny shape with dummy weights", 0, 0, NULL, NULL,
                     "model folder in Hugging Face layout, or the name of a bundled one" },
     [OPT_LOAD_FORMAT] = { "load-format", 0, OPTION_TEXT, RUN, MODEL, "F", "safetensors", NULL, 0, 0,
@@ -84,10 +87,10 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BACKEND] = { "backend", 0, OPTION_TEXT, RUN, MODEL, "NAME", NULL,
                       "the fastest that this machine runs", 0, 0, NULL, NULL,
                       "kernel backend; `desbench ls backends` lists them" },
-    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUN, MODEL, "N", NULL, "all processors", 1, 4096,
-                      NULL, NULL, "threads of the CPU backend" },
-    [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUN, MODEL, "N", "1", NULL, 1, 256, NULL,
-                         NULL, "sequences denoised together; answers do not depend on it" },
+    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING, MODEL, "N", NULL, "all processors", 1,
+                      4096, NULL, NULL, "threads of the CPU backend" },
+    [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING, MODEL, "N", "1", NULL, 1, 256,
+                         NULL, NULL, "sequences denoised together; answers do not depend on it" },
     [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, RUN, DECODE, "S", "vanilla", NULL, 0, 0, NULL,
                        NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "
@@ -114,8 +117,8 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
                             "the strongest this machine offers, full or user", 0, 0, "user|full",
                             NULL, "isolation that must be there; refuses to judge with less" },
-    [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING, JUDGE, "N", NULL, "one a processor", 1, 256,
-                   NULL, NULL, "programs judged at once" },
+    [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING | VERB_RESUME, JUDGE, "N", NULL,
+                   "one a processor", 1, 256, NULL, NULL, "programs judged at once" },
     [OPT_TIMEOUT] = { "timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", "10", NULL, 0.1, 3600, NULL,
                       NULL, "seconds of CPU time a program may use" },
     [OPT_WALL_TIMEOUT] = { "wall-timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", NULL,
@@ -151,15 +154,15 @@ const struct option_def option_table[N_OPTIONS] = {
                     NULL, NULL,
                     "write over files that are there; data: fetch those that are right too" },
     [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT,
-                     VERB_RUN | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
+                     RUNNING | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
                      NULL, 0, 0, NULL, NULL,
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
-                     VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
+                     RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
                          VERB_IMPORT | VERB_DATA,
                      OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
-                   VERB_RUN | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
+                   RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
                        VERB_IMPORT | VERB_DATA,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
@@ -178,8 +181,8 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, NULL, "seconds without an answer, or nearly, before giving up" },
     [OPT_RETRIES] = { "retries", 0, OPTION_INT, VERB_DATA, FETCH, "N", "3", NULL, 0, 20, NULL, NULL,
                       "further tries after a broken transfer, a timeout or a server's fault" },
-    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING | VERB_DATA, TALK, "WHEN", "auto", NULL,
-                       0, 0, "auto|always|never", NULL,
+    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING | VERB_DATA | VERB_RESUME, TALK, "WHEN",
+                       "auto", NULL, 0, 0, "auto|always|never", NULL,
                        "progress line on stderr: auto draws one on a terminal, else logs" },
     [OPT_QUIET] = { "quiet", 'q', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,
                     "only warnings and errors on stderr" },
@@ -504,19 +507,33 @@ static enum status read_option(struct options *c, int argc, char *const *argv, i
     return set_value(c, (enum option_id)id, value, SOURCE_COMMAND_LINE, err);
 }
 
-enum status options_parse(unsigned verb, int argc, char *const *argv, struct options *ret,
-                          struct error *err)
+enum status options_defaults(unsigned verb, struct options *ret, struct error *err)
 {
     struct options c = { .verb = verb };
     enum status st = ST_OK;
-    bool is_rest = false;
 
-    c.args = calloc((size_t)argc + 1, sizeof(*c.args));
-    if (!c.args)
-        return error_set(err, ST_NOMEM, "out of memory reading options");
     for (int i = 0; i < N_OPTIONS && !st; i++)
         if ((option_table[i].verbs & verb) && option_table[i].deflt)
             st = set_value(&c, (enum option_id)i, option_table[i].deflt, SOURCE_DEFAULT, err);
+    if (st)
+        options_release(&c);
+    else
+        *ret = c;
+    return st;
+}
+
+enum status options_parse(unsigned verb, int argc, char *const *argv, struct options *ret,
+                          struct error *err)
+{
+    struct options c = { 0 };
+    enum status st = options_defaults(verb, &c, err);
+    bool is_rest = false;
+
+    if (st)
+        return st;
+    c.args = calloc((size_t)argc + 1, sizeof(*c.args));
+    if (!c.args)
+        st = error_set(err, ST_NOMEM, "out of memory reading options");
     if (!st)
         st = read_environment(&c, err);
     for (int i = 0; i < argc && !st; i++) {

@@ -89,7 +89,8 @@ enum verb_bit {
     VERB_EXPORT = 1 << 8,
     VERB_IMPORT = 1 << 9,
     VERB_DATA = 1 << 10,
-    VERB_ALL = (1 << 11) - 1
+    VERB_RESUME = 1 << 11,
+    VERB_ALL = (1 << 12) - 1
 };
 
 enum option_kind {
@@ -144,6 +145,9 @@ struct options {
 MUST_CHECK enum status options_parse(unsigned verb, int argc, char *const *argv,
                                      struct options *ret, struct error *err);
 void options_release(struct options *c);
+
+/* The built-in defaults of a verb alone. ST_NOMEM. */
+MUST_CHECK enum status options_defaults(unsigned verb, struct options *ret, struct error *err);
 
 /* One value as options_parse() checks it. Of a flag: "true" or "false". */
 MUST_CHECK enum status options_check(enum option_id id, const char *text, struct error *err);

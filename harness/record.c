@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "harness/verb.h"
 #include "tasks/task.h"
@@ -113,6 +114,28 @@ enum status record_begin(struct store *s, const struct options *c, const char *r
     return st;
 }
 
+enum status record_resume(struct store *s, const char *run_id, struct error *err)
+{
+    struct buf command = { 0 }, env = { 0 }, text = { 0 };
+    char now[32];
+    enum status st = env_capture_json(&env, err);
+
+    clock_utc(now, sizeof(now));
+    put_command_line(&command);
+    buf_printf(&text, "{\"at\":\"%s\",\"version\":\"%s\",\"git_commit\":\"%s\",\"command\":", now,
+               build_version, build_commit);
+    json_put_str(&text, buf_str(&command), command.len);
+    buf_printf(&text, ",\"env\":%s}", buf_str(&env));
+    if (!st && (!buf_ok(&command) || !buf_ok(&text)))
+        st = no_memory(err);
+    if (!st)
+        st = store_reopen_run(s, run_id, buf_str(&text), err);
+    buf_release(&command);
+    buf_release(&env);
+    buf_release(&text);
+    return st;
+}
+
 /* ---- the end ---------------------------------------------------------------------------- */
 
 /* n_passed of n: what the interval is of, where the value is their ratio. */
@@ -165,11 +188,11 @@ enum status record_finish(struct store *s, const char *run_id, const char *statu
 
     if (!validity)
         return no_memory(err);
-    st = store_finish_run(s, run_id, status, validity, err);
-    if (!st)
-        st = store_summarise(s, run_id, a, &rows, &n, err);
+    st = store_summarise(s, run_id, a, &rows, &n, err);
     for (size_t i = 0; !st && i < n; i++)
         st = put_metrics(s, run_id, &rows[i], err);
+    if (!st)
+        st = store_finish_run(s, run_id, status, validity, err);
     if (st)
         return st;
     *ret = rows;

@@ -24,10 +24,14 @@ MUST_CHECK enum status record_begin(struct store *s, const struct options *c, co
                                     const char *parent_run, const struct judge *judge,
                                     struct error *err);
 
+/* Store that this process goes on with a run that another one began. */
+MUST_CHECK enum status record_resume(struct store *s, const char *run_id, struct error *err);
+
 /*
  * Store how it ended and its scores, the default one of each task first; the summaries that they
- * come from are left in the arena. invalid: why its scores must not be used, or NULL. Call it also
- * when the run failed, with what was stored by then.
+ * come from are left in the arena. The end is stored last: a run that says so has its scores.
+ * invalid: why its scores must not be used, or NULL. Call it also when the run failed, with what
+ * was stored by then.
  */
 MUST_CHECK enum status record_finish(struct store *s, const char *run_id, const char *status,
                                      const char *invalid, struct arena *a,

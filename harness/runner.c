@@ -37,6 +37,8 @@ struct runner {
     struct sample *spent;
     struct judging judging;
     size_t next_work;
+    bool *is_kept;           /* (n_work) of a resumed run; NULL: none is */
+    double n_positions_kept; /* that they stand for */
     int64_t start_ns, n_tokens, n_forwards;
     double n_positions; /* done, of the plan's n_positions */
     struct progress progress;
@@ -50,12 +52,74 @@ static enum status no_memory(struct error *err)
 
 /* ---- preparation ------------------------------------------------------------------------ */
 
+static enum status fill_cell(const struct plan_cell *cell, const struct engine *e, struct arena *a,
+                             struct cell_row *ret, struct error *err)
+{
+    const struct model_info *m = engine_info(e);
+    const struct decode_options *d = &cell->decode;
+    char *prompt_sha256 = arena_alloc(a, SHA256_HEX_SIZE);
+    const char *text, *decoder;
+    size_t len;
+    enum status st = plan_prompt(e, cell->task, 0, a, &text, &len, err);
+
+    if (st)
+        return st;
+    decoder = strcmp(d->decoder, "low-confidence") == 0
+                  ? arena_printf(a, "%s:steps=%d", d->decoder, d->steps)
+                  : arena_printf(a, "%s:threshold=%.9g", d->decoder, d->threshold);
+    if (!decoder || !prompt_sha256)
+        return no_memory(err);
+    *ret = (struct cell_row){
+        .task = cell->task->def->name,
+        .dataset_sha256 = task_sha256(cell->task->task),
+        .prompt_form = cell->task->form,
+        .prompt_sha256 = prompt_sha256,
+        .model = m->name,
+        .architecture = m->architecture,
+        .load_format = m->load_format,
+        .weights_sha256 = m->weights_sha256,
+        .config_sha256 = m->config_sha256,
+        .tokenizer_sha256 = m->tokenizer_sha256,
+        .template_sha256 = m->template_sha256,
+        .selector = d->selector,
+        .budget = strchr(d->selector, ':') ? strchr(d->selector, ':') + 1 : "",
+        .decoder = decoder,
+        .cache = d->cache,
+        .backend = m->backend,
+        .numeric_mode = "invariant",
+        .gen_length = d->gen_length,
+        .block_length = d->block_length,
+        .engine_results_version = ENGINE_RESULTS_VERSION,
+        .temperature = d->temperature,
+        .n_layer = m->n_layer,
+        .n_moe_layer = m->n_moe_layer,
+        .n_exp = m->n_exp,
+        .top_k = m->top_k,
+        .expert_bytes = m->expert_bytes,
+        .weight_bytes = m->weight_bytes,
+    };
+    return sha256_hex(text, len, prompt_sha256, err);
+}
+
+enum status runner_cells(const struct plan *p, const struct engine *e, struct arena *a,
+                         struct cell_row **ret, struct error *err)
+{
+    struct cell_row *rows = arena_array(a, p->n_cells, sizeof(*rows));
+    enum status st = rows ? ST_OK : no_memory(err);
+
+    for (size_t i = 0; i < p->n_cells && !st; i++)
+        st = fill_cell(&p->cells[i], e, a, &rows[i], err);
+    if (!st)
+        *ret = rows;
+    return st;
+}
+
 static enum status put_cells(struct runner *r, struct error *err)
 {
     const struct plan *p = r->o->plan;
-    const struct model_info *m = engine_info(r->o->engine);
     struct arena a = { 0 };
-    enum status st = ST_OK;
+    struct cell_row *rows;
+    enum status st = runner_cells(p, r->o->engine, &a, &rows, err);
 
     for (size_t i = 0; i < p->n_tasks && !st; i++) {
         const struct task_def *def = p->tasks[i].def;
@@ -66,61 +130,51 @@ static enum status put_cells(struct runner *r, struct error *err)
                                    .n_items = (int64_t)task_n_items(p->tasks[i].task) };
         st = store_put_dataset(r->o->store, &row, err);
     }
-    for (size_t i = 0; i < p->n_cells && !st; i++) {
-        const struct plan_cell *cell = &p->cells[i];
-        const struct decode_options *d = &cell->decode;
-        char prompt_sha256[SHA256_HEX_SIZE];
-        const char *text, *decoder;
-        size_t len;
-
-        st = plan_prompt(r->o->engine, cell->task, 0, &a, &text, &len, err);
-        if (!st)
-            st = sha256_hex(text, len, prompt_sha256, err);
-        if (st)
-            break;
-        decoder = strcmp(d->decoder, "low-confidence") == 0
-                      ? arena_printf(&a, "%s:steps=%d", d->decoder, d->steps)
-                      : arena_printf(&a, "%s:threshold=%.9g", d->decoder, d->threshold);
-        if (!decoder) {
-            st = no_memory(err);
-            break;
-        }
-        st = store_put_cell(
-            r->o->store,
-            &(struct cell_row){
-                .task = cell->task->def->name,
-                .dataset_sha256 = task_sha256(cell->task->task),
-                .prompt_form = cell->task->form,
-                .prompt_sha256 = prompt_sha256,
-                .model = m->name,
-                .architecture = m->architecture,
-                .load_format = m->load_format,
-                .weights_sha256 = m->weights_sha256,
-                .config_sha256 = m->config_sha256,
-                .tokenizer_sha256 = m->tokenizer_sha256,
-                .template_sha256 = m->template_sha256,
-                .selector = d->selector,
-                .budget = strchr(d->selector, ':') ? strchr(d->selector, ':') + 1 : "",
-                .decoder = decoder,
-                .cache = d->cache,
-                .backend = m->backend,
-                .numeric_mode = "invariant",
-                .gen_length = d->gen_length,
-                .block_length = d->block_length,
-                .engine_results_version = ENGINE_RESULTS_VERSION,
-                .temperature = d->temperature,
-                .n_layer = m->n_layer,
-                .n_moe_layer = m->n_moe_layer,
-                .n_exp = m->n_exp,
-                .top_k = m->top_k,
-                .expert_bytes = m->expert_bytes,
-                .weight_bytes = m->weight_bytes,
-            },
-            r->cell_keys[i], err);
-        arena_clear(&a);
-    }
+    for (size_t i = 0; i < p->n_cells && !st; i++)
+        st = store_put_cell(r->o->store, &rows[i], r->cell_keys[i], err);
     arena_release(&a);
     return st;
+}
+
+static struct item_row item_row(const struct plan_task *t, const struct task_item *facts)
+{
+    return (struct item_row){ .dataset_sha256 = task_sha256(t->task),
+                              .task_id = facts->id,
+                              .item_sha256 = facts->sha256,
+                              .reference_sha256 = facts->reference_sha256,
+                              .subject = facts->subject,
+                              .level = facts->level };
+}
+
+/* What a resumed run has: it is not computed again. */
+static enum status find_kept(struct runner *r, struct error *err)
+{
+    const struct plan *p = r->o->plan;
+    size_t work = 0;
+    enum status st = ST_OK;
+
+    for (size_t c = 0; c < p->n_cells; c++) {
+        const struct plan_task *t = p->cells[c].task;
+
+        for (size_t i = 0; i < t->n_items; i++) {
+            struct task_item facts;
+            struct item_row row;
+
+            task_get_item(t->task, t->items[i], &facts);
+            row = item_row(t, &facts);
+            for (int idx = 0; idx < p->n_samples && !st; idx++, work++) {
+                st = store_has_sample(r->o->store, r->o->run_id, r->cell_keys[c], &row, idx,
+                                      &r->is_kept[work], err);
+                if (!st && r->is_kept[work]) {
+                    r->totals.n_kept++;
+                    r->n_positions_kept += p->cells[c].decode.gen_length;
+                }
+            }
+            if (st)
+                return error_prefix(err, st, "task '%s'", t->def->name);
+        }
+    }
+    return ST_OK;
 }
 
 /* ---- a sample's way --------------------------------------------------------------------- */
@@ -210,12 +264,7 @@ static enum status sample_start(struct runner *r, struct sample *s, struct error
     s->row = (struct sample_row){
         .run_id = o->run_id,
         .cell_key = s->cell_key,
-        .item = { .dataset_sha256 = task_sha256(s->cell->task->task),
-                  .task_id = s->facts.id,
-                  .item_sha256 = s->facts.sha256,
-                  .reference_sha256 = s->facts.reference_sha256,
-                  .subject = s->facts.subject,
-                  .level = s->facts.level },
+        .item = item_row(s->cell->task, &s->facts),
         .sample_idx = idx,
         .seed = (int64_t)decode.seed,
         .prompt = text,
@@ -407,6 +456,8 @@ static enum status advance(struct runner *r, bool *ret_is_busy, struct error *er
 
     assert(o->n_slots <= RUNNER_MAX_SLOTS);
     for (int i = 0; i < o->n_slots; i++) {
+        while (r->is_kept && r->next_work < o->plan->n_work && r->is_kept[r->next_work])
+            r->next_work++;
         if (!r->slots[i] && r->next_work < o->plan->n_work) {
             struct sample *s = sample_take(r);
 
@@ -466,9 +517,11 @@ static enum status loop(struct runner *r, struct error *err)
         st = judging_collect(&r->judging, poll_ns, &has, err);
         show(r);
     }
-    if (!st && r->totals.n_stored < o->plan->n_work)
-        st = error_set(err, ST_INTERRUPTED, "interrupted: %zu of %zu samples stored in run '%s'",
-                       r->totals.n_stored, o->plan->n_work, o->run_id);
+    if (!st && r->totals.n_kept + r->totals.n_stored < o->plan->n_work)
+        st = error_set(err, ST_INTERRUPTED,
+                       "interrupted: %zu of %zu samples stored in run '%s'; `desbench resume` goes "
+                       "on with it",
+                       r->totals.n_kept + r->totals.n_stored, o->plan->n_work, o->run_id);
     return st;
 }
 
@@ -498,15 +551,24 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
         goto out;
     }
     st = put_cells(&r, err);
+    if (!st && opts->is_resumed) {
+        r.is_kept = calloc(opts->plan->n_work + 1, sizeof(*r.is_kept));
+        st = r.is_kept ? find_kept(&r, err) : no_memory(err);
+        if (!st)
+            log_info("%zu of %zu samples are there", r.totals.n_kept, opts->plan->n_work);
+    }
     if (st)
         goto out;
-    progress_start(&r.progress, opts->progress, opts->is_quiet, opts->plan->n_work,
-                   opts->plan->n_positions);
+    progress_start(&r.progress, opts->progress, opts->is_quiet,
+                   opts->plan->n_work - r.totals.n_kept,
+                   opts->plan->n_positions - r.n_positions_kept);
     st = loop(&r, err);
     progress_stop(&r.progress);
     if (st && st != ST_INTERRUPTED)
-        log_warn("stopped early: %zu of %zu samples are kept in run '%s'", r.totals.n_stored,
-                 opts->plan->n_work, opts->run_id);
+        log_warn(
+            "stopped early: %zu of %zu samples are kept in run '%s'; `desbench resume` goes on "
+            "with it",
+            r.totals.n_kept + r.totals.n_stored, opts->plan->n_work, opts->run_id);
     r.totals.n_tokens_before_eos = r.n_tokens;
 out:
     for (int i = 0; r.slots && i < opts->n_slots; i++)
@@ -518,6 +580,7 @@ out:
     free_list(r.spent);
     free(r.slots);
     free(r.cell_keys);
+    free(r.is_kept);
     r.totals.wall_ns = clock_mono_ns() - r.start_ns;
     *ret = r.totals;
     return st;

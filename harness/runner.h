@@ -30,6 +30,7 @@ struct runner_options {
     struct judge *judge; /* NULL when no task of the plan has code */
     struct store *store;
     const char *run_id;
+    bool is_resumed; /* leave out what the run has in the store */
     uint64_t seed;
     unsigned compat;      /* of enum task_compat */
     int n_slots;          /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
@@ -38,12 +39,18 @@ struct runner_options {
     const volatile sig_atomic_t *n_stops; /* 1: finish what is being judged; 2: drop it */
 };
 
+/* Of this process alone, but for n_kept. */
 struct runner_totals {
+    size_t n_kept; /* samples that a resumed run had before */
     size_t n_stored, n_passed, n_internal;
     int64_t n_tokens_before_eos; /* of all samples generated */
     int64_t step_ns;             /* spent in forwards and commits, however many samples at once */
     int64_t wall_ns;
 };
+
+/* The cells of a plan as they are stored, in its order: (n_cells) rows in the arena. */
+MUST_CHECK enum status runner_cells(const struct plan *p, const struct engine *e, struct arena *a,
+                                    struct cell_row **ret, struct error *err);
 
 /*
  * ST_INTERRUPTED when stopped by request (everything judged by then is stored); any other

@@ -7,8 +7,9 @@ static volatile sig_atomic_t n_stops;
 
 static void on_stop(int sig)
 {
-    (void)sig;
     n_stops++;
+    if (n_stops >= 2)
+        signal(sig, SIG_DFL);
 }
 
 const volatile sig_atomic_t *stops_catch(void)

@@ -8,8 +8,9 @@
 
 /*
  * From here on SIGINT, SIGTERM and SIGHUP ask for an end instead of making one: *result says how
- * often. Call it when there is something to keep. SIGINT is caught even where it was ignored, as
- * a shell does to jobs in the background: who sends it means it. SIGHUP stays ignored under nohup.
+ * often. One that nobody heeds makes an end the third time. SIGINT is caught even where it was
+ * ignored, as a shell does to jobs in the background: who sends it means it. SIGHUP stays ignored
+ * under nohup.
  */
 const volatile sig_atomic_t *stops_catch(void);
 

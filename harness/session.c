@@ -1,0 +1,189 @@
+/* Session: plan, open, carry out, close. */
+#include "harness/session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "harness/paths.h"
+#include "harness/record.h"
+#include "harness/runner.h"
+#include "harness/stops.h"
+
+static const char sample_tasks[] =
+    "sample_humaneval,sample_humaneval_pro,sample_mbpp,sample_gsm8k,sample_math500";
+static const char default_model[] = "tiny-llada-moe";
+
+struct run_facts session_facts(const struct session *s)
+{
+    return (struct run_facts){ .plan = &s->plan,
+                               .engine = s->engine,
+                               .judge = s->judge,
+                               .run_id = s->run_id,
+                               .results_path = s->results_path,
+                               .load_format = s->engine_options.load_format,
+                               .max_batch = s->engine_options.max_batch,
+                               .is_json = verb_wants_json(s->c) };
+}
+
+/* A stop that came while nothing could be lost: between two steps of opening. */
+static enum status check_stop(const struct session *s, struct error *err)
+{
+    if (!*s->n_stops)
+        return ST_OK;
+    if (s->is_resumed)
+        return error_set(err, ST_INTERRUPTED, "interrupted before run '%s' went on", s->run_id);
+    return error_set(err, ST_INTERRUPTED, "interrupted before the run began");
+}
+
+static enum status engine_options_fill(struct session *s, struct error *err)
+{
+    const struct options *c = s->c;
+    const char *name = options_text(c, OPT_MODEL);
+    struct engine_options *o = &s->engine_options;
+
+    /* without a model, random weights of a tiny shape: --load-format is not asked then */
+    o->load_format = options_text(c, OPT_LOAD_FORMAT);
+    if (!name) {
+        name = default_model;
+        if (!options_is_given(c, OPT_LOAD_FORMAT))
+            o->load_format = "dummy";
+    }
+    o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
+    o->backend = options_text(c, OPT_BACKEND);
+    o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
+    o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);
+    o->overrides = c->values[OPT_OVERRIDE].texts;
+    o->n_overrides = c->values[OPT_OVERRIDE].n;
+    o->n_stops = s->n_stops;
+    return path_model(name, &s->arena, &o->model_dir, err);
+}
+
+enum status session_plan(struct session *s, struct error *err)
+{
+    struct engine_options text_only;
+    struct engine *e = NULL;
+    enum status st;
+
+    s->n_stops = stops_catch();
+    st = engine_options_fill(s, err);
+    if (st)
+        return st;
+    text_only = s->engine_options;
+    text_only.is_text_only = true;
+    st = plan_tasks(s->c, sample_tasks, &s->plan, err);
+    if (!st)
+        st = engine_open(&text_only, &e, err);
+    if (!st)
+        st = plan_decode(s->c, e, &s->plan, err);
+    if (!st)
+        st = check_stop(s, err);
+    s->engine_options.max_canvas = s->plan.max_canvas;
+    s->engine_options.max_block = s->plan.max_block;
+    if (st) {
+        engine_close(e);
+        return st;
+    }
+    s->engine = e;
+    return ST_OK;
+}
+
+static enum status load_model(struct session *s, struct error *err)
+{
+    enum status st;
+
+    engine_close(s->engine);
+    s->engine = NULL;
+    log_info("loading %s (%s weights)", s->engine_options.model_dir, s->engine_options.load_format);
+    st = engine_open(&s->engine_options, &s->engine, err);
+    if (st)
+        return st == ST_INTERRUPTED ? check_stop(s, err) : st;
+    log_info("backend %s (%s), sandbox %s; run %s in %s", engine_info(s->engine)->backend,
+             engine_info(s->engine)->backend_details,
+             s->judge ? sandbox_level_name(judge_level(s->judge)) : "not needed", s->run_id,
+             s->results_path);
+    if (strcmp(s->engine_options.load_format, "dummy") == 0)
+        log_warn("dummy weights: speed and plumbing are real, the answers are noise");
+    return check_stop(s, err);
+}
+
+enum status session_open(struct session *s, const char *resumed_id, struct error *err)
+{
+    bool has_code = false;
+    enum status st;
+
+    s->is_resumed = resumed_id != NULL;
+    s->run_id = resumed_id;
+    for (size_t i = 0; i < s->plan.n_tasks; i++)
+        has_code |= s->plan.tasks[i].def->kind == TASK_CODE;
+    st = path_results(s->c, !s->is_resumed, &s->arena, &s->results_path, err);
+    if (!st && has_code) /* before the model: it refuses quickly */
+        st = judging_open(s->c, &s->judge, err);
+    if (!st)
+        st = store_open(s->results_path, STORE_WRITE, &s->store, err);
+    if (!st && s->is_resumed) /* before the model too */
+        st = run_lock_take(s->results_path, s->run_id, &s->lock, err);
+    else if (!st)
+        st = record_new_id(s->store, &s->arena, &s->run_id, err);
+    if (!st)
+        st = check_stop(s, err);
+    if (!st)
+        st = load_model(s, err);
+    if (!st && !s->is_resumed)
+        st = run_lock_take(s->results_path, s->run_id, &s->lock, err);
+    return st;
+}
+
+void session_close(struct session *s)
+{
+    judge_close(s->judge);
+    store_close(s->store);
+    run_lock_release(s->lock); /* after the last word is written */
+    engine_close(s->engine);
+    plan_release(&s->plan);
+    arena_release(&s->arena);
+}
+
+enum status session_execute(struct session *s, enum exit_code *ret_exit, struct error *err)
+{
+    struct runner_options o = { .plan = &s->plan,
+                                .engine = s->engine,
+                                .judge = s->judge,
+                                .store = s->store,
+                                .run_id = s->run_id,
+                                .is_resumed = s->is_resumed,
+                                .seed = (uint64_t)options_int(s->c, OPT_SEED),
+                                .compat = judging_compat(s->c),
+                                .n_slots = s->engine_options.max_batch,
+                                .progress = options_text(s->c, OPT_PROGRESS),
+                                .is_quiet = options_flag(s->c, OPT_QUIET),
+                                .n_stops = s->n_stops };
+    struct runner_totals totals = { 0 };
+    struct run_summary summary = { 0 };
+    struct task_summary *rows;
+    char invalid[64] = "";
+    const char *status;
+    size_t n;
+    enum status ran, st;
+
+    ran = runner_run(&o, &totals, err);
+    status = !ran ? "done" : ran == ST_INTERRUPTED ? "interrupted" : "failed";
+    /* the run's own error comes first: what fails while tidying up after it is not told */
+    st = store_get_run(s->store, s->run_id, &s->arena, NULL, &summary, ran ? NULL : err);
+    if (summary.n_internal)
+        snprintf(invalid, sizeof(invalid), "%" PRId64 " internal verdicts", summary.n_internal);
+    else if (ran)
+        snprintf(invalid, sizeof(invalid), "%s", status);
+    if (!st)
+        st = record_finish(s->store, s->run_id, status, *invalid ? invalid : NULL, &s->arena, &rows,
+                           &n, ran ? NULL : err);
+    if (!st && (!ran || ran == ST_INTERRUPTED)) {
+        struct run_facts facts = session_facts(s);
+
+        st = run_print_results(&facts, &totals, rows, n, status, ran ? NULL : err);
+    }
+    if (summary.n_internal)
+        *ret_exit = EXIT_INTERNAL;
+    return ran ? ran : st;
+}

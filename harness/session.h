@@ -1,0 +1,52 @@
+/*
+ * Session: everything that carrying out a run holds open, from its plan to its table. Shared by
+ * `run`, which begins one, and `resume`, which goes on with one.
+ *
+ *   session_plan -> session_open -> (row of the run: record.h) -> session_execute -> session_close
+ */
+#ifndef HARNESS_SESSION_H
+#define HARNESS_SESSION_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "harness/judging.h"
+#include "harness/plan.h"
+#include "harness/run_lock.h"
+#include "harness/run_print.h"
+#include "harness/verb.h"
+
+/* Zeroed but for c; released by session_close() whatever has been reached. */
+struct session {
+    const struct options *c; /* of verb `run` */
+    struct arena arena;
+    struct plan plan;
+    struct engine *engine; /* text only after session_plan(), whole after session_open() */
+    struct judge *judge;   /* NULL: no task of the plan has code */
+    struct store *store;
+    struct run_lock *lock;
+    struct engine_options engine_options;
+    const char *results_path, *run_id;
+    bool is_resumed;
+    const volatile sig_atomic_t *n_stops;
+};
+
+/* Work out the plan with tokens counted, by tokenizer and config.json alone. From here on signals
+ * are counted, and end the session in order: ST_INTERRUPTED. */
+MUST_CHECK enum status session_plan(struct session *s, struct error *err);
+
+/* Open judge, results file and model, and lock the run: a new one, or that of resumed_id. */
+MUST_CHECK enum status session_open(struct session *s, const char *resumed_id, struct error *err);
+
+/* Carry out what the run still lacks, store how it ended, print its results; these also after an
+ * interruption. */
+MUST_CHECK enum status session_execute(struct session *s, enum exit_code *ret_exit,
+                                       struct error *err);
+
+void session_close(struct session *s);
+
+/* What printing needs to know. */
+struct run_facts session_facts(const struct session *s);
+
+#endif
