@@ -218,10 +218,14 @@ static bool take_subscript(struct parser *p, struct node *var)
     do {
         const struct token *t = parser_peek(p);
 
-        if ((t->kind != T_NUM && t->kind != T_VAR && t->kind != T_WORD) || n + t->len > MAX_NAME)
+        bool is_comma = has_group && t->kind == T_COMMA; /* x_{1,2} */
+        size_t len = is_comma ? 1 : t->len;
+
+        if ((t->kind != T_NUM && t->kind != T_VAR && t->kind != T_WORD && !is_comma) ||
+            n + len > MAX_NAME)
             return false;
-        memcpy(name + n, t->text, t->len);
-        n += t->len;
+        memcpy(name + n, is_comma ? "," : t->text, len);
+        n += len;
         p->pos++;
     } while (has_group && parser_peek(p)->kind != T_UNGROUP);
     p->pos += has_group;

@@ -595,7 +595,11 @@ static void lex_one(struct lexer *x)
         lex_command(x);
     else if (c == '^')
         lex_caret(x);
-    else if (c == '{') {
+    else if (c == '{' && (at(x, x->pos + 1) == ':' || at(x, x->pos + 1) == '=') &&
+             at(x, x->pos + 2) == '}') { /* braces that only take the space off a sign */
+        emit(x, T_REL, at(x, x->pos + 1) == ':' ? REL_RATIO : REL_EQ, NULL, 0);
+        x->pos += 3;
+    } else if (c == '{') {
         open_brace(x, false);
         x->pos++;
     } else if (c == '}') {

@@ -567,6 +567,21 @@ def grade_answers_line_by_line_in_order(tmp):
     fails(2, ["line 1"], "grade", "gsm8k", stdin=b"{nonsense\n")
 
 
+def grade_math500_judges_the_recorded_pairs(tmp):
+    """math_pairs.jsonl: verdicts by hand; no grader may differ on a `must`."""
+    path = os.path.join(DATA, "..", "spec", "math_pairs.jsonl")
+    if not os.path.isfile(path):
+        raise Skip(f"no file {path}")
+    with open(path, encoding="utf-8") as f:
+        pairs = [json.loads(line) for line in f]
+    text = "".join(json.dumps({"pred": p["pred"], "gold": p["gold"]}) + "\n" for p in pairs)
+    got = [json.loads(x)["equal"] for x in ok("grade", "math500", stdin=text.encode()).splitlines()]
+    assert len(got) == len(pairs) == 205
+    wrong = [p for p, e in zip(pairs, got) if e != p["expected"]]
+    assert not [p for p in wrong if p["level"] == "must"], wrong
+    assert len(wrong) <= 5, wrong
+
+
 def extract_finds_answers_and_code(tmp):
     lines = [{"output": "so \\boxed{42}."}, {"output": "no idea, sorry"}]
     out = ok("extract", "math500", stdin="\n".join(map(json.dumps, lines)).encode())

@@ -21,19 +21,15 @@ static inline void data_path(char *out, size_t size, const char *name)
         snprintf(out, size, "%s/../shared/data/%s", source ? source : ".", name);
 }
 
-/* All lines of a file as a JSON array, or the test is skipped. Never released: the test's
- * process ends soon. */
-static inline json_t *data_lines(const char *name)
+/* All lines of a file as a JSON array. Its text is never released: the test's process ends
+ * soon. */
+static inline json_t *data_lines_at(const char *path)
 {
     static struct buf text; /* reachable, so that no leak checker minds */
     struct error err = { 0 };
     json_t *lines = json_array(), *line;
-    char path[4096];
     size_t n = 0;
 
-    data_path(path, sizeof(path), name);
-    if (!file_exists(path))
-        cr_skip_test("no file '%s'", path);
     cr_assert_eq(file_read(path, 64 << 20, &text, &err), ST_OK, "%s", err.text);
     for (char *s = text.data, *end; s < text.data + text.len; s = end + 1) {
         end = memchr(s, '\n', (size_t)(text.data + text.len - s));
@@ -44,6 +40,17 @@ static inline json_t *data_lines(const char *name)
         json_array_append_new(lines, line);
     }
     return lines;
+}
+
+/* The same of a data set, or the test is skipped. */
+static inline json_t *data_lines(const char *name)
+{
+    char path[4096];
+
+    data_path(path, sizeof(path), name);
+    if (!file_exists(path))
+        cr_skip_test("no file '%s'", path);
+    return data_lines_at(path);
 }
 
 static inline const char *data_str(const json_t *obj, const char *key)

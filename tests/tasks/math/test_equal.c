@@ -343,6 +343,8 @@ Test(math_equal, plain_tex_and_units_as_models_write_them)
           { "5\\mathrm{x}", "5x", true }, { "5^{\\text{th}}", "5", true }, { "5^{th}", "5", true },
           { "1^\\text{st}", "1", true }, { "5^{\\text{tt}}", "5", false }, { "x^{th}", "x", false },
           { "5 \\\\", "5", true }, { "**5**", "5", true }, { "**5", "5", false },
+          { "11{:}30", "11:30", true }, { "x_{1,2}=1\\pm\\sqrt2", "1\\pm\\sqrt2", true },
+          { "x_{1,2}", "x_{12}", false }, { "x_{1,2}", "x_{1,3}", false },
           { "42_{10}", "42", true }, { "42_{10}", "43", false }, { "42_{10}", "42_8", false },
           { "x = \\{1\\pm\\sqrt5,-2\\}", "\\{1\\pm\\sqrt5,-2\\}", true });
 }

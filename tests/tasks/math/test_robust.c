@@ -2,9 +2,12 @@
 #include "tasks/math/math.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/rng.h"
@@ -281,6 +284,317 @@ Test(math_robust, long_answers_are_compared_as_bytes)
     ms = milliseconds(&a, &b, &r);
     cr_expect_not(r);
     cr_expect_lt(ms, limit_ms);
+    buf_release(&a);
+    buf_release(&b);
+}
+
+/* ---- bounds on memory too ---- */
+
+/* Sanitizers map terabytes and are slow. The time is a guard against what hangs, no measure. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const bool has_memory_limit = false;
+enum { MAX_SECONDS = 30 };
+#else
+static const bool has_memory_limit = true;
+enum { MAX_SECONDS = 2 };
+#endif
+enum { MEMORY_LIMIT = 24 << 20 };
+
+/* From here on the process may map so much more than it has. It ends with the test. */
+static void limit_memory(void)
+{
+    struct rlimit l = { 0 };
+    unsigned long n_pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%lu", &n_pages), 1);
+    fclose(f);
+    l.rlim_cur = l.rlim_max = n_pages * (rlim_t)sysconf(_SC_PAGESIZE) + MEMORY_LIMIT;
+    if (has_memory_limit)
+        cr_assert_eq(setrlimit(RLIMIT_AS, &l), 0);
+}
+
+static double seconds_since(const struct timespec *t0)
+{
+    struct timespec t1;
+
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    return (double)(t1.tv_sec - t0->tv_sec) + (double)(t1.tv_nsec - t0->tv_nsec) * 1e-9;
+}
+
+/* Compare both ways: ends in time, and not for want of memory. Returns whether they are equal. */
+static bool expect_bounded(const struct buf *a, const struct buf *b, const char *what)
+{
+    struct timespec t0;
+    bool r = false, s = false;
+
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    cr_expect_eq(math_equal(buf_str(a), a->len, buf_str(b), b->len, &r, NULL), ST_OK, "%s", what);
+    cr_expect_eq(math_equal(buf_str(b), b->len, buf_str(a), a->len, &s, NULL), ST_OK, "%s", what);
+    cr_expect_lt(seconds_since(&t0), MAX_SECONDS, "%zu bytes of %s", a->len, what);
+    cr_expect_eq(r, s, "%s is not symmetric", what);
+    return r;
+}
+
+static void expect_extraction_bounded(const struct buf *a, const char *what)
+{
+    struct arena arena = { 0 };
+    struct timespec t0;
+    const char *text, *method;
+    size_t len;
+
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    cr_expect_eq(math_extract(buf_str(a), a->len, &arena, &text, &len, &method, NULL), ST_OK, "%s",
+                 what);
+    cr_expect_lt(seconds_since(&t0), MAX_SECONDS, "%zu bytes of %s", a->len, what);
+    arena_release(&arena);
+}
+
+Test(math_robust, values_too_large_to_write_take_neither_time_nor_memory)
+{
+    static const char *const texts[] = {
+        "9^{9^{9^{9}}}",
+        "9^9^9^9",
+        "2^{2^{2^{2^{2^{2^{2}}}}}}",
+        "(10^6)!",
+        "10^{6}!",
+        "((((((9!)!)!)!)!)!)!",
+        "9!!",
+        "\\binom{10^9}{5\\cdot10^8}",
+        "\\binom{10^{18}}{3}",
+        "\\binom{\\binom{1000}{500}}{\\binom{1000}{500}}",
+        "10^{10^6}-10^{10^6}+1",
+        "(1/3)^{10^6}",
+        "(\\frac{1234567}{7654321})^{3000}",
+        "\\sqrt[10^9]{10^{10^9}}",
+        "x^{10^{18}}y^{10^{18}}",
+        "(a+b+c+d+f+g+h+j+k+l+m+n+o+p+q+r+s+t+u+v+w+x+y+z)^{60}",
+        "((a+b+c+d+f+g)^{60}+(h+j+k+l+m+n)^{60})^{60}",
+        "(x+1)^{1000000}",
+        "((x+1)^{1000})^{1000}",
+        "\\frac{(x^{1000}-1)(x^{999}-1)}{(x-1)(x-1)}",
+        "\\lfloor 10^{10^5} \\rfloor",
+        "\\lfloor \\pi 10^{4000} \\rfloor",
+        "\\log_{10^{4000}} 10^{4000}",
+        "\\sin(10^{10^{4}})",
+        "e^{10^9}",
+        "e^{-10^9}",
+        "i^{i^{i^{i^i}}}",
+        "\\ln\\ln\\ln\\ln 10^{4000}",
+        "0.\\overline{9}^{10^9}",
+        "10^{-4900}+10^{4900}",
+        "(-1)^{10^{18}+1}",
+        "\\pm1\\pm2\\pm3\\pm4\\pm5\\pm6\\pm7\\pm8\\pm9",
+        "\\{\\pm1\\pm2\\pm3\\pm4,\\pm1\\pm2\\pm3\\pm5,\\pm1\\pm2\\pm3\\pm6\\}",
+        "Z99999999999999999999999999999999999999999999999999999999_{36}",
+        "{{10^{4000} \\over 3} \\choose {10^{4000} \\over 7}}",
+        "99999999999999999999999\\%",
+        "\\mathbb{R}\\setminus\\{10^{4000},\\pi,10^{10^{10}}\\}",
+    };
+    struct buf a = { 0 }, b = { 0 };
+
+    limit_memory();
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++) {
+            repeat(&a, texts[i], "", 0, "+0");
+            repeat(&b, texts[k], "", 0, "");
+            expect_bounded(&a, &b, texts[i]);
+        }
+    buf_release(&a);
+    buf_release(&b);
+}
+
+/* Up to what is still parsed, where quadratic time would hurt, and far beyond. */
+Test(math_robust, a_megabyte_of_anything_takes_neither_time_nor_memory)
+{
+    static const char *const more[] = {
+        "\\frac{1}{",
+        "1 \\over ",
+        "{1\\over 2}",
+        "\\sqrt{",
+        "\\sqrt[3]{2}+",
+        "\\approx 1",
+        "\\frac12",
+        "1,",
+        "x,",
+        "\\sqrt2,",
+        "\\pi,",
+        "x=1,",
+        "x=1=",
+        "(1,2),",
+        "(1,2)\\cup",
+        "x\\ne 1,",
+        "\\{1,2\\},",
+        "1&",
+        "1\\\\",
+        "\\begin{pmatrix}1\\end{pmatrix}",
+        "\\{x \\mid ",
+        "\\mathbb{R}\\setminus\\{",
+        "^{th}",
+        "5^{\\text{th}}",
+        "\\text{a}",
+        "\\mathrm{~m}",
+        "5\\mathrm{~m}",
+        "AB=",
+        "\\overline{AB}",
+        "1{,}000",
+        "1,000",
+        "\\boxed{",
+        "\\boxed{1}",
+        "$",
+        "$$",
+        "\\(",
+        "\\)",
+        "\\[",
+        "answer is ",
+        "answer: ",
+        "####",
+        "final answer is ",
+        "\\binom{9}{4}",
+        "9!",
+        "x!",
+        "|x",
+        "||",
+        "a_",
+        "a_{b",
+        "0.1\\overline{3}",
+        "\\pm",
+        "1\\pm2,",
+        "\\sin",
+        "\\log_2",
+        "\\left(",
+        "\\right)",
+        "\n",
+        "Problem:",
+        "\\u",
+        "\xff",
+        "\u2248",
+        "\u00bd",
+        "million ",
+        "5 cm ",
+        "\\$5",
+        "5\\%",
+    };
+    struct buf a = { 0 }, b = { 0 };
+
+    limit_memory();
+    for (size_t i = 0; i < N_PIECES + sizeof(more) / sizeof(more[0]); i++) {
+        const char *piece = i < N_PIECES ? pieces[i] : more[i - N_PIECES];
+
+        size_t n = 8000 / strlen(piece);
+
+        repeat(&a, "", piece, n, "1");
+        repeat(&b, "", piece, n, "2");
+        cr_expect(expect_bounded(&a, &a, piece), "'%s' differs from itself", piece);
+        expect_bounded(&a, &b, piece);
+        repeat(&b, "1+", piece, n, "1");
+        expect_bounded(&a, &b, piece);
+        repeat(&a, "\\{", piece, n, "1\\}");
+        repeat(&b, "\\{1,", piece, n, "1\\}");
+        expect_bounded(&a, &b, piece);
+        repeat(&a, "", piece, (1 << 20) / strlen(piece), "");
+        expect_bounded(&a, &b, piece);
+        cr_expect(expect_bounded(&a, &a, piece), "'%s' differs from itself", piece);
+        expect_extraction_bounded(&a, piece);
+    }
+    buf_release(&a);
+    buf_release(&b);
+}
+
+/* Depth, length and width of what is nested, up to 10^5. */
+Test(math_robust, towers_of_anything_take_neither_time_nor_memory)
+{
+    static const struct {
+        const char *open, *middle, *close;
+    } towers[] = {
+        { "{", "1", "}" },
+        { "(", "1", ")" },
+        { "\\{", "1", "\\}" },
+        { "[", "1,2", "]" },
+        { "|", "x", "|" },
+        { "\\sqrt{", "2", "}" },
+        { "\\sqrt[\\sqrt{2}]{", "2", "}" },
+        { "\\frac{1}{1+", "1", "}" },
+        { "\\frac{", "1", "}{2}" },
+        { "2^{", "2", "}" },
+        { "x^{", "x", "}" },
+        { "\\sin(", "1", ")" },
+        { "\\sin{", "x", "}" },
+        { "\\ln ", "x", "" },
+        { "(", "1", ")!" },
+        { "\\binom{", "4", "}{2}" },
+        { "{", "1", "\\over 2}" },
+        { "(", "1", ",1)" },
+        { "\\{\\pm", "1", "\\}" },
+        { "\\begin{pmatrix}", "1", "\\end{pmatrix}" },
+        { "\\lfloor ", "1", "\\rfloor" },
+        { "\\text{", "a", "}" },
+        { "\\boxed{", "1", "}" },
+        { "\\{x \\mid ", "x > 1", "\\}" },
+        { "-(", "x", ")" },
+        { "(x+1)(", "x", ")" },
+        { "((x+1)^2+", "x", ")" },
+        { "(x^2+", "x", ")^2" },
+    };
+    struct buf a = { 0 }, b = { 0 };
+
+    limit_memory();
+    for (size_t i = 0; i < sizeof(towers) / sizeof(towers[0]); i++)
+        for (size_t n = 8; n <= 100000; n *= 5) {
+            buf_clear(&b);
+            for (size_t k = 0; k < n; k++)
+                buf_puts(&b, towers[i].open);
+            buf_puts(&b, towers[i].middle);
+            for (size_t k = 0; k < n; k++)
+                buf_puts(&b, towers[i].close);
+            repeat(&a, buf_str(&b), "", 0, "+0");
+            expect_bounded(&a, &b, towers[i].open);
+            repeat(&a, "0+", "", 0, buf_str(&b));
+            expect_bounded(&a, &b, towers[i].open);
+        }
+    buf_release(&a);
+    buf_release(&b);
+}
+
+/* Lists whose elements are told apart only by work: n^2 comparisons of what is not equal. */
+Test(math_robust, lists_in_any_order_take_neither_time_nor_memory)
+{
+    static const char *const elements[] = {
+        "%d",       "\\sqrt{%d}", "\\sqrt{2}+%d",    "x^{%d}",        "(x+1)^{%d}",
+        "\\sin %d", "(%d,x)",     "\\{%d,%d+1\\}",   "\\pm %d",       "x=%d",
+        "%d!",      "2^{%d}",     "\\binom{99}{%d}", "\\frac{%d}{7}", "\\log_2 %d",
+        "%d^{999}", "\\pi^{%d}",
+    };
+    struct buf a = { 0 }, b = { 0 };
+
+    limit_memory();
+    for (size_t i = 0; i < sizeof(elements) / sizeof(elements[0]); i++)
+        for (int n = 10; n <= 640; n *= 4) {
+            buf_clear(&a);
+            buf_clear(&b);
+            for (int k = 0; k < n; k++) {
+                const char *at = strchr(elements[i], '%');
+
+                for (int side = 0; side < 2; side++) {
+                    struct buf *to = side ? &b : &a;
+                    int v = side ? n - k : k + 1;
+
+                    buf_puts(to, k ? "," : "");
+                    buf_append(to, elements[i], (size_t)(at - elements[i]));
+                    buf_printf(to, "%d", v);
+                    for (const char *s = at + 2; *s; s++)
+                        if (*s == '%' && s[1] == 'd') {
+                            buf_printf(to, "%d", v);
+                            s++;
+                        } else {
+                            buf_putc(to, *s);
+                        }
+                }
+            }
+            cr_expect(expect_bounded(&a, &b, elements[i]) || n > 10, "ten of '%s' differ",
+                      elements[i]);
+        }
     buf_release(&a);
     buf_release(&b);
 }
