@@ -41,7 +41,10 @@ static enum status print_plan_json(const struct run_facts *f, struct error *err)
         put_text_member(&b, "selector", cell->decode.selector);
         put_text_member(&b, "decoder", cell->decode.decoder);
         put_text_member(&b, "cache", cell->decode.cache);
-        buf_printf(&b, ",\"block_length\":%d,\"gen_length\":%d,\"n_items\":%zu,\"n_samples\":%zu}",
+        buf_printf(&b,
+                   ",\"shots\":%d,\"block_length\":%d,\"gen_length\":%d,\"n_items\":%zu"
+                   ",\"n_samples\":%zu}",
+                   task_form_find(cell->task->def, cell->task->form)->n_shots,
                    cell->decode.block_length, cell->decode.gen_length, cell->task->n_items,
                    cell->task->n_items * (size_t)f->plan->n_samples);
     }

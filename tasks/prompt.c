@@ -84,9 +84,13 @@ static enum status put_list(const json_t *list, struct span filter, const char *
         return error_set(err, ST_INVALID, "%s: %zu strings in a list, at least %zu are needed",
                          where, n, wanted);
     for (size_t i = 0; i < wanted; i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+
+        if (!s)
+            return error_set(err, ST_INVALID, "%s: element %zu of a list is no string", where, i);
         if (i > 0)
             buf_putc(b, '\n');
-        buf_puts(b, json_string_value(json_array_get(list, i)));
+        buf_puts(b, s);
     }
     return ST_OK;
 }
@@ -114,7 +118,7 @@ static enum status put_template(const char *template, const json_t *record, cons
         v = json_object_get(record, key);
         if (key[0] == '#') {
             buf_printf(b, "%zu", number);
-        } else if (json_is_array(v)) { /* of strings: only data sets have them, and are checked */
+        } else if (json_is_array(v)) {
             st = put_list(v, h.filter, where, b, err);
         } else {
             st = json_get_str(record, where, key, &s, NULL, err);

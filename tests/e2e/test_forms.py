@@ -40,6 +40,10 @@ def examples_that_are_missing_refuse_the_form_and_name_others(tmp):
     fails(3, ["gsm8k_train.jsonl", "'complete-lm-eval-5shot'", "complete-cot-0shot do not"], *plan,
           "--prompt-form", "complete-lm-eval-5shot")
     assert "chat-oc-0shot" in ok(*plan, "--prompt-form", "chat-oc-0shot")
+    shutil.copy(os.path.join(DATA, "fewshot.json"), tmp)
+    cell = json.loads(ok(*plan, "--json"))["cells"][0]
+    assert (cell["prompt_form"], cell["shots"]) == ("chat-oc-4shot", 4), cell
+    os.chmod(tmp + "/fewshot.json", 0o600)
     with open(tmp + "/fewshot.json", "w") as f:
         f.write("{}")
     fails(3, ["fewshot.json", "'gsm8k_opencompass_4shot'", "chat-oc-0shot"], *plan)

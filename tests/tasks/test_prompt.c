@@ -370,6 +370,8 @@ Test(prompt, broken_examples_are_named)
           "turn 0: role 'BOT', 'HUMAN' is needed" },
         { "{\"gsm8k_opencompass_4shot\":{\"turns\":[" TURN("HUMAN") ",1,2,3,4,5,6,7]}}",
           "turn 1: an object is needed" },
+        { "{\"gsm8k_opencompass_4shot\":{\"turns\":3}}", "field 'turns'" },
+        { "{\"gsm8k_opencompass_4shot\":{}}", "field 'shots' (an array) is missing" },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
