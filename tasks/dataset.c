@@ -45,14 +45,10 @@ static enum status set_mismatch(const struct task *t, const char *path, struct e
                      path, t->def->title, t->sha256, t->def->data->sha256);
 }
 
-/* Read the file as text; its bytes are hashed into t->sha256 and, if need_sha256 is not NULL,
- * must have that hash. */
-static enum status read_text(struct task *t, const char *path, const char *need_sha256,
-                             struct buf *ret, struct error *err)
+static enum status read_file(const struct task_def *def, const char *path, struct buf *ret,
+                             struct error *err)
 {
-    const struct task_def *def = t->def;
-    struct buf raw = { 0 };
-    enum status st = file_read(path, FILE_BYTES_MAX, &raw, err);
+    enum status st = file_read(path, FILE_BYTES_MAX, ret, err);
 
     if (st == ST_NOT_FOUND && def->is_bundled)
         st = error_set(err, st, "no file '%s' with %s, which comes with the program", path,
@@ -62,17 +58,24 @@ static enum status read_text(struct task *t, const char *path, const char *need_
                        "no file '%s' with %s: `desbench data fetch` gets it from %s; --data-dir or "
                        "DESBENCH_DATA names another folder",
                        path, def->title, task_source(def));
-    if (!st)
-        st = sha256_hex(buf_str(&raw), raw.len, t->sha256, err);
+    return st;
+}
+
+/* The text of a file's bytes, inflated into *b if need be; they are hashed into t->sha256 and, if
+ * need_sha256 is not NULL, must have that hash. */
+static enum status get_text(struct task *t, const char *path, struct span raw,
+                            const char *need_sha256, struct buf *b, struct span *ret,
+                            struct error *err)
+{
+    enum status st = sha256_hex(raw.s, raw.len, t->sha256, err);
+
     if (!st && need_sha256 && strcmp(t->sha256, need_sha256) != 0)
         st = set_mismatch(t, path, err);
-    if (!st && has_suffix(def->file, ".gz")) {
-        st = file_gunzip(buf_str(&raw), raw.len, path, TEXT_BYTES_MAX, ret, err);
-    } else if (!st) {
-        *ret = raw;
-        raw = (struct buf){ 0 };
+    *ret = raw;
+    if (!st && has_suffix(t->def->file, ".gz")) {
+        st = file_gunzip(raw.s, raw.len, path, TEXT_BYTES_MAX, b, err);
+        *ret = (struct span){ buf_str(b), b->len };
     }
-    buf_release(&raw);
     return st;
 }
 
@@ -248,7 +251,7 @@ enum status records_parse(struct span text, bool is_lines, const char *path, jso
 }
 
 /* Fill t->records from the text. */
-static enum status parse(struct task *t, struct span text, const char *path, struct error *err)
+static enum status parse_text(struct task *t, struct span text, const char *path, struct error *err)
 {
     enum status st = records_parse(text, t->format->is_lines, path, &t->records, err);
 
@@ -276,21 +279,21 @@ static enum status check_records(struct task *t, const char *path, bool is_sha_c
     return ST_OK;
 }
 
-enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, struct error *err)
+enum status dataset_parse(struct task *t, const char *path, const char *data, size_t len,
+                          bool is_sha_checked, struct error *err)
 {
     const struct data_file *f = t->def->data;
     bool is_pinned = f && f->record_sha256; /* by its records too */
-    const char *path = arena_printf(&t->arena, "%s/%s", dir, t->def->file);
-    struct buf text = { 0 };
+    struct buf inflated = { 0 };
+    struct span text;
     size_t *lines = NULL;
     size_t n;
     enum status st;
 
-    if (!path)
-        return error_set(err, ST_NOMEM, "out of memory reading '%s'", t->def->file);
-    st = read_text(t, path, f && is_sha_checked && !is_pinned ? f->sha256 : NULL, &text, err);
+    st = get_text(t, path, (struct span){ data, len },
+                  f && is_sha_checked && !is_pinned ? f->sha256 : NULL, &inflated, &text, err);
     if (!st)
-        st = parse(t, (struct span){ buf_str(&text), text.len }, path, err);
+        st = parse_text(t, text, path, err);
     if (!st && is_pinned && strcmp(t->sha256, f->sha256) != 0)
         st = check_records(t, path, is_sha_checked, err);
     if (st)
@@ -304,11 +307,26 @@ enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, s
         goto out;
     }
     if (!t->format->is_lines)
-        find_array_lines((struct span){ buf_str(&text), text.len }, lines, n);
+        find_array_lines(text, lines, n);
     for (size_t k = 0; !st && k < n; k++)
         st = read_record(t, k, t->format->is_lines ? k + 1 : lines[k], path, err);
 out:
-    buf_release(&text);
+    buf_release(&inflated);
     free(lines);
+    return st;
+}
+
+enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked, struct error *err)
+{
+    const char *path = arena_printf(&t->arena, "%s/%s", dir, t->def->file);
+    struct buf raw = { 0 };
+    enum status st;
+
+    if (!path)
+        return error_set(err, ST_NOMEM, "out of memory reading '%s'", t->def->file);
+    st = read_file(t->def, path, &raw, err);
+    if (!st)
+        st = dataset_parse(t, path, buf_str(&raw), raw.len, is_sha_checked, err);
+    buf_release(&raw);
     return st;
 }

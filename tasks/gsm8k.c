@@ -188,7 +188,8 @@ static enum status extract(const struct item *it, unsigned compat, struct span o
 
 static bool is_same_number(const char *a, const char *b)
 {
-    return fabs(number_value(a) - number_value(b)) < 1e-6;
+    return strcmp(a, b) == 0 || /* infinite as doubles, maybe */
+           fabs(number_value(a) - number_value(b)) < 1e-6;
 }
 
 static enum status grade(const struct item *it, const struct extraction *x, struct span output,

@@ -118,6 +118,10 @@ void item_put_reference(const struct format *f, const struct item *it, struct bu
 MUST_CHECK enum status dataset_read(struct task *t, const char *dir, bool is_sha_checked,
                                     struct error *err);
 
+/* The same of its bytes. */
+MUST_CHECK enum status dataset_parse(struct task *t, const char *path, const char *data, size_t len,
+                                     bool is_sha_checked, struct error *err);
+
 /* The data files, for the table of tasks. */
 enum data_id {
     DATA_HUMANEVAL,

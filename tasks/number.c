@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Longer numbers are not divided: as doubles they may be infinite. */
+enum { MAX_OPERAND = 150 };
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -99,7 +102,7 @@ bool number_find(struct span text, size_t from, struct number *ret)
 
             for (size_t k = 0; k < len; k++)
                 is_zero = is_zero && text.s[end + 1 + k] == '0';
-            if (!is_zero &&
+            if (!is_zero && n.whole.len <= MAX_OPERAND && len <= MAX_OPERAND &&
                 !(after < text.len && text.s[after] == '.' && count_digits(text, after + 1) > 0)) {
                 n.divisor = span_sub(text, end + 1, after);
                 end = after;

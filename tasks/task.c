@@ -223,16 +223,27 @@ const struct format *format_get(const struct task_def *def)
     return formats[def->format];
 }
 
+static struct task *task_new(const struct task_def *def, struct error *err)
+{
+    struct task *t = calloc(1, sizeof(*t));
+
+    if (!t) {
+        error_set(err, ST_NOMEM, "out of memory opening task '%s'", def->name);
+        return NULL;
+    }
+    t->def = def;
+    t->format = format_get(def);
+    return t;
+}
+
 enum status task_open(const struct task_def *def, const char *dir, bool is_sha_checked,
                       struct task **ret, struct error *err)
 {
-    struct task *t = calloc(1, sizeof(*t));
+    struct task *t = task_new(def, err);
     enum status st;
 
     if (!t)
-        return error_set(err, ST_NOMEM, "out of memory opening task '%s'", def->name);
-    t->def = def;
-    t->format = format_get(def);
+        return ST_NOMEM;
     st = dataset_read(t, dir, is_sha_checked, err);
     if (st)
         goto out;
@@ -240,6 +251,25 @@ enum status task_open(const struct task_def *def, const char *dir, bool is_sha_c
     *ret = t;
     t = NULL; /* the caller owns it now */
 out:
+    task_close(t);
+    return st;
+}
+
+enum status task_open_bytes(const struct task_def *def, const char *name, const void *data,
+                            size_t len, bool is_sha_checked, struct task **ret, struct error *err)
+{
+    struct task *t = task_new(def, err);
+    enum status st;
+
+    if (!t)
+        return ST_NOMEM;
+    error_set(&t->fewshot.error, ST_NOT_FOUND, "no few-shot examples come with '%s'", name);
+    error_set(&t->train.error, ST_NOT_FOUND, "no training set comes with '%s'", name);
+    st = dataset_parse(t, name, data, len, is_sha_checked, err);
+    if (!st) {
+        *ret = t;
+        t = NULL;
+    }
     task_close(t);
     return st;
 }

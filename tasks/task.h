@@ -112,6 +112,12 @@ struct task;
  */
 MUST_CHECK enum status task_open(const struct task_def *def, const char *dir, bool is_sha_checked,
                                  struct task **ret, struct error *err);
+
+/* The same from memory: the bytes of a file of the task's name, `name` standing for it in
+ * messages. Such a task has no few-shot texts. */
+MUST_CHECK enum status task_open_bytes(const struct task_def *def, const char *name,
+                                       const void *data, size_t len, bool is_sha_checked,
+                                       struct task **ret, struct error *err);
 void task_close(struct task *t);
 
 const struct task_def *task_get_def(const struct task *t);

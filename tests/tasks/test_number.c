@@ -75,6 +75,19 @@ Test(number, quotients)
     expect_numbers("3/4.", "0.75");
 }
 
+Test(number, numbers_beyond_a_double_are_not_divided)
+{
+    char text[700];
+    struct number n;
+
+    memset(text, '9', sizeof(text));
+    text[320] = '/';
+    cr_assert(number_find((struct span){ text, sizeof(text) }, 0, &n));
+    cr_expect(n.end == 320 && n.divisor.len == 0, "not inf/inf, which is no number");
+    cr_expect_eq(strlen(number_text(&n, &arena)), 320);
+    arena_release(&arena);
+}
+
 Test(number, units_and_letters_do_not_matter)
 {
     expect_numbers("20% 5km 3x a4 5th 6e7", "20 5 3 4 5 6 7");
