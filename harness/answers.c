@@ -133,8 +133,7 @@ static enum status read_hex(const char *s, size_t len, const char *where, const 
     return ST_OK;
 }
 
-/* The one field that holds the answer. */
-static enum status read_text(const json_t *obj, const char *where, const struct task_def *def,
+enum status answers_get_text(const json_t *obj, const char *where, const struct task_def *def,
                              struct arena *arena, struct given_answer *ret, struct error *err)
 {
     static const char *const fields[] = { "output",         "output_hex", "completion",
@@ -250,7 +249,7 @@ static enum status read_line(struct reading *r, const json_t *obj, const char *w
     }
     st = read_id(obj, where, r->t, &g.item, err);
     if (!st)
-        st = read_text(obj, where, def, &a->arena, &g, err);
+        st = answers_get_text(obj, where, def, &a->arena, &g, err);
     if (!st)
         st = answers_get_optional(obj, where, "prompt", &a->arena, &g.prompt, err);
     if (!st)

@@ -67,4 +67,9 @@ MUST_CHECK enum status answers_get_optional(const json_t *obj, const char *where
 MUST_CHECK enum status answers_find_item(const struct task *t, const json_t *id, const char *where,
                                          const char *field, size_t *ret, struct error *err);
 
+/* The one field that holds the answer: kind, text and len of *ret, the text in the arena. */
+MUST_CHECK enum status answers_get_text(const json_t *obj, const char *where,
+                                        const struct task_def *def, struct arena *arena,
+                                        struct given_answer *ret, struct error *err);
+
 #endif

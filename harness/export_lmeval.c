@@ -137,14 +137,18 @@ static enum status put_hash(struct buf *b, const char *name, const char *data, s
 }
 
 /* What lm-eval's members cannot say of each answer. */
-static void put_own(const struct export_sample *s, size_t n, struct buf *b)
+static void put_own(const struct export_cell *c, const struct export_sample *s, size_t n,
+                    struct buf *b)
 {
     buf_puts(b, ", \"desbench\": [");
     for (size_t i = 0; i < n; i++) {
         const struct verdict_row *v = &s[i].s.verdict;
 
-        buf_printf(b, "%s{\"problem\": ", i ? ", " : "");
-        put_str(b, s[i].s.task_id);
+        buf_printf(b, "%s{\"task\": ", i ? ", " : "");
+        put_str(b, s[i].s.task);
+        put_member(b, "problem", s[i].s.task_id);
+        put_member(b, "selector", c->row.selector);
+        put_member(b, "prompt_form", c->row.prompt_form);
         buf_printf(b, ", \"sample_idx\": %d", s[i].s.sample_idx);
         put_member(b, "kind", answer_kind_name(s[i].kind));
         put_member(b, "verdict", v->verdict);
@@ -205,7 +209,7 @@ static enum status put_line(const struct exporting *x, const struct export_cell 
         return st;
     buf_printf(b, ", \"%s\": ", metric_of(c));
     json_put_num(b, *ret_mean);
-    put_own(s, n, b);
+    put_own(c, s, n, b);
     buf_puts(b, "}\n");
     return ST_OK;
 }

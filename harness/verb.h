@@ -33,8 +33,8 @@ struct verb {
     enum status (*run)(const struct options *c, enum exit_code *ret_exit, struct error *err);
 };
 
-extern const struct verb verb_score, verb_export, verb_run, verb_resume, verb_validate, verb_grade,
-    verb_extract, verb_show, verb_ls, verb_data, verb_doctor;
+extern const struct verb verb_score, verb_export, verb_import, verb_run, verb_resume, verb_validate,
+    verb_grade, verb_extract, verb_show, verb_ls, verb_data, verb_doctor;
 
 /* True for --json or --format json. */
 bool verb_wants_json(const struct options *c);

@@ -360,5 +360,149 @@ def lm_eval_files_have_its_members_and_hashes(tmp):
         assert set(out) >= {"group_subtasks", "configs", "versions", "n-shot", "config", "date", "model_name"}
 
 
+# ---- import ---------------------------------------------------------------------------------
+
+
+def flat(folder, run, columns):
+    run_id = json.loads(ok("show", run, "-o", folder, "--json"))["run_id"]
+    return rows(folder, f"select {columns} from sample_flat where run_id = '{run_id}' order by task, task_id, sample_idx")
+
+
+def an_exported_run_is_imported_as_it_was(tmp):
+    need_sandbox()
+    ok(*dry(tmp, "-t", "sample_gsm8k,sample_humaneval", "-L", "2", "--gen-length", "64", "-n", "2"))
+    before = answered(tmp)
+    everything = ("task, task_id, sample_idx, verdict, passed, extraction_method, extracted, details, selector,"
+                  " prompt_form")
+    counts = ", n_prompt, n_gen_positions, n_forwards, total_ns, seed, tokens_sha256, decoder, cache, prompt_sha256"
+    for n, run in enumerate(r["run"] for r in json.loads(ok("ls", "runs", "-o", tmp, "--json"))):
+        for form in ("jsonl", "csv", "lm-eval"):
+            out = f"{tmp}/{n}.{form}"
+            ok("export", run, "--results", tmp, "--format", form, "-o", out)
+            files = [out] if form != "lm-eval" else [os.path.join(out, f) for f in os.listdir(out)]
+            folder = f"{tmp}/{form}{n}"
+            ok("import", *files, "-o", folder)
+            columns = everything + ("" if form == "lm-eval" else counts)
+            was, got = flat(tmp, run, columns), flat(folder, "last", columns)
+            if form == "csv":  # which does not tell empty from absent
+                was, got = ([tuple(x or "" for x in r) for r in y] for y in (was, got))
+            assert was == got, (form, [p for p in zip(was, got) if p[0] != p[1]][:2])
+            assert rows(folder, "select distinct load_format from cell") == [("external",)]
+            raw = "select raw_output from sample s join item using (item_id) where run_id = '%s' order by task_id, sample_idx"
+            if form != "lm-eval":
+                new = json.loads(ok("show", "last", "-o", folder, "--json"))["run_id"]
+                assert rows(tmp, raw % run) == rows(folder, raw % new)
+            again = json.loads(ok("score", "last", "-o", folder, "--json"))
+            if form != "lm-eval":  # bytes that are not text are not what they were there
+                assert again["changes"] == [], (form, again["changes"])
+    assert before
+
+
+def lm_eval_verdicts_are_kept_as_it_gave_them(tmp):
+    gsm = records("gsm8k.jsonl")
+    lines = []
+    for i, d in enumerate(gsm):
+        gold = d["answer"].split("####")[1].strip()
+        for name, right in (("strict-match", i > 0), ("flexible-extract", i != 1)):
+            lines.append({"doc_id": i, "doc": d, "target": d["answer"],
+                          "arguments": {"gen_args_0": {"arg_0": "Q: " + d["question"], "arg_1": {"until": ["Q:"]}}},
+                          "resps": [["so #### " + gold]], "filtered_resps": [gold if right else "[invalid]"],
+                          "filter": name, "metrics": ["exact_match"], "doc_hash": "x", "prompt_hash": "x",
+                          "target_hash": "x", "exact_match": float(right)})
+    samples = write(tmp + "/samples_sample_gsm8k_2026-11-22T10-22-24.474771.jsonl", lines)
+    results = write(tmp + "/results_x.json", [json.dumps(
+        {"results": {}, "configs": {}, "model_name": "org/model", "lm_eval_version": "0.4.13"}, indent=1)])
+    out = json.loads(ok("import", samples, results, "-o", tmp, "--json"))
+    assert out["model"] == "org/model" and out["tasks"][0]["value"] == 0.75, out
+    assert out["tasks"][0]["also"] == {"flexible-extract": 0.75}
+    assert rows(tmp, "select distinct checker_version, prompt_form, extraction_method, judge_mode from verdict join sample"
+                     " using (sample_id) join cell using (cell_key)") == [
+        ("lm-eval 0.4.13", "lm-eval:sample_gsm8k", "strict-match", None)]
+    assert rows(tmp, "select prompt from sample limit 1") == [("Q: " + gsm[0]["question"],)]
+    again = json.loads(ok("score", "last", "-o", tmp, "--json"))
+    assert again["tasks"][0]["value"] == 1 and [(c["task_id"], c["old"], c["new"]) for c in again["changes"]] == [
+        ("0", "fail", "pass")]
+    other = write(tmp + "/mine.jsonl", lines[:2])
+    fails(2, ["mine.jsonl", "line 1", "-t TASK"], "import", other, "-o", tmp)
+    assert json.loads(ok("import", other, "-t", "sample_gsm8k", "--model-name", "M", "-o", tmp, "--json"))["model"] == "M"
+
+
+def evalplus_and_human_eval_results_are_read(tmp):
+    need_sandbox()
+    he = records("humaneval.jsonl")
+    eval_ = {d["task_id"]: [{"task_id": d["task_id"], "solution": d["prompt"] + d["canonical_solution"],
+                             "base_status": ["pass", "fail", "timeout", "pass"][i], "plus_status": ["fail", None, None, "pass"][i],
+                             "base_fail_tests": [], "plus_fail_tests": []}] for i, d in enumerate(he)}
+    path = write(tmp + "/x_eval_results.json", [{"date": "2026-11-22 10:00", "hash": "0", "eval": eval_}])
+    out = json.loads(ok("import", path, "-t", "sample_humaneval", "-o", tmp, "--json"))
+    assert out["tasks"][0]["value"] == 0.5 and out["tasks"][0]["also"] == {"evalplus_plus": 0.5}, out
+    assert [v for v in verdicts(tmp).values()] == ["pass", "fail", "timeout_wall", "pass"]
+    assert json.loads(ok("score", "last", "-o", tmp, "--json"))["tasks"][0]["value"] == 1
+    lines = [{"task_id": d["task_id"], "completion": d["canonical_solution"], "result": r, "passed": r == "passed"}
+             for d, r in zip(he, ["passed", "failed: x", "timed out", "passed"])]
+    path = write(tmp + "/x_results.jsonl", lines)
+    out = json.loads(ok("import", path, "-t", "sample_humaneval", "-o", tmp, "--json"))
+    assert out["tasks"][0]["value"] == 0.5 and out["model"] == "x_results"
+    assert set(verdicts(tmp).values()) == {"pass", "fail", "timeout_wall"}
+    assert len(json.loads(ok("score", "last", "-o", tmp, "--json"))["changes"]) == 2
+
+
+def what_cannot_be_imported_is_named_and_nothing_is_stored(tmp):
+    gsm = records("gsm8k.jsonl")
+
+    def lm(i, **kw):
+        x = {"doc_id": i, "doc": gsm[i], "target": "", "arguments": {}, "resps": [["a"]], "filtered_resps": ["a"],
+             "filter": "f", "metrics": ["exact_match"], "exact_match": 1.0}
+        x.update(kw)
+        return {k: v for k, v in x.items() if v is not ...}
+    for change, words in [
+        ({"doc": ...}, ["'doc'", "missing"]),
+        ({"doc": {"question": "other"}}, ["'doc'", "'question'"]),
+        ({"doc_id": 9}, ["'doc_id'", "9"]),
+        ({"doc_id": "1"}, ["'doc_id'"]),
+        ({"resps": []}, ["'resps'"]),
+        ({"resps": [["a"], ["b"]]}, ["'resps'", "2 requests"]),
+        ({"resps": [[1.5]]}, ["'resps'"]),
+        ({"resps": "x"}, ["'resps'"]),
+        ({"filter": 1}, ["'filter'"]),
+        ({"metrics": []}, ["'metrics'"]),
+        ({"metrics": ["acc"]}, ["'acc'", "missing"]),
+        ({"exact_match": 0.5, "resps": [["a", "b"]]}, ["'exact_match'", "0.5"]),
+        ({"desbench": [{"sample_idx": 0}]}, ["'verdict'"]),
+        ({"desbench": [{"verdict": "pass"}]}, ["'sample_idx'"]),
+        ({"doc_id": 0, "doc": gsm[0]}, ["line 1"]),
+    ]:
+        path = write(tmp + "/samples_sample_gsm8k_x.jsonl", [lm(0), lm(1, **change)])
+        fails(2, [path, "line 2", *words], "import", path, "-o", tmp)
+    own = {"task": "sample_gsm8k", "problem": 1, "output": "x", "verdict": "fail", "passed": False,
+           "checker_version": "c"}
+    for change, words in [
+        ({"task": "fly"}, ["'fly'"]), ({"problem": 77}, ["'problem'", "77"]), ({"verdict": ...}, ["'verdict'"]),
+        ({"passed": True}, ["'passed'", "'fail'"]), ({"passed": 1}, ["'passed'"]), ({"output": ...}, ["'output'"]),
+        ({"also": []}, ["'also'"]), ({"item_sha256": "0"}, ["'item_sha256'"]), ({"n_prompt": "7"}, ["'n_prompt'"]),
+        ({"sample_idx": -1}, ["'sample_idx'"]), ({"checker_version": ...}, ["'checker_version'"]),
+        ({"problem": 0}, ["answer 0", "line 1"]),
+    ]:
+        x = {k: v for k, v in {**own, **change}.items() if v is not ...}
+        path = write(tmp + "/own.jsonl", [{**own, "problem": 0}, x])
+        fails(2, [path, "line 2", *words], "import", path, "-o", tmp)
+    head = "run_id,task,problem,answer_kind,answer,answer_hex,verdict,passed,checker_version"
+    for line, words in [("r,sample_gsm8k,0,output,x,,fail,0", ["record 2", "8 fields"]),
+                        ("r,sample_gsm8k,0,text,x,,fail,0,c", ["record 2", "'answer_kind'", "'text'"]),
+                        ("r,sample_gsm8k,0,output,x,,fail,2,c", ["record 2", "'passed'", "'2'"]),
+                        ('r,sample_gsm8k,0,output,"x', ["own.csv"])]:
+        path = write(tmp + "/own.csv", [head, line])
+        fails(2, [path, *words], "import", path, "-o", tmp)
+    for text, words in [("", ["own.jsonl"]), ("{", ["line 1"]), ("7", ["own.jsonl"]), ("{}", ["'doc_id'"]),
+                        ('{"task_id": "HumanEval/0", "completion": ""}', ["score TASK FILE"]),
+                        ('{"eval": 3}', ["'eval'"]), ('{"eval": {"Mbpp/2": 3}}', ["eval.Mbpp/2"]),
+                        ('{"eval": {"HumanEval/0": [{"solution": ""}]}}', ["eval.HumanEval/0[0]", "'base_status'"]),
+                        ('{"eval": {"x": [{"solution": "", "base_status": "pass"}]}}', ["'x'", "-t TASK"])]:
+        path = write(tmp + "/own.jsonl", [text] if text else [])
+        fails(2, [path, *words], "import", path, "-o", tmp)
+    assert not os.path.exists(tmp + "/results.sqlite")
+    fails(3, ["none.jsonl"], "import", tmp + "/none.jsonl", "-o", tmp)
+
+
 if __name__ == "__main__":
     main(globals())
