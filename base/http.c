@@ -550,6 +550,7 @@ enum status http_download(struct http *h, const char *url, const char *part, int
                           struct error *err)
 {
     struct transfer t = { .h = h, .url = url, .max_bytes = max_bytes, .fd = -1, .part = part };
+    struct stat sb;
     enum status st;
 
     t.from = from_path(part);
@@ -560,6 +561,8 @@ enum status http_download(struct http *h, const char *url, const char *part, int
         st = fetch(&t, err);
     if (!st)
         unlink(t.from);
+    else if (t.fd >= 0 && fstat(t.fd, &sb) == 0 && sb.st_size == 0)
+        http_discard(part);
     if (t.fd >= 0)
         close(t.fd);
     free(t.from);
@@ -572,6 +575,7 @@ static CURLcode set_options(struct http *h)
 {
     const struct http_options *o = &h->o;
     const char *protocols = o->is_plain_allowed ? "http,https" : "https";
+    const char *ca_file = getenv("SSL_CERT_FILE");
     CURL *c = h->curl;
     CURLcode rc = curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->curl_message);
 
@@ -590,6 +594,8 @@ static CURLcode set_options(struct http *h)
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_XFERINFOFUNCTION, on_progress);
     SET(CURLOPT_NOPROGRESS, 0L);
+    if (ca_file && *ca_file)
+        SET(CURLOPT_CAINFO, ca_file);
 #undef SET
     return rc;
 }

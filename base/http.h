@@ -8,7 +8,8 @@
  * sends the whole file all the same. Whether the bytes are the wanted ones is the caller's to
  * check: of a server that names neither ETag nor date, the rest may be of another file.
  *
- * Certificates are verified, proxies taken from the environment as libcurl documents
+ * Certificates are verified (by those of the system, or of the file that the variable SSL_CERT_FILE
+ * names), proxies taken from the environment as libcurl documents
  * (https_proxy, no_proxy, ...), redirections followed a few times and never to another protocol
  * than is allowed. Nothing is sent but the request: no cookies, no credentials, no ~/.netrc.
  */
@@ -52,7 +53,8 @@ void http_close(struct http *h);
  * resumed as said above. More than max_bytes are refused.
  *
  * On success the part file holds everything and PART.from is gone; the file is neither synced nor
- * renamed. On failure it keeps what came, for a later call. The message names the address.
+ * renamed. On failure it keeps what came, if anything, for a later call. The message names the
+ * address.
  *
  * ST_NOT_FOUND: HTTP 404 or 410. ST_INVALID: not an address, a protocol that is not allowed, or
  * too large. ST_INTERRUPTED: progress() said so. ST_IO: the rest: no such host, no answer, TLS,

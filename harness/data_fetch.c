@@ -161,9 +161,10 @@ static enum status fetch_from(struct fetch *x, const char *url, const char *part
 
         if (!st)
             st = look_at(part, f, ret, err);
+        if (st == ST_INVALID) /* too large, which is another content */
+            return err->status = ST_MISMATCH;
         if (st || ret->state != DATA_WRONG)
-            /* a body without end is no fault of the usage */
-            return st == ST_INVALID ? error_set(err, ST_MISMATCH, "%s", err->text) : st;
+            return st;
         http_discard(part);
         if (!had_part)
             return error_set(err, ST_MISMATCH,
@@ -302,7 +303,7 @@ static enum status fetch_one(struct fetch *x, const struct data_file *f, struct 
         x->worst = graver(x->worst, st);
         buf_printf(&x->failed, "%s'%s'", x->n_failed++ ? ", " : "", f->name);
     }
-    x->n_done++;
+    x->n_done += st == ST_OK;
     x->bytes_done += (double)f->bytes;
     progress_update(&x->progress, x->n_done, x->bytes_done, "%s", f->name);
     arena_clear(&x->arena);
