@@ -365,8 +365,9 @@ def another_experiment_is_refused_with_what_differs(tmp):
     for sql, back, word in [("update verdict set checker_version = 'checks-0' where sample_id = 1",
                              "update verdict set checker_version = (select checker_version from verdict where sample_id "
                              "= 2) where sample_id = 1", "grading"),
-                            ("update cell set engine_results_version = 0",
-                             "update cell set engine_results_version = 1", "engine_results_version was 0, is 1"),
+                            ("update cell set engine_results_version = -engine_results_version",
+                             "update cell set engine_results_version = -engine_results_version",
+                             "engine_results_version was -"),
                             ("update item set item_sha256 = 'f' || item_sha256 where task_id = '0'",
                              "update item set item_sha256 = substr(item_sha256, 2) where task_id = '0'", "item '0'")]:
         db.execute(sql)
