@@ -73,6 +73,21 @@ MUST_CHECK enum status engine_open(const struct engine_options *opts, struct eng
                                    struct error *err);
 void engine_close(struct engine *e);
 
+/* What a model takes, and what the machine and the cgroups of the process have left. */
+struct engine_memory {
+    size_t weights_bytes, caches_bytes, workspace_bytes, total_bytes;
+    size_t available_bytes; /* SIZE_MAX: cannot be told */
+};
+
+/* Work that out as engine_open() does, which refuses what does not fit, without loading. Errors as
+ * from engine_open(); ST_NOT_FOUND: there are no weights. */
+MUST_CHECK enum status engine_plan_memory(const struct engine_options *opts,
+                                          struct engine_memory *ret, struct error *err);
+
+/* ST_NOMEM, with the numbers, if it does not fit. */
+MUST_CHECK enum status engine_check_memory(const struct engine_memory *need, const char *model_dir,
+                                           struct error *err);
+
 /* Of a text-only engine, fields that need weights or a backend are zero or NULL. */
 const struct model_info *engine_info(const struct engine *e);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "engine/memory.h"
 #include "engine/model_impl.h"
 
 /* ---- facts ------------------------------------------------------------------------------- */
@@ -279,33 +280,12 @@ static bool buffer_bytes(const struct buffer *b, size_t *ret)
     return size_mul((size_t)b->rows, (size_t)b->cols, ret) && size_mul(*ret, 4, ret);
 }
 
-/* MemAvailable of Linux, or SIZE_MAX where it cannot be read. */
-static size_t memory_available(void)
-{
-    size_t kib = 0, bytes = SIZE_MAX;
-    char line[256];
-    FILE *f = fopen("/proc/meminfo", "re");
-
-    if (!f)
-        return SIZE_MAX;
-    while (fgets(line, sizeof(line), f))
-        if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1) {
-            if (!size_mul(kib, 1024, &bytes))
-                bytes = SIZE_MAX;
-            break;
-        }
-    fclose(f);
-    return bytes;
-}
-
-/* Weights, caches of max_batch sequences and workspace, against what the machine has left. The
- * weights of a checkpoint count too: mapped pages that do not fit would be read again and
- * again. */
-static enum status check_memory(struct model *m, struct error *err)
+/* The weights of a checkpoint count as a whole: mapped pages that do not fit would be read again
+ * and again. */
+static enum status plan_memory(const struct model *m, struct engine_memory *ret, struct error *err)
 {
     size_t weights = (size_t)weights_bytes(m->weights), caches, work = 0, total, n;
     struct buffer list[N_BUFFERS];
-    size_t available = memory_available();
     bool fits;
 
     plan_buffers(m, list);
@@ -319,12 +299,32 @@ static enum status check_memory(struct model *m, struct error *err)
                          "the caches and workspace of max_batch %d, max_canvas %d do "
                          "not fit an address space",
                          m->opts.max_batch, m->opts.max_canvas);
-    if (total > available)
-        return error_set(err, ST_NOMEM,
-                         "'%s' needs %zu bytes (weights %zu, caches %zu, workspace "
-                         "%zu), %zu are available",
-                         m->opts.model_dir, total, weights, caches, work, available);
+    *ret = (struct engine_memory){ .weights_bytes = weights,
+                                   .caches_bytes = caches,
+                                   .workspace_bytes = work,
+                                   .total_bytes = total,
+                                   .available_bytes = memory_available("") };
     return ST_OK;
+}
+
+enum status engine_check_memory(const struct engine_memory *need, const char *model_dir,
+                                struct error *err)
+{
+    if (need->total_bytes <= need->available_bytes)
+        return ST_OK;
+    return error_set(err, ST_NOMEM,
+                     "'%s' needs %zu bytes (weights %zu, caches %zu, workspace "
+                     "%zu), %zu are available",
+                     model_dir, need->total_bytes, need->weights_bytes, need->caches_bytes,
+                     need->workspace_bytes, need->available_bytes);
+}
+
+static enum status check_memory(const struct model *m, struct error *err)
+{
+    struct engine_memory need;
+    enum status st = plan_memory(m, &need, err);
+
+    return st ? st : engine_check_memory(&need, m->opts.model_dir, err);
 }
 
 static enum status make_workspace(struct model *m, struct error *err)
@@ -456,10 +456,10 @@ static enum status open_weights(struct model *m, struct error *err)
 
 /* ---- open and close ---------------------------------------------------------------------- */
 
-static enum status open_parts(struct model *m, const struct engine_options *opts, struct error *err)
+/* Options, config.json and tokenizer. */
+static enum status read_configuration(struct model *m, const struct engine_options *opts,
+                                      struct error *err)
 {
-    const struct kernel_ops *ops = NULL;
-    struct kernel_params params = { .n_threads = opts->n_threads };
     enum status st;
 
     st = copy_options(m, opts, err);
@@ -469,6 +469,16 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
                                                   .overrides = opts->overrides,
                                                   .n_overrides = opts->n_overrides },
                         &m->c, &m->tokenizer, err);
+    return st;
+}
+
+static enum status open_parts(struct model *m, const struct engine_options *opts, struct error *err)
+{
+    const struct kernel_ops *ops = NULL;
+    struct kernel_params params = { .n_threads = opts->n_threads };
+    enum status st;
+
+    st = read_configuration(m, opts, err);
     if (!st)
         st = fill_info(&m->opts, &m->c, m->tokenizer, &m->arena, &m->info, err);
     if (st)
@@ -498,6 +508,28 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     m->info.backend_details = ops->describe(m->k);
     st = load_weights(m, err);
     return st ? st : make_workspace(m, err);
+}
+
+enum status engine_plan_memory(const struct engine_options *opts, struct engine_memory *ret,
+                               struct error *err)
+{
+    struct model *m = calloc(1, sizeof(*m));
+    struct engine_memory need = { 0 };
+    enum status st;
+
+    if (!m)
+        return no_room(err);
+    st = read_configuration(m, opts, err);
+    if (!st)
+        st = resolve_sizes(m, err);
+    if (!st)
+        st = open_weights(m, err); /* maps them: not a page of it is read but headers */
+    if (!st)
+        st = plan_memory(m, &need, err);
+    model_close(m);
+    if (!st)
+        *ret = need;
+    return st;
 }
 
 enum status model_open(const struct engine_options *opts, struct model **ret, struct error *err)

@@ -166,7 +166,7 @@ const struct option_def option_table[N_OPTIONS] = {
                        VERB_IMPORT | VERB_DATA,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
-                      "print the plan (cells, items, tokens) and stop" },
+                      "print the plan (cells, items, tokens, memory) and stop" },
     [OPT_SHOW_CONFIG] = { "show-config", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL,
                           NULL, "print every setting and where it comes from, and stop" },
     [OPT_FULL] = { "full", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,

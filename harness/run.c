@@ -21,9 +21,14 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     }
     st = session_plan(&s, err);
     if (!st && options_flag(c, OPT_DRY_RUN)) {
-        struct run_facts facts = session_facts(&s);
+        st = session_plan_memory(&s, err);
+        if (!st) {
+            struct run_facts facts = session_facts(&s);
 
-        st = run_print_plan(&facts, err);
+            st = run_print_plan(&facts, err);
+        }
+        if (!st && s.has_memory)
+            st = engine_check_memory(&s.memory, s.engine_options.model_dir, err);
     } else if (!st) {
         st = session_open(&s, NULL, err);
         if (!st)

@@ -15,6 +15,37 @@ static void put_text_member(struct buf *b, const char *name, const char *text)
     json_put_str(b, text, strlen(text));
 }
 
+static void put_memory_json(struct buf *b, const struct engine_memory *m)
+{
+    if (!m) {
+        buf_puts(b, ",\"memory\":null");
+        return;
+    }
+    buf_printf(b,
+               ",\"memory\":{\"weights_bytes\":%zu,\"caches_bytes\":%zu,\"workspace_bytes\":%zu"
+               ",\"total_bytes\":%zu,\"available_bytes\":",
+               m->weights_bytes, m->caches_bytes, m->workspace_bytes, m->total_bytes);
+    if (m->available_bytes == SIZE_MAX)
+        buf_puts(b, "null}");
+    else
+        buf_printf(b, "%zu}", m->available_bytes);
+}
+
+static void put_memory(struct buf *b, const struct engine_memory *m)
+{
+    if (!m) {
+        buf_puts(b, "memory: not known, as there are no weights\n");
+        return;
+    }
+    buf_printf(b, "memory %.3f GB: weights %.3f, caches %.3f, workspace %.3f; ",
+               (double)m->total_bytes * 1e-9, (double)m->weights_bytes * 1e-9,
+               (double)m->caches_bytes * 1e-9, (double)m->workspace_bytes * 1e-9);
+    if (m->available_bytes == SIZE_MAX)
+        buf_puts(b, "what is available cannot be told\n");
+    else
+        buf_printf(b, "%.3f GB are available\n", (double)m->available_bytes * 1e-9);
+}
+
 /* For --dry-run --json. */
 static enum status print_plan_json(const struct run_facts *f, struct error *err)
 {
@@ -29,9 +60,11 @@ static enum status print_plan_json(const struct run_facts *f, struct error *err)
     buf_printf(&b,
                ",\"n_params\":%" PRId64 ",\"weight_bytes\":%" PRId64
                ",\"n_layers\":%d,\"n_experts\":%d,\"top_k\":%d,\"max_prompt\":%zu"
-               ",\"max_canvas\":%d,\"n_samples\":%zu,\"cells\":[",
+               ",\"max_canvas\":%d,\"n_samples\":%zu",
                m->n_params, m->weight_bytes, m->n_layer, m->n_exp, m->top_k, f->plan->max_prompt,
                f->plan->max_canvas, f->plan->n_work);
+    put_memory_json(&b, f->memory);
+    buf_puts(&b, ",\"cells\":[");
     for (size_t i = 0; i < f->plan->n_cells; i++) {
         const struct plan_cell *cell = &f->plan->cells[i];
 
@@ -83,8 +116,10 @@ enum status run_print_plan(const struct run_facts *f, struct error *err)
                "top-%d\n",
                m->name, m->architecture, f->load_format, m->n_params, m->n_layer, m->n_exp,
                m->top_k);
-    buf_printf(&b, "longest prompt %zu tokens, canvas %d positions, %zu samples in all\n\n",
+    buf_printf(&b, "longest prompt %zu tokens, canvas %d positions, %zu samples in all\n",
                f->plan->max_prompt, f->plan->max_canvas, f->plan->n_work);
+    put_memory(&b, f->memory);
+    buf_putc(&b, '\n');
     if (!table_put(&t, &b))
         st = error_set(err, ST_NOMEM, "out of memory printing");
     table_release(&t);

@@ -13,7 +13,8 @@ struct run_facts {
     const struct judge *judge; /* NULL: nothing needs one */
     const char *run_id, *results_path;
     const char *load_format;
-    int max_batch; /* sequences at once */
+    const struct engine_memory *memory; /* for a plan; NULL: there are no weights to count */
+    int max_batch;                      /* sequences at once */
     bool is_json;
 
     /* when the engine made none of the answers; engine is NULL then */

@@ -23,6 +23,7 @@ struct run_facts session_facts(const struct session *s)
                                .run_id = s->run_id,
                                .results_path = s->results_path,
                                .load_format = s->engine_options.load_format,
+                               .memory = s->has_memory ? &s->memory : NULL,
                                .max_batch = s->engine_options.max_batch,
                                .is_json = verb_wants_json(s->c) };
 }
@@ -89,13 +90,30 @@ enum status session_plan(struct session *s, struct error *err)
     return ST_OK;
 }
 
+enum status session_plan_memory(struct session *s, struct error *err)
+{
+    enum status st = engine_plan_memory(&s->engine_options, &s->memory, err);
+
+    s->has_memory = !st;
+    return st == ST_NOT_FOUND ? ST_OK : st; /* a plan is of use without; loading tells */
+}
+
 static enum status load_model(struct session *s, struct error *err)
 {
     enum status st;
 
     engine_close(s->engine);
     s->engine = NULL;
-    log_info("loading %s (%s weights)", s->engine_options.model_dir, s->engine_options.load_format);
+    st = session_plan_memory(s, err);
+    if (st)
+        return st;
+    if (s->has_memory && s->memory.available_bytes < SIZE_MAX)
+        log_info("loading %s (%s weights): %.3f GB of memory of %.3f GB available",
+                 s->engine_options.model_dir, s->engine_options.load_format,
+                 (double)s->memory.total_bytes * 1e-9, (double)s->memory.available_bytes * 1e-9);
+    else
+        log_info("loading %s (%s weights)", s->engine_options.model_dir,
+                 s->engine_options.load_format);
     st = engine_open(&s->engine_options, &s->engine, err);
     if (st)
         return st == ST_INTERRUPTED ? check_stop(s, err) : st;

@@ -27,6 +27,8 @@ struct session {
     struct store *store;
     struct run_lock *lock;
     struct engine_options engine_options;
+    struct engine_memory memory;
+    bool has_memory; /* known: there are weights */
     const char *results_path, *run_id;
     bool is_resumed;
     const volatile sig_atomic_t *n_stops;
@@ -35,6 +37,9 @@ struct session {
 /* Work out the plan with tokens counted, by tokenizer and config.json alone. From here on signals
  * are counted, and end the session in order: ST_INTERRUPTED. */
 MUST_CHECK enum status session_plan(struct session *s, struct error *err);
+
+/* Work out the memory that loading takes, where there are weights. */
+MUST_CHECK enum status session_plan_memory(struct session *s, struct error *err);
 
 /* Open judge, results file and model, and lock the run: a new one, or that of resumed_id. */
 MUST_CHECK enum status session_open(struct session *s, const char *resumed_id, struct error *err);

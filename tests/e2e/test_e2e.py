@@ -227,6 +227,22 @@ def dry_run_speaks_json(tmp):
     assert os.listdir(tmp) == []
 
 
+def a_plan_counts_memory_and_refuses_what_does_not_fit(tmp):
+    small, large = (json.loads(ok(*dry(tmp, "--dry-run", "--json", "-t", "sample_gsm8k", "-b", n)))["memory"]
+                    for n in (1, 4))
+    for m in (small, large):
+        assert m["total_bytes"] == m["weights_bytes"] + m["caches_bytes"] + m["workspace_bytes"] < m["available_bytes"], m
+    assert large["caches_bytes"] == 4 * small["caches_bytes"] and large["weights_bytes"] == small["weights_bytes"]
+    assert "GB are available" in ok(*dry(tmp, "--dry-run", "-t", "sample_gsm8k"))
+    huge = dry(tmp, "-t", "sample_gsm8k", "--override", "expert_intermediate_size=262144", "--override",
+               "hidden_size=4096", "--override", "num_experts=256")
+    for extra in (["--dry-run"], []):
+        code, out, err = call(*huge, *extra)
+        assert code == 3 and re.search(r"needs \d{12,} bytes \(weights \d{12,}, .*\d+ are available", err), (code, err)
+    # without weights a plan is still one
+    assert json.loads(ok("run", "-m", SHAPE, "-t", "sample_gsm8k", "--dry-run", "--json"))["memory"] is None
+
+
 def signals_end_a_run_in_order(tmp):
     need_sandbox()
     for i, sig in enumerate([signal.SIGTERM, signal.SIGHUP]):
