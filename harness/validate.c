@@ -136,8 +136,8 @@ static enum status submit_mutants(struct validation *v, size_t task, size_t k, s
     return st;
 }
 
-static enum status judged_reference(struct validation *v, size_t task, size_t k,
-                                    const struct judge_result *r)
+static void judged_reference(struct validation *v, size_t task, size_t k,
+                             const struct judge_result *r)
 {
     struct outcome *o = &v->outcomes[task];
 
@@ -149,7 +149,6 @@ static enum status judged_reference(struct validation *v, size_t task, size_t k,
         o->slowest_s = (double)r->cpu_ns * 1e-9;
     if (r->verdict != VERDICT_PASS)
         warn(&v->plan.tasks[task], k, verdict_name(r->verdict), r->details);
-    return ST_OK;
 }
 
 static enum status judged_mutant(struct validation *v, size_t task, size_t k, size_t n,
@@ -207,7 +206,10 @@ static enum status collect(struct validation *v, int64_t timeout_ns, bool *ret_h
     it = &v->outcomes[task].items[k];
     it->n_pending--;
     v->n_internal += r.verdict == VERDICT_INTERNAL;
-    st = job ? judged_mutant(v, task, k, job - 1, &r, err) : judged_reference(v, task, k, &r);
+    if (job)
+        st = judged_mutant(v, task, k, job - 1, &r, err);
+    else
+        judged_reference(v, task, k, &r);
     /* until one operator mutant is killed, or there are no more */
     if (!st && it->n_pending == 0 && it->is_ok && v->n_operators >= 0 &&
         (job == 0 || (v->n_operators > 0 && it->n_killed == 0 && it->n_next < it->n_mutants)))
