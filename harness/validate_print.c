@@ -63,6 +63,8 @@ static void put_json(struct buf *b, const struct plan_task *t, const struct outc
                    n_good);
         if (k == MUTANT_STUB || k == MUTANT_OPERATOR)
             buf_printf(b, ",\"timeout\":%zu", o->mutants[k].n_timeout);
+        if (k == MUTANT_OPERATOR)
+            buf_printf(b, ",\"broken\":%zu", o->n_broken);
         if (k == MUTANT_STUB)
             buf_printf(b, ",\"let_through\":%zu", o->mutants[k].n_known);
         buf_putc(b, '}');

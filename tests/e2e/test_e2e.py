@@ -553,10 +553,10 @@ def mutants_of_real_references_fail(tmp):
     need_sandbox()
     need_data()
     for t in json.loads(ok("validate", "--data-dir", DATA, "-t", "humaneval,humaneval_pro,mbpp_all,mbpp_sanitized",
-                           "-L", "12", "--mutants", "2", "--json", "--progress", "never")):
+                           "-L", "8", "--mutants", "2", "--json", "--progress", "never")):
         m = t["mutants"]
-        assert m["stub"]["n"] == m["stub"]["killed"] == 48, t
-        assert m["operator"]["n"] >= 18 and m["operator"]["killed"] >= 0.7 * m["operator"]["n"], t
+        assert m["stub"]["n"] == m["stub"]["killed"] == 32, t
+        assert m["operator"]["n"] >= 12 and m["operator"]["broken"] == 0 and m["operator"]["killed"] >= 0.7 * m["operator"]["n"], t
     for name in ["humaneval_pro/32", "humaneval_pro/33", "mbpp_all/404", "mbpp_all/698", "mbpp_all/847",
                  "mbpp_sanitized/404"]:
         task, item = name.split("/")
