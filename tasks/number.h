@@ -9,8 +9,9 @@
  *   sign     = "-", "+" or U+2212, unless a digit, letter, ")" or "]" stands before
  *   currency = "$" "\$" U+00A3 U+00A5 U+20AC U+20B9
  *
- * A quotient needs two integers of at most 150 digits and a divisor that is not 0. A point with no digit behind is not
- * part of a number. A point with no digit before counts only where a sign would.
+ * A quotient needs two integers of at most 150 digits and a divisor that is not 0. A point with no
+ * digit behind is not part of a number. A point with no digit before counts only where a sign
+ * would.
  */
 #ifndef TASKS_NUMBER_H
 #define TASKS_NUMBER_H
