@@ -556,7 +556,7 @@ def mutants_of_real_references_fail(tmp):
                            "-L", "8", "--mutants", "2", "--json", "--progress", "never")):
         m = t["mutants"]
         assert m["stub"]["n"] == m["stub"]["killed"] == 32, t
-        assert m["operator"]["n"] >= 12 and m["operator"]["broken"] == 0 and m["operator"]["killed"] >= 0.7 * m["operator"]["n"], t
+        assert m["operator"]["n"] >= 8 and m["operator"]["broken"] == 0 and m["operator"]["killed"] >= 0.7 * m["operator"]["n"], t
     for name in ["humaneval_pro/32", "humaneval_pro/33", "mbpp_all/404", "mbpp_all/698", "mbpp_all/847",
                  "mbpp_sanitized/404"]:
         task, item = name.split("/")
