@@ -254,6 +254,25 @@ Test(file, a_bomb_stops_at_the_limit)
     buf_release(&gz);
 }
 
+Test(file, a_finished_file_takes_the_place_of_another_or_fails_whole)
+{
+    struct error err = { 0 };
+    struct buf b = { 0 };
+
+    cr_assert_eq(file_write_atomic(in_dir("new"), "new", 3, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(file_write_atomic(in_dir("old"), "old", 3, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(file_install(in_dir("new"), in_dir("old"), &err), ST_OK, "%s", err.text);
+    cr_expect_not(file_exists(in_dir("new")));
+    cr_assert_eq(file_read(in_dir("old"), 10, &b, &err), ST_OK, "%s", err.text);
+    cr_expect_str_eq(buf_str(&b), "new");
+    cr_expect_eq(file_install(in_dir("none"), in_dir("old"), &err), ST_IO);
+    cr_expect(strstr(err.text, "/none'"), "%s", err.text);
+    cr_assert_eq(mkdir(in_dir("folder"), 0777), 0);
+    cr_expect_eq(file_install(in_dir("old"), in_dir("folder"), &err), ST_IO);
+    cr_expect(file_exists(in_dir("old")));
+    buf_release(&b);
+}
+
 /* ---- SHA-256 ---------------------------------------------------------------------------- */
 
 Test(file, sha256_gives_the_known_answers)

@@ -116,3 +116,29 @@ Test(paths, missing_data_is_told_with_the_file_and_the_way_to_give_it)
     cr_assert(strstr(err.text, "'plain'"), "%s", err.text);
     options_release(&c);
 }
+
+Test(paths, the_data_folder_is_the_one_named_or_the_user_s)
+{
+    struct options c = { 0 };
+    const char *path;
+
+    unsetenv("DESBENCH_DATA");
+    setenv("HOME", "/home/me", 1);
+    setenv("XDG_DATA_HOME", "/data", 1);
+    cr_assert_eq(options_parse(VERB_DATA, 0, NULL, &c, &err), ST_OK);
+    cr_assert_eq(path_data_dir(&c, &arena, &path, &err), ST_OK);
+    cr_expect_str_eq(path, "/data/desbench/data");
+    setenv("XDG_DATA_HOME", "not/absolute", 1); /* which its specification tells to ignore */
+    cr_assert_eq(path_data_dir(&c, &arena, &path, &err), ST_OK);
+    cr_expect_str_eq(path, "/home/me/.local/share/desbench/data");
+    unsetenv("XDG_DATA_HOME");
+    unsetenv("HOME");
+    cr_expect_eq(path_data_dir(&c, &arena, &path, &err), ST_NOT_FOUND);
+    cr_expect(strstr(err.text, "--data-dir"), "%s", err.text);
+    options_release(&c);
+    setenv("DESBENCH_DATA", "named", 1);
+    cr_assert_eq(options_parse(VERB_DATA, 0, NULL, &c, &err), ST_OK);
+    cr_assert_eq(path_data_dir(&c, &arena, &path, &err), ST_OK);
+    cr_expect_str_eq(path, "named");
+    options_release(&c);
+}
