@@ -243,12 +243,14 @@ static enum status make_object(const struct csv_reading *r, char *const *fields,
             continue;
         }
         st = field_value(r->names[i], fields[i], lens[i], where, &v, err);
-        if (st)
-            return st;
-        if (strcmp(r->names[i], "answer") == 0)
+        if (!st && strcmp(r->names[i], "answer") == 0)
             answer = v; /* once: names differ */
-        else if (json_object_set_new(obj, r->names[i], v) != 0)
-            return error_set(err, ST_NOMEM, "out of memory for %s", where);
+        else if (!st && json_object_set_new(obj, r->names[i], v) != 0)
+            st = error_set(err, ST_NOMEM, "out of memory for %s", where);
+        if (st) {
+            json_decref(answer);
+            return st;
+        }
     }
     if (!kind || !answer ||
         (strcmp(kind, "output") != 0 && strcmp(kind, "completion") != 0 &&
