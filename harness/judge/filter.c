@@ -160,12 +160,14 @@ enum status filter_make(struct sock_fprog *ret, struct error *err)
     if (rc == 0)
         rc = add_argument_rules(ctx);
     if (rc < 0) {
-        st = error_set(err, ST_UNSUPPORTED, "libseccomp refuses the filter: %s", strerror(-rc));
+        st = error_set(err, rc == -ENOMEM ? ST_NOMEM : ST_UNSUPPORTED,
+                       "libseccomp refuses the filter: %s", strerror(-rc));
         goto out;
     }
     fd = memfd_create("filter", MFD_CLOEXEC);
     if (fd < 0 || seccomp_export_bpf(ctx, fd) < 0) {
-        st = error_set(err, ST_IO, "cannot export the system call filter: %s", strerror(errno));
+        st = error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO,
+                       "cannot export the system call filter: %s", strerror(errno));
         goto out;
     }
     st = read_program(fd, ret, err);

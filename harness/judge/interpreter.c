@@ -65,7 +65,8 @@ enum status interpreter_version(const char *path, char *ret, size_t size, struct
     }
     close(fds[0]);
     if (rc)
-        return error_set(err, ST_UNSUPPORTED, "cannot run '%s': %s", path, strerror(rc));
+        return error_set(err, rc == ENOMEM ? ST_NOMEM : ST_UNSUPPORTED, "cannot run '%s': %s", path,
+                         strerror(rc));
     while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
         ;
     text[len] = '\0';

@@ -5,14 +5,16 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static atomic_long n_calls, n_live, countdown; /* countdown 0: none is to fail */
 static atomic_bool has_failed;
+static pid_t armed_pid; /* a forked process has a countdown that nobody here sees the end of */
 
 static bool is_due(void)
 {
     atomic_fetch_add_explicit(&n_calls, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&countdown, memory_order_relaxed) <= 0 ||
+    if (atomic_load_explicit(&countdown, memory_order_relaxed) <= 0 || getpid() != armed_pid ||
         atomic_fetch_sub(&countdown, 1) != 1)
         return false;
     atomic_store(&has_failed, true);
@@ -140,6 +142,7 @@ bool fail_malloc_is_total(void)
 void fail_malloc_arm(long n)
 {
     atomic_store(&has_failed, false);
+    armed_pid = getpid();
     atomic_store(&countdown, n);
 }
 

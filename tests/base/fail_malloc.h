@@ -7,7 +7,7 @@
  * own objects alone, jansson's among them as base/json.c allocates for it, and a sweep asks
  * LeakSanitizer for leaks in place of counting.
  *
- * All counts are of the whole process, its other threads included.
+ * All counts are of the whole process, its other threads included, its children not.
  */
 #ifndef TESTS_BASE_FAIL_MALLOC_H
 #define TESTS_BASE_FAIL_MALLOC_H

@@ -211,6 +211,48 @@ Test(engine, an_open_survives_every_failing_allocation)
     }
 }
 
+static enum status try_generate(void *arg, struct error *err)
+{
+    struct engine *e = arg;
+    struct engine_message msg = { "user", "hi e\u0301", 6 };
+    struct decode_options o[3];
+    struct sequence *s = NULL;
+    struct arena arena = { 0 };
+    struct buf text = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    enum status st = engine_chat(e, &msg, 1, &text, err);
+
+    three_options(o);
+    if (!st)
+        st = engine_tokenize(e, buf_str(&text), text.len, &arena, &ids, &n, err);
+    if (!st)
+        st = sequence_start(e, &o[0], ids, n, &s, err);
+    while (!st && !sequence_is_done(s))
+        st = engine_step(e, &s, 1, err);
+    buf_clear(&text);
+    if (!st)
+        st = engine_detokenize(e, sequence_result(s)->tokens, sequence_result(s)->n_positions, true,
+                               &text, err);
+    sequence_free(s);
+    arena_release(&arena);
+    buf_release(&text);
+    return st;
+}
+
+Test(engine, a_generation_survives_every_failing_allocation)
+{
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on(dir_f32, (*b)->name);
+        struct fail_sweep s = { .what = (*b)->name, .f = try_generate, .arg = e };
+
+        if (!e)
+            continue;
+        cr_expect_gt(fail_malloc_sweep(&s), 5);
+        engine_close(e);
+    }
+}
+
 /* ---- defaults --------------------------------------------------------------------------- */
 
 /* The tiny model with a generation_config.json of its own. */

@@ -84,8 +84,9 @@ def output_of(*command):
 
 
 def compiler_of(build):
-    with open(os.path.join(build, "meson-info", "intro-compilers.json")) as f:
-        return json.load(f)["host"]["c"]["full_version"]
+    with open(os.path.join(build, "compile_commands.json")) as f:
+        command = json.load(f)[0]["command"]
+    return output_of(command.split()[0], "--version").splitlines()[0]
 
 
 def options_of(build):
@@ -141,6 +142,7 @@ def fuzz(args, target):
     before = set(os.listdir(artifacts))
     started = datetime.datetime.now(datetime.timezone.utc)
     t0 = time.monotonic()
+    commit = output_of("git", "rev-parse", "HEAD")
     run = subprocess.run(["nice", "-n", "19", *command, corpus], env=environment(), capture_output=True,
                          text=True, errors="replace")
     seconds = time.monotonic() - t0
@@ -153,7 +155,7 @@ def fuzz(args, target):
     record = {
         "target": target,
         "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "commit": output_of("git", "rev-parse", "HEAD"),
+        "commit": commit,
         "is_tree_clean": output_of("git", "status", "--porcelain", "--", "*.c", "*.h") == "",
         "command": " ".join([os.path.basename(command[0]), *(a for a in command[1:] if ROOT not in a and
                                                              args.build not in a)]),
