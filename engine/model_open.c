@@ -284,7 +284,7 @@ static bool buffer_bytes(const struct buffer *b, size_t *ret)
  * and again. */
 static enum status plan_memory(const struct model *m, struct engine_memory *ret, struct error *err)
 {
-    size_t weights = (size_t)weights_bytes(m->weights), caches, work = 0, total, n;
+    size_t weights = (size_t)weights_bytes(m->weights), caches, work = 0, total, n, loading;
     struct buffer list[N_BUFFERS];
     bool fits;
 
@@ -293,7 +293,11 @@ static enum status plan_memory(const struct model *m, struct engine_memory *ret,
            size_mul(caches, (size_t)m->opts.max_batch, &caches);
     for (int i = 0; i < N_BUFFERS && fits; i++)
         fits = buffer_bytes(&list[i], &n) && size_add(work, n, &work);
-    fits = fits && size_add(weights, caches, &total) && size_add(total, work, &total);
+    /* while it loads: the most that is made up before the backend has its copy, a layer's experts
+     */
+    loading = is_dummy(&m->opts) ? (size_t)m->info.expert_bytes * (size_t)m->c.n_exp : 0;
+    fits = fits && size_add(work, loading, &work) && size_add(weights, caches, &total) &&
+           size_add(total, work, &total);
     if (!fits)
         return error_set(err, ST_NOMEM,
                          "the caches and workspace of max_batch %d, max_canvas %d do "
@@ -372,9 +376,14 @@ static enum status make_workspace(struct model *m, struct error *err)
 
 /* ---- weights ----------------------------------------------------------------------------- */
 
-/* Hand tensor i to the backend where its role says; expert matrices go a layer at a time, at
- * the first of their run. *ret_n: tensors taken. */
-static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct error *err)
+/* Tensors that are handed over together with tensor i, the first of them: a layer's experts. */
+static size_t count_together(const struct model *m, size_t i)
+{
+    return weights_spec(m->weights, i)->role == TENSOR_GATE ? 3 * (size_t)m->c.n_exp : 1;
+}
+
+/* Hand tensor i, and those that go with it, to the backend where its role says. */
+static enum status load_tensor(struct model *m, size_t i, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
     const struct tensor_spec *s = weights_spec(m->weights, i);
@@ -382,7 +391,6 @@ static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct 
     struct layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
     size_t n_exp = (size_t)m->c.n_exp;
 
-    *ret_n = 1;
     switch (s->role) {
     case TENSOR_EMBED: return ops->weight_load(m->k, w, &m->embed, err);
     case TENSOR_NORM_OUT: return ops->weight_load(m->k, w, &m->norm_out, err);
@@ -397,7 +405,6 @@ static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct 
     case TENSOR_NORM_FFN: return ops->weight_load(m->k, w, &l->norm_ffn, err);
     case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
     case TENSOR_GATE:
-        *ret_n = 3 * n_exp;
         for (size_t k = 1; k < 3 * n_exp; k++)
             if (w[k].dtype != w[0].dtype)
                 return error_set(err, ST_UNSUPPORTED,
@@ -416,15 +423,21 @@ static enum status load_tensor(struct model *m, size_t i, size_t *ret_n, struct 
 
 static enum status load_weights(struct model *m, struct error *err)
 {
+    const struct kernel_ops *ops = m->k->ops;
     enum status st = ST_OK;
 
     m->layers = arena_array(&m->arena, (size_t)m->c.n_layer, sizeof(*m->layers));
     if (!m->layers)
         return no_room(err);
+    /* bit by bit, so that a backend with a copy of its own needs the memory of one */
     for (size_t i = 0, n = 0; i < weights_count(m->weights) && !st; i += n) {
         if (m->opts.n_stops && *m->opts.n_stops)
             return error_set(err, ST_INTERRUPTED, "interrupted loading '%s'", m->opts.model_dir);
-        st = load_tensor(m, i, &n, err);
+        n = count_together(m, i);
+        weights_fill(m->weights, i, n, m->opts.n_threads, m->opts.n_stops);
+        st = load_tensor(m, i, err);
+        if (!st && ops->keeps_host && !ops->keeps_host(m->k, weights_at(m->weights, i)))
+            weights_drop(m->weights, i, n);
     }
     return st ? st : weights_check_files(m->weights, err);
 }
@@ -498,7 +511,6 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
         st = ops->open(&params, &m->k, err);
     if (st)
         return st;
-    weights_fill(m->weights, opts->n_threads, opts->n_stops);
     m->route = (struct route_params){ .n_exp = m->c.n_exp,
                                       .top_k = m->c.top_k,
                                       .top_k_base = m->c.top_k,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/size.h"
@@ -179,6 +180,7 @@ enum status weights_open_dummy(const struct model_config *c, uint64_t seed, stru
         return st;
     }
     w->made = p;
+    (void)madvise(p, w->made_bytes, MADV_HUGEPAGE);
     for (size_t i = 0; i < w->n; i++) {
         const struct tensor_spec *s = &w->specs[i];
 
@@ -193,6 +195,9 @@ enum status weights_open_dummy(const struct model_config *c, uint64_t seed, stru
 
 struct filler {
     const struct weights *w;
+    size_t i;          /* the first tensor */
+    int64_t first;     /* its first element in w->made */
+    int64_t end;       /* behind the last element */
     atomic_llong next; /* first element of w->made that no thread has taken yet */
     const volatile sig_atomic_t *n_stops;
 };
@@ -201,11 +206,11 @@ static void *fill_thread(void *arg)
 {
     struct filler *f = arg;
     const struct weights *w = f->w;
-    int64_t at, first = 0; /* of tensor i, in w->made */
-    size_t i = 0;
+    int64_t at, first = f->first; /* of tensor i, in w->made */
+    size_t i = f->i;
 
-    while (!(f->n_stops && *f->n_stops) && (at = atomic_fetch_add(&f->next, CHUNK)) < w->n_params) {
-        int64_t end = at + CHUNK < w->n_params ? at + CHUNK : w->n_params;
+    while (!(f->n_stops && *f->n_stops) && (at = atomic_fetch_add(&f->next, CHUNK)) < f->end) {
+        int64_t end = at + CHUNK < f->end ? at + CHUNK : f->end;
 
         while (at < end) {
             int64_t size = w->specs[i].rows * w->specs[i].cols, stop;
@@ -232,25 +237,60 @@ static int usable_cpus(void)
     return CPU_COUNT(&set);
 }
 
-void weights_fill(struct weights *w, int n_threads, const volatile sig_atomic_t *n_stops)
+/* Bytes of tensors [i, i + n), which lie one after the other. */
+static size_t run_bytes(const struct weights *w, size_t i, size_t n)
 {
-    struct filler f = { .w = w, .n_stops = n_stops };
-    pthread_t threads[MAX_THREADS];
-    int n = 0, want = n_threads > 0 ? n_threads : usable_cpus();
+    size_t bytes = 0;
 
-    if (!w->made)
+    for (size_t k = i; k < i + n; k++)
+        bytes += (size_t)(w->m[k].rows * w->m[k].cols) * dtype_size(w->m[k].dtype);
+    return bytes;
+}
+
+void weights_fill(struct weights *w, size_t i, size_t n, int n_threads,
+                  const volatile sig_atomic_t *n_stops)
+{
+    struct filler f = { .w = w, .i = i, .n_stops = n_stops };
+    int64_t n_values = (int64_t)(run_bytes(w, i, n) / sizeof(*w->made));
+    pthread_t threads[MAX_THREADS];
+    int started = 0, want = n_threads > 0 ? n_threads : usable_cpus();
+
+    assert(i + n <= w->n);
+    if (!w->made || !n)
         return;
-    (void)madvise(w->made, w->made_bytes, MADV_HUGEPAGE);
+    f.first = (const uint16_t *)w->m[i].data - w->made;
+    f.next = f.first;
+    f.end = f.first + n_values;
     if (want > MAX_THREADS)
         want = MAX_THREADS;
-    if (w->n_params / CHUNK < want)
-        want = (int)(w->n_params / CHUNK) + 1;
-    while (n < want - 1 && pthread_create(&threads[n], NULL, fill_thread, &f) == 0)
-        n++;
+    if (n_values / CHUNK < want)
+        want = (int)(n_values / CHUNK) + 1;
+    while (started < want - 1 && pthread_create(&threads[started], NULL, fill_thread, &f) == 0)
+        started++;
     fill_thread(&f);
-    for (int i = 0; i < n; i++)
-        pthread_join(threads[i], NULL);
-    (void)mprotect(w->made, w->made_bytes, PROT_READ); /* as a mapped checkpoint is */
+    for (int k = 0; k < started; k++)
+        pthread_join(threads[k], NULL);
+}
+
+/* The pages that lie in [data, data + bytes) entirely. */
+static void drop_pages(const void *data, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)data + bytes) / page * page;
+
+    if (end > first)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+void weights_drop(struct weights *w, size_t i, size_t n)
+{
+    assert(i + n <= w->n);
+    if (w->made && n) /* one run */
+        drop_pages(w->m[i].data, run_bytes(w, i, n));
+    else
+        for (size_t k = i; k < i + n; k++)
+            drop_pages(w->m[k].data, run_bytes(w, k, 1));
 }
 
 /* ---- both ------------------------------------------------------------------------------- */

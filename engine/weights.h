@@ -80,16 +80,21 @@ struct weights;
 MUST_CHECK enum status weights_open(const char *dir, const struct model_config *c,
                                     struct weights **ret, struct error *err);
 
-/* Room for dummy weights of c; weights_fill() gives them values. */
+/* Room for dummy weights of c, not touched yet; weights_fill() gives them values. */
 MUST_CHECK enum status weights_open_dummy(const struct model_config *c, uint64_t seed,
                                           struct weights **ret, struct error *err);
 
 void weights_close(struct weights *w); /* accepts NULL */
 
-/* Make up dummy values with n_threads (0: as many as the process may run on); the values do not
- * depend on how many. Leaves off once *n_stops (may be NULL) is above 0. Does nothing for a
- * checkpoint. */
-void weights_fill(struct weights *w, int n_threads, const volatile sig_atomic_t *n_stops);
+/* Make up the dummy values of tensors [i, i + n) with n_threads (0: as many as the process may run
+ * on); the values do not depend on how many. Leaves off once *n_stops (may be NULL) is above 0.
+ * Does nothing for a checkpoint. */
+void weights_fill(struct weights *w, size_t i, size_t n, int n_threads,
+                  const volatile sig_atomic_t *n_stops);
+
+/* Give back the memory of tensors [i, i + n), but for pages that they share with others. Those of
+ * a checkpoint would be read again if they were looked at, dummy ones are zero. */
+void weights_drop(struct weights *w, size_t i, size_t n);
 
 size_t weights_count(const struct weights *w);
 const struct tensor_spec *weights_spec(const struct weights *w, size_t i);

@@ -84,7 +84,7 @@ Test(weights, dummy_values_have_the_bits_that_python_makes)
     path_of(path, sizeof(path), "DESBENCH_TESTS", "vectors/model/tiny-bf16");
     cr_assert_eq(weights_open(path, &c, &read, &err), ST_OK, "%s", err.text);
     cr_assert_eq(weights_open_dummy(&c, 1, &made, &err), ST_OK, "%s", err.text);
-    weights_fill(made, 2, NULL);
+    weights_fill(made, 0, weights_count(made), 2, NULL);
     cr_assert_eq(weights_count(made), weights_count(read));
     cr_assert_eq(weights_n_params(made), weights_n_params(read));
     cr_assert_eq(weights_bytes(made), weights_bytes(read));
@@ -113,7 +113,7 @@ Test(weights, dummy_values_do_not_depend_on_the_number_of_threads)
     cr_assert_eq(config_read(path, overrides, 2, &c, &err), ST_OK, "%s", err.text);
     for (int k = 0; k < 2; k++) {
         cr_assert_eq(weights_open_dummy(&c, 7, &w[k], &err), ST_OK);
-        weights_fill(w[k], k ? 5 : 1, NULL);
+        weights_fill(w[k], 0, weights_count(w[k]), k ? 5 : 1, NULL);
     }
     for (size_t i = 0; i < weights_count(w[0]); i++) {
         const struct host_matrix *a = weights_at(w[0], i), *b = weights_at(w[1], i);
@@ -121,6 +121,46 @@ Test(weights, dummy_values_do_not_depend_on_the_number_of_threads)
         cr_assert_eq(memcmp(a->data, b->data, (size_t)(a->rows * a->cols) * 2), 0, "%s",
                      weights_spec(w[0], i)->name);
     }
+    weights_close(w[0]);
+    weights_close(w[1]);
+}
+
+Test(weights, dropped_tensors_are_gone_and_their_neighbours_are_not)
+{
+    struct weights *w[2] = { NULL, NULL };
+    struct model_config c;
+    struct error err = { 0 };
+    char path[512];
+    size_t n, gone = 1; /* the experts of a layer: more than a page */
+
+    read_config("DESBENCH_TESTS", "vectors/model/tiny-bf16", &c);
+    for (int k = 0; k < 2; k++) {
+        cr_assert_eq(weights_open_dummy(&c, 7, &w[k], &err), ST_OK);
+        weights_fill(w[k], 0, weights_count(w[k]), 1, NULL);
+    }
+    while (weights_spec(w[0], gone)->role != TENSOR_GATE)
+        gone++;
+    n = 3 * (size_t)c.n_exp;
+    weights_drop(w[0], gone, n);
+    for (size_t i = 0; i < weights_count(w[0]); i++) {
+        const struct host_matrix *a = weights_at(w[0], i), *b = weights_at(w[1], i);
+        bool is_same = memcmp(a->data, b->data, (size_t)(a->rows * a->cols) * 2) == 0;
+
+        if (i < gone || i >= gone + n)
+            cr_assert(is_same, "%s", weights_spec(w[0], i)->name);
+        else if (i > gone + n / 3 && i < gone + n / 2) /* far from the ends, which may stay */
+            cr_assert(!is_same, "%s", weights_spec(w[0], i)->name);
+    }
+    weights_fill(w[0], gone, n, 1, NULL); /* the same values again */
+    cr_assert_eq(memcmp(weights_at(w[0], gone)->data, weights_at(w[1], gone)->data, 4096), 0);
+    weights_close(w[0]);
+    weights_close(w[1]);
+
+    path_of(path, sizeof(path), "DESBENCH_TESTS", "vectors/model/tiny-bf16");
+    for (int k = 0; k < 2; k++)
+        cr_assert_eq(weights_open(path, &c, &w[k], &err), ST_OK, "%s", err.text);
+    weights_drop(w[0], 0, weights_count(w[0])); /* of a file they come back */
+    cr_assert_eq(memcmp(weights_at(w[0], gone)->data, weights_at(w[1], gone)->data, 4096), 0);
     weights_close(w[0]);
     weights_close(w[1]);
 }
