@@ -32,7 +32,9 @@ struct engine_options {
                               * N(0, 1/fan_in), norms U(0.5, 1.5), keyed by tensor name */
     uint64_t dummy_seed;
     const char *backend; /* a name of kernel_backends, or NULL: the fastest that opens */
+    const char *isa;     /* of backend "cpu", as kernel_params has it; NULL: its choice */
     int n_threads;       /* 0: as many as the process may run on */
+    bool is_unpinned;    /* threads of backend "cpu" may move between processors */
     int max_canvas;      /* prompt + generated positions of one sequence, >= 1 */
     int max_batch;       /* sequences in flight at once, >= 1 */
     int max_block;       /* positions of one sequence that get logits in one forward: the longest

@@ -174,7 +174,10 @@ static enum status copy_options(struct model *m, const struct engine_options *op
     m->opts.load_format = arena_strdup(&m->arena, format, strlen(format));
     if (opts->backend)
         m->opts.backend = arena_strdup(&m->arena, opts->backend, strlen(opts->backend));
-    if (!m->opts.model_dir || !m->opts.load_format || (opts->backend && !m->opts.backend))
+    if (opts->isa)
+        m->opts.isa = arena_strdup(&m->arena, opts->isa, strlen(opts->isa));
+    if ((opts->isa && !m->opts.isa) || !m->opts.model_dir || !m->opts.load_format ||
+        (opts->backend && !m->opts.backend))
         return no_room(err);
     return ST_OK;
 }
@@ -488,7 +491,9 @@ static enum status read_configuration(struct model *m, const struct engine_optio
 static enum status open_parts(struct model *m, const struct engine_options *opts, struct error *err)
 {
     const struct kernel_ops *ops = NULL;
-    struct kernel_params params = { .n_threads = opts->n_threads };
+    struct kernel_params params = { .n_threads = opts->n_threads,
+                                    .isa = opts->isa,
+                                    .is_unpinned = opts->is_unpinned };
     enum status st;
 
     st = read_configuration(m, opts, err);

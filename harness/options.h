@@ -35,7 +35,11 @@ enum option_id {
     OPT_DUMMY_SEED,
     OPT_OVERRIDE,
     OPT_BACKEND,
+    OPT_ISA,
     OPT_THREADS,
+    OPT_UNPINNED,
+    OPT_BENCH_TOKENS,
+    OPT_BENCH_REPEATS,
     OPT_BATCH_SIZE,
     OPT_SELECTOR,
     OPT_DECODER,
@@ -90,7 +94,8 @@ enum verb_bit {
     VERB_IMPORT = 1 << 9,
     VERB_DATA = 1 << 10,
     VERB_RESUME = 1 << 11,
-    VERB_ALL = (1 << 12) - 1
+    VERB_BENCH = 1 << 12,
+    VERB_ALL = (1 << 13) - 1
 };
 
 enum option_kind {

@@ -53,7 +53,9 @@ static enum status engine_options_fill(struct session *s, struct error *err)
     }
     o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
     o->backend = options_text(c, OPT_BACKEND);
+    o->isa = options_text(c, OPT_ISA);
     o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
+    o->is_unpinned = options_flag(c, OPT_UNPINNED);
     o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);
     o->overrides = c->values[OPT_OVERRIDE].texts;
     o->n_overrides = c->values[OPT_OVERRIDE].n;

@@ -66,9 +66,11 @@ struct kernels {
 };
 
 struct kernel_params {
-    int n_threads;   /* 0: as many as the process may run on */
-    const char *isa; /* cpu: "generic", "avx2", "avx512", "avx512bf16", "amx"; NULL: the best this
-                      * machine has of those that take activations as f32: all but avx512bf16 */
+    int n_threads;    /* 0: as many as the process may run on */
+    bool is_unpinned; /* cpu: threads may move between processors. Else each but the caller's stays
+                       * on one, where there is one for each */
+    const char *isa;  /* cpu: "generic", "avx2", "avx512", "avx512bf16", "amx"; NULL: the best this
+                       * machine has of those that take activations as f32: all but avx512bf16 */
 };
 
 enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };

@@ -1,6 +1,7 @@
 /* The cpu backend: lifecycle and table. */
 #include "kernels/cpu/cpu.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,9 +92,35 @@ static enum status choose_inner(const char *isa, const struct inner **ret, struc
     return ST_OK;
 }
 
-/* CPUs the process may run on. */
+/* Processors' worth of time that the process's control group grants it (cgroup v2), rounded up;
+ * INT_MAX where there is no limit or it cannot be told. Groups above it may grant less still. */
+static int count_granted(void)
+{
+    char path[512] = "", file[600];
+    long long quota = 0, period = 0;
+    int n_read = 0;
+    FILE *f = fopen("/proc/self/cgroup", "re");
+
+    if (!f)
+        return INT_MAX;
+    if (fscanf(f, "0::%511s", path) != 1)
+        path[0] = '\0';
+    fclose(f);
+    snprintf(file, sizeof(file), "/sys/fs/cgroup%s/cpu.max", path);
+    f = fopen(file, "re");
+    if (!f)
+        return INT_MAX;
+    n_read = fscanf(f, "%lld %lld", &quota, &period); /* "max 100000" is no number */
+    fclose(f);
+    if (n_read != 2 || quota < 1 || period < 1 || quota / period >= MAX_THREADS)
+        return INT_MAX;
+    return (int)(quota / period) + (quota % period != 0);
+}
+
+/* Processors the process may keep busy. */
 static int count_cpus(void)
 {
+    int granted = count_granted();
     cpu_set_t set;
     long n;
 
@@ -101,6 +128,7 @@ static int count_cpus(void)
         n = CPU_COUNT(&set);
     else /* more CPUs than the set has bits */
         n = sysconf(_SC_NPROCESSORS_ONLN);
+    n = n > granted ? granted : n;
     return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
 }
 
@@ -134,7 +162,7 @@ static enum status cpu_open(const struct kernel_params *params, struct kernels *
         return error_set(err, ST_NOMEM, "out of memory opening backend 'cpu'");
     c->host.base.ops = &cpu_ops;
     c->inner = inner;
-    st = pool_new(n_threads, &c->pool, err);
+    st = pool_new(n_threads, !params->is_unpinned, &c->pool, err);
     if (st) {
         cpu_close(&c->host.base);
         return st;

@@ -2,6 +2,7 @@
 #include "kernels/cpu/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -127,7 +128,28 @@ static int start_quietly(struct worker *w)
     return rc;
 }
 
-enum status pool_new(int n_threads, struct pool **ret, struct error *err)
+/* A worker to each usable processor but the first, which is left to the caller. A processor that
+ * cannot be had, or more threads than processors: the system decides, as ever. */
+static void pin_workers(struct pool *p)
+{
+    cpu_set_t usable, one;
+    int cpu = -1;
+
+    if (sched_getaffinity(0, sizeof(usable), &usable) != 0 || CPU_COUNT(&usable) <= p->n_workers)
+        return;
+    for (int i = -1; i < p->n_workers; i++) {
+        do
+            cpu++;
+        while (!CPU_ISSET(cpu, &usable));
+        if (i < 0)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        (void)pthread_setaffinity_np(p->workers[i].id, sizeof(one), &one);
+    }
+}
+
+enum status pool_new(int n_threads, bool is_pinned, struct pool **ret, struct error *err)
 {
     struct pool *p = calloc(1, sizeof(*p));
 
@@ -154,6 +176,8 @@ enum status pool_new(int n_threads, struct pool **ret, struct error *err)
         }
         p->n_workers++;
     }
+    if (is_pinned)
+        pin_workers(p);
     *ret = p;
     return ST_OK;
 }

@@ -11,6 +11,8 @@
 #ifndef KERNELS_CPU_POOL_H
 #define KERNELS_CPU_POOL_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 
 struct pool;
@@ -22,8 +24,11 @@ typedef void (*pool_fn)(void *arg, int unit, int thread);
  * fetch its data meanwhile. */
 typedef void (*pool_ahead_fn)(void *arg, int unit, int next, int thread);
 
-/* n_threads >= 1, the caller's among them. ST_NOMEM if a thread cannot be started. */
-MUST_CHECK enum status pool_new(int n_threads, struct pool **ret, struct error *err);
+/* n_threads >= 1, the caller's among them. is_pinned: each of the others stays on a processor of
+ * its own of those that the caller may run on, if there are n_threads of them; the caller keeps
+ * what it has (its children inherit it). ST_NOMEM if a thread cannot be started. */
+MUST_CHECK enum status pool_new(int n_threads, bool is_pinned, struct pool **ret,
+                                struct error *err);
 void pool_free(struct pool *p); /* accepts NULL; joins the workers */
 
 int pool_n_threads(const struct pool *p);

@@ -309,6 +309,22 @@ def a_file_without_runs_lists_none(tmp):
     fails(3, ["no runs"], "show", "last", "-o", tmp)
 
 
+def bench_measures_the_machine_and_keeps_every_sample(tmp):
+    for what, names in (("forward", {"forward"}), ("decode", {"decode"}),
+                        ("ops", {"matmul", "router", "route", "moe", "attention", "rope", "add", "rms_norm", "head",
+                                 "embed", "pick"})):
+        r = json.loads(ok("bench", what, "--repeats", "2", "--tokens", "8", "--threads", "2", "--json", "-q"))
+        assert r["bench"] == what and r["backend"] == "cpu" and r["backend_details"].endswith(", 2 threads"), r
+        assert len(r["read_bytes_per_s"]) == 2 and all(v > 0 for v in r["read_bytes_per_s"])
+        assert "generic" in r["flops_per_s"] and {x["name"] for x in r["results"]} == names
+        for x in r["results"]:
+            assert len(x["samples_ns"]) == 2 and 0 < x["min_ns"] <= x["median_ns"] <= x["max_ns"], x
+            assert what == "ops" or (x["bytes"] > 0 and x["flops"] > 0 and x["floor_ns"] > 0), x
+    fails(2, ["'backward'"], "bench", "backward")
+    fails(2, ["'mmx'"], "bench", "forward", "--isa", "mmx")
+    assert "generic, 1 thread" in ok("bench", "forward", "--isa", "generic", "--threads", "1", "--repeats", "1")
+
+
 def quiet_is_quiet_and_progress_says_how_long(tmp):
     code, out, err = call(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64", "--progress", "always",
                                "-q"))

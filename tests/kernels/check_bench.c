@@ -1,152 +1,26 @@
 /*
  * checkkern --bench: the ops at the widths of LLaDA-MoE-7B-A1B, against what the machine can do.
  *
- * The machine's limits are measured first, by the same number of threads: reading a buffer
- * larger than any cache, and independent multiply-adds in the widest vectors. An op is then
- * called on weights that rotate through more memory than the caches hold; 3 calls warm up, the
- * median of at least 10 counts. Bytes are those an op has to move at least once, weights
+ * The machine's limits are measured first, by the same number of threads (kernels/limits.h). An op
+ * is then called on weights that rotate through more memory than the caches hold; 3 calls warm up,
+ * the median of at least 10 counts. Bytes are those an op has to move at least once, weights
  * mostly.
  */
 #include "check.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "kernels/dtype.h"
+#include "kernels/limits.h"
 
 enum { D_MODEL = 2048, D_FF = 1024, N_EXP = 64, TOP_K = 8, N_HEAD = 16, D_HEAD = 128 };
 enum { N_VOCAB = 157184, N_TOK = 32, N_KV = 1024 };
 enum { N_WARM = 3, N_SAMPLES = 11, MAX_COPIES = 64 };
 
 static const size_t beyond_caches = (size_t)256 << 20;
-
-/* ---- what the machine can do ---- */
-
-typedef uint64_t words __attribute__((vector_size(64)));
-
-struct limit_job {
-    pthread_t id;
-    const words *data;
-    size_t n;
-    long rounds;
-    double ret; /* keeps the work from being thrown away */
-};
-
-static void *read_slice(void *arg)
-{
-    struct limit_job *j = arg;
-    words sum[4] = { 0 };
-
-    for (size_t i = 0; i + 4 <= j->n; i += 4)
-        for (size_t l = 0; l < 4; l++)
-            sum[l] += j->data[i + l];
-    j->ret = (double)(sum[0] + sum[1] + sum[2] + sum[3])[0];
-    return NULL;
-}
-
-/* 12 chains of multiply-adds on vectors of `bytes`: more than the 8 to 10 that two units of latency
- * 4 to 5 need, and what AVX2 has registers for. */
-#define FMA_LOOP(name, attributes, bytes, fma)                                                     \
-    attributes static float name(long rounds)                                                      \
-    {                                                                                              \
-        typedef float v __attribute__((vector_size(bytes)));                                       \
-        v a[12], x = { 0 }, y = { 0 };                                                             \
-        float sum = 0;                                                                             \
-        x += 0.999f;                                                                               \
-        y += 1e-3f;                                                                                \
-        for (int i = 0; i < 12; i++)                                                               \
-            a[i] = y * (float)i;                                                                   \
-        for (long r = 0; r < rounds; r++) {                                                        \
-            a[0] = fma(a[0], x, y), a[1] = fma(a[1], x, y), a[2] = fma(a[2], x, y);                \
-            a[3] = fma(a[3], x, y), a[4] = fma(a[4], x, y), a[5] = fma(a[5], x, y);                \
-            a[6] = fma(a[6], x, y), a[7] = fma(a[7], x, y), a[8] = fma(a[8], x, y);                \
-            a[9] = fma(a[9], x, y), a[10] = fma(a[10], x, y), a[11] = fma(a[11], x, y);            \
-        }                                                                                          \
-        for (int i = 0; i < 12; i++)                                                               \
-            sum += a[i][0];                                                                        \
-        return sum;                                                                                \
-    }
-
-#define PLAIN_FMA(a, b, c) ((a) * (b) + (c))
-FMA_LOOP(fma_plain, , 16, PLAIN_FMA)
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define FMA_256(a, b, c) (v) _mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
-#define FMA_512(a, b, c) (v) _mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
-FMA_LOOP(fma_avx2, __attribute__((target("avx2,fma"))), 32, FMA_256)
-FMA_LOOP(fma_avx512, __attribute__((target("avx512f"))), 64, FMA_512)
-#endif
-
-/* Runs the widest loop; returns flops a round. */
-static int multiply_add(long rounds, float *ret)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) {
-        *ret = fma_avx512(rounds);
-        return 12 * 16 * 2;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        *ret = fma_avx2(rounds);
-        return 12 * 8 * 2;
-    }
-#endif
-    *ret = fma_plain(rounds);
-    return 12 * 4 * 2;
-}
-
-static void *multiply_add_job(void *arg)
-{
-    struct limit_job *j = arg;
-    float sum;
-
-    j->n = (size_t)multiply_add(j->rounds, &sum);
-    j->ret = (double)sum;
-    return NULL;
-}
-
-/* Seconds that n_threads take, the best of a few tries. */
-static double time_threads(void *(*fn)(void *), struct limit_job *jobs, int n_threads)
-{
-    double best = 0;
-
-    for (int i = 0; i < 5; i++) {
-        int64_t start = clock_mono_ns();
-        double s;
-
-        for (int t = 0; t < n_threads; t++)
-            if (pthread_create(&jobs[t].id, NULL, fn, &jobs[t]))
-                die("cannot start a thread");
-        for (int t = 0; t < n_threads; t++)
-            pthread_join(jobs[t].id, NULL);
-        s = (double)(clock_mono_ns() - start) * 1e-9;
-        if (i == 0 || s < best)
-            best = s;
-    }
-    return best;
-}
-
-static void measure_limits(int n_threads, double *bytes_per_s, double *flops_per_s)
-{
-    struct limit_job *jobs = must_alloc((size_t)n_threads, sizeof(*jobs));
-    size_t n = 2 * beyond_caches / sizeof(words) / (size_t)n_threads;
-    words *data = aligned_alloc(64, n * (size_t)n_threads * sizeof(*data));
-
-    if (!data)
-        die("out of memory");
-    memset(data, 1, n * (size_t)n_threads * sizeof(*data));
-    for (int t = 0; t < n_threads; t++)
-        jobs[t] = (struct limit_job){ .data = data + (size_t)t * n, .n = n, .rounds = 10000000 };
-    *bytes_per_s =
-        (double)(n * (size_t)n_threads * sizeof(*data)) / time_threads(read_slice, jobs, n_threads);
-    *flops_per_s = time_threads(multiply_add_job, jobs, n_threads);
-    *flops_per_s = (double)jobs[0].n * (double)jobs[0].rounds * (double)n_threads / *flops_per_s;
-    free(data);
-    free(jobs);
-}
 
 /* ---- the ops ---- */
 
@@ -446,7 +320,10 @@ static float *device_floats(struct bench_state *b, size_t n)
 void bench(const struct side *s, const char *op, int n_threads, uint64_t seed)
 {
     struct bench_state b = { .s = s, .block_bytes = 4 << 20 };
+    const char *isas[LIMIT_MAX_ISAS];
     struct host_matrix block;
+    struct error err;
+    int n_isas;
 
     rng_seed(&b.rng, seed);
     block = random_matrix(&b.rng, DT_BF16, 1, (int64_t)b.block_bytes / 2, REGIME_UNIFORM, 0.02f);
@@ -457,9 +334,17 @@ void bench(const struct side *s, const char *op, int n_threads, uint64_t seed)
     b.ids = must_alloc((size_t)128 * TOP_K, sizeof(*b.ids));
     for (int i = 0; i < N_TOK; i++)
         b.ids[i] = i * 17;
-    measure_limits(n_threads, &b.bytes_per_s, &b.flops_per_s);
-    printf("backend %s (%s); this machine reads %.1f GB/s and does %.0f GFLOP/s in f32\n",
-           s->ops->name, s->ops->describe(s->k), b.bytes_per_s * 1e-9, b.flops_per_s * 1e-9);
+    n_isas = limit_isas(isas);
+    check_status(limit_read_rate(n_threads, &b.bytes_per_s, &err), &err);
+    for (int i = 0; i < n_isas; i++) {
+        double rate = 0;
+
+        check_status(limit_arithmetic(isas[i], n_threads, &rate, &err), &err);
+        if (rate > b.flops_per_s)
+            b.flops_per_s = rate;
+    }
+    printf("backend %s (%s); this machine reads %.1f GB/s and does %.0f GFLOP/s\n", s->ops->name,
+           s->ops->describe(s->k), b.bytes_per_s * 1e-9, b.flops_per_s * 1e-9);
     printf("%-10s %-26s %9s %9s %9s %8s %5s %9s %5s\n", "op", "shape", "median us", "min", "max",
            "GB/s", "", "GFLOP/s", "");
     for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)

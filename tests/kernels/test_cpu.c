@@ -32,7 +32,7 @@ Test(pool, every_unit_runs_once_however_many_threads)
     for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++) {
         struct pool *p = NULL;
 
-        cr_assert_eq(pool_new(n_threads, &p, NULL), ST_OK);
+        cr_assert_eq(pool_new(n_threads, n_threads % 2, &p, NULL), ST_OK);
         cr_assert_eq(pool_n_threads(p), n_threads);
         for (int loop = 0; loop < 400; loop++) {
             struct tally t = { .n_threads = n_threads };
@@ -56,7 +56,7 @@ Test(pool, what_units_wrote_is_seen_after_the_loop)
     struct tally t = { .n_threads = 3 };
     struct pool *p = NULL;
 
-    cr_assert_eq(pool_new(3, &p, NULL), ST_OK);
+    cr_assert_eq(pool_new(3, true, &p, NULL), ST_OK);
     for (int loop = 0; loop < 2000; loop++)
         pool_run(p, tally_unit, &t, 8);
     for (int i = 0; i < 8; i++)

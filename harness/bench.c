@@ -1,0 +1,318 @@
+/*
+ * `desbench bench`: how fast the engine runs here, against what the machine can do.
+ *
+ * The floor of what is timed is the larger of its bytes over the rate at which this machine reads
+ * and its floating-point operations over the rate at which it computes, both measured first by the
+ * same program (kernels/limits.h). Bytes are weights only, each that takes part once: caches and
+ * activations stay in the processor's caches. Operations are the model's, not what an instruction
+ * set makes of them.
+ */
+#include "harness/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "harness/paths.h"
+#include "harness/verb.h"
+
+enum { MAX_BATCH = 256 };
+
+struct job {
+    struct engine *engine;
+    const struct model_info *info;
+    struct decode_options decode;
+    int32_t *prompt;
+    size_t n_prompt;
+    int n_seqs;
+    struct sequence *seqs[MAX_BATCH];
+};
+
+/* ---- what a forward has to do --------------------------------------------------------------- */
+
+struct work {
+    double bytes, flops;
+};
+
+/* Distinct experts of forward f, summed over layers; sequences run it together. */
+static double count_experts(const struct job *j, size_t f)
+{
+    size_t n_layer = (size_t)j->info->n_moe_layer, n_exp = (size_t)j->info->n_exp, n = 0;
+
+    for (size_t i = f * n_layer * n_exp; i < (f + 1) * n_layer * n_exp; i++) {
+        bool is_used = false;
+
+        for (int s = 0; s < j->n_seqs; s++) {
+            const struct generation *g = sequence_result(j->seqs[s]);
+
+            is_used |= f < g->n_forwards && g->tokens_per_expert[i] > 0;
+        }
+        n += is_used;
+    }
+    return (double)n;
+}
+
+/* Work of forward f of all sequences. */
+static struct work forward_work(const struct job *j, size_t f)
+{
+    const struct model_info *m = j->info;
+    double d = m->d_model, heads = (double)m->n_head * m->d_head;
+    double kv = (double)m->n_kv_head * m->d_head, embed = (double)m->n_vocab * d;
+    double per_param = (double)m->weight_bytes / (double)m->n_params;
+    double all_experts = (double)m->n_moe_layer * m->n_exp * (double)m->expert_bytes;
+    double per_tok = m->n_layer * 2 * d * (2 * heads + 2 * kv) +
+                     m->n_moe_layer * (2 * d * m->n_exp + 6 * d * m->d_ff * m->top_k);
+    struct work w = { 0 };
+
+    w.bytes = (double)m->weight_bytes - all_experts - per_param * embed +
+              count_experts(j, f) * (double)m->expert_bytes;
+    for (int s = 0; s < j->n_seqs; s++) {
+        const struct generation *g = sequence_result(j->seqs[s]);
+        double n_tok, n_keys = (double)(g->n_prompt + g->n_positions);
+
+        if (f >= g->n_forwards)
+            continue;
+        n_tok = g->forwards[f].n_tok;
+        w.flops += n_tok * (per_tok + m->n_layer * 4 * heads * n_keys) +
+                   g->forwards[f].n_masked_before * 2 * embed;
+    }
+    return w;
+}
+
+/* ---- samples -------------------------------------------------------------------------------- */
+
+static void end_sequences(struct job *j)
+{
+    for (int i = 0; i < j->n_seqs; i++) {
+        sequence_free(j->seqs[i]);
+        j->seqs[i] = NULL;
+    }
+}
+
+static enum status start_sequences(void *arg, int n, struct error *err)
+{
+    struct job *j = arg;
+    enum status st = ST_OK;
+
+    end_sequences(j);
+    for (int i = 0; i < j->n_seqs && !st; i++) {
+        j->decode.seed = (uint64_t)(n * j->n_seqs + i);
+        st = sequence_start(j->engine, &j->decode, j->prompt, j->n_prompt, &j->seqs[i], err);
+    }
+    return st;
+}
+
+static enum status one_step(void *arg, int n, struct error *err)
+{
+    struct job *j = arg;
+
+    (void)n;
+    return engine_step(j->engine, j->seqs, (size_t)j->n_seqs, err);
+}
+
+static enum status all_steps(void *arg, int n, struct error *err)
+{
+    struct job *j = arg;
+    enum status st = ST_OK;
+    bool is_done = false;
+
+    (void)n;
+    while (!is_done && !st) {
+        st = engine_step(j->engine, j->seqs, (size_t)j->n_seqs, err);
+        is_done = true;
+        for (int i = 0; i < j->n_seqs; i++)
+            is_done &= sequence_is_done(j->seqs[i]);
+    }
+    return st;
+}
+
+/* Start, and commit half of the canvas: where all tokens are masks, they go to the same experts. */
+static enum status start_half_done(void *arg, int n, struct error *err)
+{
+    enum status st = start_sequences(arg, n, err);
+
+    return st ? st : one_step(arg, n, err);
+}
+
+/* The second of two denoising steps: every token through every layer, the head for those between
+ * the first and the last that is still masked. */
+static enum status time_forward(struct bench *b, struct job *j, struct error *err)
+{
+    struct bench_result *r = NULL;
+    struct work w;
+    char shape[160];
+    enum status st;
+
+    snprintf(shape, sizeof(shape), "%d x %d tokens, %s", j->n_seqs, j->decode.gen_length,
+             j->decode.selector);
+    st = bench_time(b, "forward", shape, start_half_done, one_step, j, &r, err);
+    if (st)
+        return st;
+    w = forward_work(j, 1);
+    r->bytes = w.bytes;
+    r->flops = w.flops;
+    return ST_OK;
+}
+
+static enum status time_decode(struct bench *b, struct job *j, struct error *err)
+{
+    struct bench_result *r = NULL;
+    size_t n_forwards = 0;
+    char shape[160];
+    enum status st;
+
+    snprintf(shape, sizeof(shape), "%d x %d positions, %s, %s, %s", j->n_seqs, j->decode.gen_length,
+             j->decode.decoder, j->decode.cache, j->decode.selector);
+    st = bench_time(b, "decode", shape, start_sequences, all_steps, j, &r, err);
+    if (st)
+        return st;
+    for (int i = 0; i < j->n_seqs; i++) {
+        const struct generation *g = sequence_result(j->seqs[i]);
+
+        r->n_tokens += (int64_t)g->n_positions;
+        n_forwards = g->n_forwards > n_forwards ? g->n_forwards : n_forwards;
+    }
+    for (size_t f = 0; f < n_forwards; f++) {
+        struct work w = forward_work(j, f);
+
+        r->bytes += w.bytes;
+        r->flops += w.flops;
+    }
+    return ST_OK;
+}
+
+/* ---- the verb ------------------------------------------------------------------------------- */
+
+static enum status fill_options(struct bench *b, struct engine_options *o, struct error *err)
+{
+    const struct options *c = b->c;
+    const char *name = options_text(c, OPT_MODEL);
+
+    o->load_format = name && options_is_given(c, OPT_LOAD_FORMAT) ? options_text(c, OPT_LOAD_FORMAT)
+                     : name                                       ? "safetensors"
+                                                                  : "dummy";
+    o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
+    o->backend = options_text(c, OPT_BACKEND);
+    o->isa = options_text(c, OPT_ISA);
+    o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
+    o->is_unpinned = options_flag(c, OPT_UNPINNED);
+    o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);
+    o->overrides = c->values[OPT_OVERRIDE].texts;
+    o->n_overrides = c->values[OPT_OVERRIDE].n;
+    return path_model(name ? name : "tiny-llada-moe", &b->arena, &o->model_dir, err);
+}
+
+/* Decoding as the options say; forward: one block of --tokens without a prompt in two steps, the
+ * tokens of the first drawn at random. */
+static void fill_decode(const struct bench *b, const struct engine *e, struct decode_options *d)
+{
+    const struct options *c = b->c;
+    int n = (int)options_int(c, OPT_BENCH_TOKENS);
+
+    engine_decode_defaults(e, d);
+    d->selector = options_text(c, OPT_SELECTOR);
+    d->is_eos_early_stop = false; /* noise ends anywhere */
+    if (strcmp(b->what, "forward") == 0) {
+        d->decoder = "low-confidence";
+        d->cache = "none";
+        d->gen_length = d->block_length = n;
+        d->steps = 2;
+        d->temperature = 1;
+        return;
+    }
+    if (options_has(c, OPT_DECODER))
+        d->decoder = options_text(c, OPT_DECODER);
+    if (options_has(c, OPT_CACHE))
+        d->cache = options_text(c, OPT_CACHE);
+    if (options_has(c, OPT_BLOCK_LENGTH))
+        d->block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
+    if (options_has(c, OPT_THRESHOLD))
+        d->threshold = options_real(c, OPT_THRESHOLD);
+    d->gen_length =
+        options_has(c, OPT_GEN_LENGTH) ? (int)options_int(c, OPT_GEN_LENGTH) : d->block_length;
+    d->steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d->gen_length;
+}
+
+static enum status time_model(struct bench *b, struct engine_options *o, struct error *err)
+{
+    bool is_forward = strcmp(b->what, "forward") == 0;
+    struct job j = { .n_seqs = o->max_batch };
+    struct engine_options text_only = *o;
+    struct engine *e = NULL;
+    enum status st;
+
+    text_only.is_text_only = true;
+    st = engine_open(&text_only, &e, err);
+    if (st)
+        return st;
+    fill_decode(b, e, &j.decode);
+    j.n_prompt = is_forward ? 0 : (size_t)options_int(b->c, OPT_BENCH_TOKENS);
+    st = engine_check_decode(e, &j.decode, j.n_prompt, err);
+    engine_close(e);
+    if (st)
+        return st;
+    o->max_canvas = (int)j.n_prompt + j.decode.gen_length;
+    o->max_block = j.decode.block_length;
+    log_info("loading %s (%s weights)", o->model_dir, o->load_format);
+    st = engine_open(o, &j.engine, err);
+    if (st)
+        return st;
+    b->info = j.info = engine_info(j.engine);
+    b->backend = b->info->backend;
+    b->details = b->info->backend_details;
+    fill_decode(b, j.engine, &j.decode); /* its strings live as long as the engine */
+    j.prompt = arena_array(&b->arena, j.n_prompt + 1, sizeof(*j.prompt));
+    if (!j.prompt)
+        st = error_set(err, ST_NOMEM, "out of memory for a prompt of %zu tokens", j.n_prompt);
+    for (size_t i = 0; i < j.n_prompt && !st; i++)
+        j.prompt[i] = (int32_t)(i * 7919 % 256);
+    if (!st)
+        st = bench_limits(b, err);
+    if (!st)
+        st = is_forward ? time_forward(b, &j, err) : time_decode(b, &j, err);
+    end_sequences(&j);
+    if (!st)
+        st = bench_print(b, err);
+    engine_close(j.engine);
+    return st;
+}
+
+static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
+{
+    struct bench b = { .c = c, .what = c->args[0] };
+    struct engine_options o = { 0 };
+    enum status st = ST_OK;
+
+    (void)ret_exit;
+    if (getloadavg(&b.load_before, 1) != 1)
+        b.load_before = -1;
+    if (strcmp(b.what, "forward") != 0 && strcmp(b.what, "decode") != 0 &&
+        strcmp(b.what, "ops") != 0)
+        return error_set(err, ST_INVALID, "`bench` knows forward, decode and ops, not '%s'",
+                         b.what);
+    st = fill_options(&b, &o, err);
+    if (!st)
+        st = strcmp(b.what, "ops") == 0 ? bench_ops(&b, &o, err) : time_model(&b, &o, err);
+    arena_release(&b.arena);
+    return st;
+}
+
+const struct verb verb_bench = {
+    .name = "bench",
+    .bit = VERB_BENCH,
+    .args = "forward|decode|ops",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "how fast the engine runs here, against what the machine can do",
+    .help =
+        "Measures how fast this machine reads and computes, then times one forward pass, a whole\n"
+        "generation, or each operation by itself at the model's widths, and prints the share of\n"
+        "the floor that is reached. --json keeps every sample.\n"
+        "\n"
+        "  desbench bench ops -m llada-moe-7b-a1b\n"
+        "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
+        "      --override num_hidden_layers=2 --override 'moe_layer_freq=[1,1]' --tokens 32\n"
+        "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
+    .run = run,
+};

@@ -1,0 +1,386 @@
+/*
+ * bench: the operations of a forward one by one, at the widths of a model.
+ *
+ * Weights are random bf16, as many copies of a small one as do not fit any cache, and taken in
+ * turn. What has no weights worth the name is timed as it runs inside a forward: in the caches.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "harness/bench.h"
+#include "kernels/kernels.h"
+
+enum { MAX_COPIES = 64, N_KEYS = 1024 };
+static const size_t beyond_caches = (size_t)256 << 20;
+
+struct ops_job {
+    struct bench *b;
+    const struct model_info *m;
+    const struct kernel_ops *ops;
+    struct kernels *k;
+    struct rng rng;
+    uint16_t *block; /* random weights that matrices are filled with */
+    size_t n_block;
+
+    int n_tok;
+    float *x, *y, *logits, *scores, *w, *keys; /* backend memory */
+    int32_t *route_ids;                        /* likewise */
+    int32_t *ids, *positions;                  /* (n_tok) */
+    struct weight *weights[MAX_COPIES];
+    int n_copies;
+    struct experts *experts;
+    struct pick *picks;
+    int32_t *counts;
+};
+
+/* ---- operations ----------------------------------------------------------------------------- */
+
+static struct weight *copy_of(const struct ops_job *j, int n)
+{
+    return j->weights[n % j->n_copies];
+}
+
+static enum status run_embed(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    return j->ops->embed(j->k, copy_of(j, n), j->ids, j->n_tok, j->y, err);
+}
+
+static enum status run_matmul(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    return j->ops->matmul(j->k, j->x, copy_of(j, n), j->n_tok, j->logits, err);
+}
+
+static enum status run_router(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    return j->ops->router(j->k, j->x, copy_of(j, n), j->n_tok, ROUTER_SOFTMAX, j->scores, err);
+}
+
+static enum status run_norm(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    return j->ops->rms_norm(j->k, j->x, copy_of(j, n), 1e-5f, j->n_tok, j->y, err);
+}
+
+static enum status run_rope(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    (void)n;
+    return j->ops->rope(j->k, j->y, j->positions, j->n_tok, j->m->n_head, j->m->d_head,
+                        j->m->d_head / 2 * 2, 50000, err);
+}
+
+static enum status run_attention(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+    size_t width = (size_t)j->m->n_kv_head * (size_t)j->m->d_head;
+    const struct attn_segment s = { 0, j->n_tok, j->keys, j->keys + N_KEYS * width, N_KEYS, 0 };
+
+    (void)n;
+    return j->ops->attention(j->k, j->x, j->positions, &s, 1, j->m->n_head, j->m->n_kv_head,
+                             j->m->d_head, j->y, err);
+}
+
+static enum status run_add(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    (void)n;
+    return j->ops->add(j->k, j->y, j->x, (size_t)j->n_tok * (size_t)j->m->d_model, err);
+}
+
+static enum status run_route(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+    const struct route_params p = { j->m->n_exp, j->m->top_k, j->m->top_k, false, 1 };
+    const struct segment s = { 0, j->n_tok };
+    struct route_stats stats;
+
+    (void)n;
+    return j->ops->route(j->k, j->scores, &p, &s, 1, j->n_tok, j->route_ids, j->w, &stats,
+                         j->counts, err);
+}
+
+static enum status run_moe(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    (void)n;
+    return j->ops->moe(j->k, j->x, j->experts, j->route_ids, j->w, j->n_tok, j->m->top_k, j->y,
+                       err);
+}
+
+static enum status run_pick(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+    const struct pick_params p = {
+        .mask_id = j->m->mask_id, .banned_id = -1, .draw = (uint64_t)n, .positions = j->positions
+    };
+
+    return j->ops->pick(j->k, j->logits, j->n_tok, j->m->n_vocab, &p, j->picks, err);
+}
+
+/* ---- weights -------------------------------------------------------------------------------- */
+
+/* A host matrix of random values; data is to be freed once it is loaded and not kept. */
+static enum status make_matrix(const struct ops_job *j, int64_t rows, int64_t cols,
+                               struct host_matrix *ret, struct error *err)
+{
+    size_t n = (size_t)rows * (size_t)cols;
+    uint16_t *data = malloc(n * sizeof(*data));
+
+    if (!data)
+        return error_set(err, ST_NOMEM, "out of memory for a matrix of %lld by %lld",
+                         (long long)rows, (long long)cols);
+    for (size_t at = 0; at < n; at += j->n_block)
+        memcpy(data + at, j->block, (n - at < j->n_block ? n - at : j->n_block) * sizeof(*data));
+    *ret = (struct host_matrix){ data, DT_BF16, rows, cols };
+    return ST_OK;
+}
+
+static bool is_kept(const struct ops_job *j, const struct host_matrix *m)
+{
+    return !j->ops->keeps_host || j->ops->keeps_host(j->k, m);
+}
+
+static enum status load_copies(struct ops_job *j, int64_t rows, int64_t cols, struct error *err)
+{
+    size_t n = beyond_caches / ((size_t)rows * (size_t)cols * 2) + 1;
+    enum status st = ST_OK;
+
+    j->n_copies = 0;
+    for (size_t i = 0; i < n && i < MAX_COPIES && !st; i++) {
+        struct host_matrix m = { 0 };
+
+        st = make_matrix(j, rows, cols, &m, err);
+        if (!st)
+            st = j->ops->weight_load(j->k, &m, &j->weights[i], err);
+        if (!is_kept(j, &m)) /* else it has to stay as long as the program */
+            free((void *)m.data);
+        j->n_copies += !st;
+    }
+    return st;
+}
+
+/* One layer's, all from the same three matrices: experts are copies, but none shares memory where
+ * the backend makes its own. */
+static enum status load_experts(struct ops_job *j, struct error *err)
+{
+    size_t n = (size_t)j->m->n_exp;
+    struct host_matrix *m = calloc(3 * n, sizeof(*m)), one[3] = { 0 };
+    enum status st = m ? ST_OK : error_set(err, ST_NOMEM, "out of memory for %zu experts", n);
+
+    for (size_t i = 0; i < 3 && !st; i++) {
+        int64_t rows = i < 2 ? j->m->d_ff : j->m->d_model;
+
+        st = make_matrix(j, rows, i < 2 ? j->m->d_model : j->m->d_ff, &one[i], err);
+        for (size_t e = 0; e < n; e++)
+            m[i * n + e] = one[i];
+    }
+    if (!st)
+        st = j->ops->experts_load(j->k, j->m->n_exp, m, m + n, m + 2 * n, &j->experts, err);
+    for (int i = 0; i < 3; i++)
+        if (!is_kept(j, &one[i]))
+            free((void *)one[i].data);
+    free(m);
+    return st;
+}
+
+static enum status make_buffers(struct ops_job *j, struct error *err)
+{
+    const struct model_info *m = j->m;
+    size_t n = (size_t)j->n_tok, width = (size_t)m->n_head * (size_t)m->d_head;
+    size_t kv = (size_t)m->n_kv_head * (size_t)m->d_head, n_logits;
+    size_t widest = width > (size_t)m->d_model ? width : (size_t)m->d_model;
+    const struct {
+        void **ret;
+        size_t n;
+    } list[] = {
+        { (void **)&j->x, n * widest },
+        { (void **)&j->y, n * widest },
+        { (void **)&j->logits, n * (size_t)m->n_vocab },
+        { (void **)&j->scores, n * (size_t)m->n_exp },
+        { (void **)&j->w, n * (size_t)m->top_k },
+        { (void **)&j->route_ids, n * (size_t)m->top_k },
+        { (void **)&j->keys, 2 * N_KEYS * kv },
+    };
+    enum status st = ST_OK;
+    float *values;
+
+    n_logits = 2 * N_KEYS * kv > n * widest ? 2 * N_KEYS * kv : n * widest;
+    values = arena_array(&j->b->arena, n_logits, sizeof(*values));
+    j->n_block = (size_t)1 << 16;
+    j->block = arena_array(&j->b->arena, j->n_block, sizeof(*j->block));
+    j->ids = arena_array(&j->b->arena, n, sizeof(*j->ids));
+    j->positions = arena_array(&j->b->arena, n, sizeof(*j->positions));
+    j->picks = arena_array(&j->b->arena, n, sizeof(*j->picks));
+    j->counts = arena_array(&j->b->arena, (size_t)m->n_exp, sizeof(*j->counts));
+    if (!values || !j->block || !j->ids || !j->positions || !j->picks || !j->counts)
+        return error_set(err, ST_NOMEM, "out of memory for %d tokens", j->n_tok);
+    for (size_t i = 0; i < n_logits; i++)
+        values[i] = (float)(2 * rng_uniform(&j->rng) - 1);
+    for (size_t i = 0; i < j->n_block; i++) /* +-0.01 .. 0.02: 0x3c23 is 0.00995 */
+        j->block[i] =
+            (uint16_t)(0x3c23 + rng_below(&j->rng, 0x80) + rng_below(&j->rng, 2) * 0x8000);
+    for (int t = 0; t < j->n_tok; t++) {
+        j->ids[t] = (int32_t)rng_below(&j->rng, (uint64_t)m->n_vocab);
+        j->positions[t] = t;
+    }
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]) && !st; i++)
+        st = j->ops->alloc(j->k, list[i].n * 4, list[i].ret, err);
+    if (!st)
+        st = j->ops->upload(j->k, j->x, values, n * widest * sizeof(*values), err);
+    if (!st)
+        st = j->ops->upload(j->k, j->keys, values, 2 * N_KEYS * kv * sizeof(*values), err);
+    return st;
+}
+
+static void free_buffers(struct ops_job *j)
+{
+    void *const list[] = { j->x, j->y, j->logits, j->scores, j->w, j->route_ids, j->keys };
+
+    for (size_t i = 0; j->k && i < sizeof(list) / sizeof(list[0]); i++)
+        j->ops->free(j->k, list[i]);
+}
+
+/* ---- cases ---------------------------------------------------------------------------------- */
+
+static enum status time_one(struct ops_job *j, const char *name, const char *shape, bench_fn fn,
+                            double bytes, double flops, bool is_f32, struct error *err)
+{
+    struct bench_result *r = NULL;
+    enum status st = bench_time(j->b, name, shape, NULL, fn, j, &r, err);
+
+    if (st)
+        return st;
+    r->bytes = bytes;
+    r->flops = flops;
+    r->is_f32 = is_f32;
+    return ST_OK;
+}
+
+/* An op with a weight of (rows, cols). */
+static enum status time_weight(struct ops_job *j, const char *name, bench_fn fn, int64_t rows,
+                               bool is_f32, struct error *err)
+{
+    double n = (double)rows * j->m->d_model;
+    char shape[80];
+    enum status st = load_copies(j, rows, j->m->d_model, err);
+
+    snprintf(shape, sizeof(shape), "%d x %d -> %lld", j->n_tok, j->m->d_model, (long long)rows);
+    if (st)
+        return st;
+    return time_one(j, name, shape, fn, 2 * n, 2 * n * j->n_tok, is_f32, err);
+}
+
+/* Experts that the routing of `scores` chose last. */
+static int count_unique(const struct ops_job *j)
+{
+    int n = 0;
+
+    for (int e = 0; e < j->m->n_exp; e++)
+        n += j->counts[e] > 0;
+    return n;
+}
+
+static enum status time_moe(struct ops_job *j, struct error *err)
+{
+    const struct model_info *m = j->m;
+    double each = 6.0 * m->d_model * m->d_ff;
+    char shape[80];
+    int n_tok = j->n_tok;
+    enum status st = load_experts(j, err);
+
+    for (int i = 0; i < 2 && !st; i++) { /* all tokens, one token */
+        j->n_tok = i ? 1 : n_tok;
+        st = run_route(j, 0, err);
+        snprintf(shape, sizeof(shape), "%d tokens, %d of %d experts", j->n_tok, count_unique(j),
+                 m->n_exp);
+        if (!st)
+            st = time_one(j, "moe", shape, run_moe, each * count_unique(j),
+                          each * m->top_k * j->n_tok, false, err);
+    }
+    j->n_tok = n_tok;
+    return st;
+}
+
+static enum status time_all(struct ops_job *j, struct error *err)
+{
+    const struct model_info *m = j->m;
+    double d = m->d_model, heads = (double)m->n_head * m->d_head;
+    char rows[80], keys[80];
+    enum status st;
+
+    snprintf(rows, sizeof(rows), "%d x %d", j->n_tok, m->d_model);
+    snprintf(keys, sizeof(keys), "%d x %d heads, %d keys", j->n_tok, m->n_head, (int)N_KEYS);
+    st = time_weight(j, "matmul", run_matmul, (int64_t)heads, false, err);
+    if (!st)
+        st = time_weight(j, "router", run_router, m->n_exp, true, err);
+    if (!st) /* scores are the router's now */
+        st = time_one(j, "route", rows, run_route, 0, 0, true, err);
+    if (!st)
+        st = time_moe(j, err);
+    if (!st)
+        st = time_one(j, "attention", keys, run_attention, 0, 4 * heads * j->n_tok * N_KEYS, true,
+                      err);
+    if (!st)
+        st = time_one(j, "rope", rows, run_rope, 0, 3 * heads * j->n_tok, true, err);
+    if (!st)
+        st = time_one(j, "add", rows, run_add, 0, d * j->n_tok, true, err);
+    if (!st)
+        st = load_copies(j, 1, m->d_model, err);
+    if (!st)
+        st = time_one(j, "rms_norm", rows, run_norm, 0, 4 * d * j->n_tok, true, err);
+    if (!st)
+        st = time_weight(j, "head", run_matmul, m->n_vocab, false, err);
+    if (!st)
+        st = time_one(j, "embed", rows, run_embed, 2 * d * j->n_tok, 0, true, err);
+    if (!st)
+        st = time_one(j, "pick", rows, run_pick, 4.0 * m->n_vocab * j->n_tok, 0, true, err);
+    return st;
+}
+
+enum status bench_ops(struct bench *b, const struct engine_options *o, struct error *err)
+{
+    struct engine_options text_only = *o;
+    const struct kernel_params params = { o->n_threads, o->is_unpinned, o->isa };
+    struct ops_job j = { .b = b, .n_tok = (int)options_int(b->c, OPT_BENCH_TOKENS) };
+    struct engine *e = NULL;
+    enum status st;
+
+    text_only.is_text_only = true;
+    rng_seed(&j.rng, o->dummy_seed);
+    j.ops = o->backend ? kernel_backend_find(o->backend) : kernel_backend_best();
+    if (!j.ops)
+        return error_set(err, ST_INVALID, "backend '%s' is not part of this build",
+                         o->backend ? o->backend : "");
+    st = engine_open(&text_only, &e, err);
+    if (st)
+        return st;
+    b->info = j.m = engine_info(e);
+    st = j.ops->open(&params, &j.k, err);
+    if (!st) {
+        b->backend = j.ops->name;
+        b->details = j.ops->describe(j.k);
+        st = bench_limits(b, err);
+    }
+    if (!st)
+        st = make_buffers(&j, err);
+    if (!st)
+        st = time_all(&j, err);
+    if (!st)
+        st = bench_print(b, err);
+    free_buffers(&j);
+    j.ops->close(j.k);
+    engine_close(e);
+    return st;
+}

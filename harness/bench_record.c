@@ -1,0 +1,259 @@
+/* bench: taking samples, ceilings, and printing what was found. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "harness/bench.h"
+#include "harness/table.h"
+#include "harness/verb.h"
+
+enum status bench_time(struct bench *b, const char *name, const char *shape, bench_fn setup,
+                       bench_fn fn, void *arg, struct bench_result **ret, struct error *err)
+{
+    int n = (int)options_int(b->c, OPT_BENCH_REPEATS);
+    struct bench_result *r = &b->results[b->n_results];
+    enum status st = ST_OK;
+
+    if (b->n_results == BENCH_MAX_RESULTS)
+        return error_set(err, ST_INTERNAL, "more than %d things to time", (int)BENCH_MAX_RESULTS);
+    *r = (struct bench_result){ .name = arena_strdup(&b->arena, name, strlen(name)),
+                                .shape = arena_strdup(&b->arena, shape, strlen(shape)),
+                                .samples_ns = arena_array(&b->arena, (size_t)n, sizeof(int64_t)) };
+    if (!r->name || !r->shape || !r->samples_ns)
+        return error_set(err, ST_NOMEM, "out of memory keeping %d samples", n);
+    for (int i = -BENCH_WARM_UP; i < n && !st; i++) {
+        int64_t start;
+
+        if (setup)
+            st = setup(arg, i + BENCH_WARM_UP, err);
+        start = clock_mono_ns();
+        if (!st)
+            st = fn(arg, i + BENCH_WARM_UP, err);
+        if (i >= 0 && !st)
+            r->samples_ns[r->n_samples++] = clock_mono_ns() - start;
+    }
+    if (st)
+        return st;
+    b->n_results++;
+    *ret = r;
+    return ST_OK;
+}
+
+enum status bench_limits(struct bench *b, struct error *err)
+{
+    const char *comma = strchr(b->details, ',');
+    enum status st = ST_OK;
+
+    if (strcmp(b->backend, "cpu") != 0 || !comma || sscanf(comma, ", %d", &b->n_threads) != 1)
+        return ST_OK;
+    b->read_rates = arena_array(&b->arena, (size_t)b->n_threads, sizeof(double));
+    if (!b->read_rates)
+        return error_set(err, ST_NOMEM, "out of memory measuring this machine");
+    for (int n = 1; n <= b->n_threads && !st; n++)
+        st = limit_read_rate(n, &b->read_rates[n - 1], err);
+    b->n_isas = limit_isas(b->isas);
+    for (int i = 0; i < b->n_isas && !st; i++)
+        st = limit_arithmetic(b->isas[i], b->n_threads, &b->peaks[i], err);
+    return st;
+}
+
+/* Arithmetic ceiling of the instruction set that a result ran on. */
+static double peak_of(const struct bench *b, const struct bench_result *r)
+{
+    size_t len = strcspn(b->details, ",");
+    double peak = 0;
+
+    for (int i = 0; i < b->n_isas; i++) {
+        bool is_own = strlen(b->isas[i]) == len && memcmp(b->isas[i], b->details, len) == 0;
+        bool is_bf16 = strcmp(b->isas[i], "amx") == 0 || strcmp(b->isas[i], "avx512bf16") == 0;
+
+        if (r->is_f32 ? !is_bf16 : is_own) /* the plainest first: the last is the widest */
+            peak = b->peaks[i];
+        if (is_own)
+            break;
+    }
+    return peak;
+}
+
+double bench_floor_ns(const struct bench *b, const struct bench_result *r)
+{
+    double peak = peak_of(b, r), read = 0, compute = 0;
+
+    if (b->n_threads)
+        read = r->bytes / b->read_rates[b->n_threads - 1] * 1e9;
+    if (peak > 0)
+        compute = r->flops / peak * 1e9;
+    return read > compute ? read : compute;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+struct summary {
+    double min_ns, median_ns, max_ns;
+};
+
+/* False: out of memory. */
+static bool summarize(const struct bench_result *r, struct summary *ret)
+{
+    size_t n = (size_t)r->n_samples;
+    int64_t *sorted = malloc(n * sizeof(*sorted));
+
+    if (!sorted)
+        return false;
+    memcpy(sorted, r->samples_ns, n * sizeof(*sorted));
+    qsort(sorted, n, sizeof(*sorted), by_value);
+    *ret = (struct summary){ (double)sorted[0],
+                             n % 2 ? (double)sorted[n / 2]
+                                   : ((double)sorted[n / 2 - 1] + (double)sorted[n / 2]) / 2,
+                             (double)sorted[n - 1] };
+    free(sorted);
+    return true;
+}
+
+/* ---- text ---------------------------------------------------------------------------------- */
+
+static bool put_text(const struct bench *b, struct buf *out)
+{
+    struct table t;
+    bool is_ok = true;
+
+    buf_printf(out, "%s, %s (%s), %d layers\n", b->info->name, b->backend, b->details,
+               b->info->n_layer);
+    for (int n = 1; n <= b->n_threads; n++)
+        buf_printf(out, "this machine reads %.1f GB/s with %d thread%s\n",
+                   b->read_rates[n - 1] * 1e-9, n, n == 1 ? "" : "s");
+    for (int i = 0; i < b->n_isas; i++)
+        buf_printf(out, "this machine does %.0f GFLOP/s with %s, %d thread%s\n", b->peaks[i] * 1e-9,
+                   b->isas[i], b->n_threads, b->n_threads == 1 ? "" : "s");
+    buf_printf(out, "load average before: %.2f\n\n", b->load_before);
+    table_init(&t, "what|shape|>median us|>min|>max|>MB|>MFLOP|>floor us|>of floor|>best|>tok/s");
+    for (int i = 0; i < b->n_results && is_ok; i++) {
+        const struct bench_result *r = &b->results[i];
+        double floor_ns = bench_floor_ns(b, r);
+        struct summary s = { 0 };
+
+        is_ok = summarize(r, &s);
+        table_row(&t);
+        table_cell(&t, "%s", r->name);
+        table_cell(&t, "%s", r->shape);
+        table_cell(&t, "%.1f", s.median_ns * 1e-3);
+        table_cell(&t, "%.1f", s.min_ns * 1e-3);
+        table_cell(&t, "%.1f", s.max_ns * 1e-3);
+        table_cell(&t, "%.2f", r->bytes * 1e-6);
+        table_cell(&t, "%.1f", r->flops * 1e-6);
+        table_cell(&t, floor_ns > 0 ? "%.1f" : "", floor_ns * 1e-3);
+        table_cell(&t, floor_ns > 0 ? "%.0f%%" : "", 100 * floor_ns / s.median_ns);
+        table_cell(&t, floor_ns > 0 ? "%.0f%%" : "", 100 * floor_ns / s.min_ns);
+        table_cell(&t, r->n_tokens ? "%.1f" : "", (double)r->n_tokens / s.median_ns * 1e9);
+    }
+    is_ok = is_ok && table_put(&t, out);
+    table_release(&t);
+    return is_ok;
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------- */
+
+static void put_field(struct buf *out, const char *key, const char *value)
+{
+    buf_printf(out, "\"%s\": ", key);
+    json_put_str(out, value, strlen(value));
+    buf_puts(out, ", ");
+}
+
+static void put_number(struct buf *out, const char *key, double value)
+{
+    buf_printf(out, "\"%s\": ", key);
+    json_put_num(out, value);
+    buf_puts(out, ", ");
+}
+
+/* "model name" of the first processor, or "unknown". */
+static void put_cpu_model(struct buf *out)
+{
+    char line[512], name[256] = "unknown";
+    FILE *f = fopen("/proc/cpuinfo", "re");
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "model name : %255[^\n]", name) == 1)
+            break;
+    if (f)
+        fclose(f);
+    put_field(out, "cpu_model", name);
+}
+
+static bool put_json(const struct bench *b, struct buf *out)
+{
+    char now[32];
+    bool is_ok = true;
+
+    clock_utc(now, sizeof(now));
+    buf_puts(out, "{");
+    put_field(out, "bench", b->what);
+    put_field(out, "date", now);
+    put_field(out, "version", build_version);
+    put_field(out, "commit", build_commit);
+    put_field(out, "compiler", build_compiler);
+    put_field(out, "flags", build_flags);
+    put_field(out, "backend", b->backend);
+    put_field(out, "backend_details", b->details);
+    put_cpu_model(out);
+    put_number(out, "load_average_before", b->load_before);
+    put_field(out, "model", b->info->name);
+    put_number(out, "n_layer", b->info->n_layer);
+    put_number(out, "weight_bytes", (double)b->info->weight_bytes);
+    buf_puts(out, "\n \"options\": ");
+    options_put_json(b->c, out);
+    buf_puts(out, ",\n \"read_bytes_per_s\": [");
+    for (int n = 0; n < b->n_threads; n++) {
+        buf_puts(out, n ? ", " : "");
+        json_put_num(out, b->read_rates[n]);
+    }
+    buf_puts(out, "], \"flops_per_s\": {");
+    for (int i = 0; i < b->n_isas; i++) {
+        buf_printf(out, "%s\"%s\": ", i ? ", " : "", b->isas[i]);
+        json_put_num(out, b->peaks[i]);
+    }
+    buf_puts(out, "},\n \"results\": [");
+    for (int i = 0; i < b->n_results && is_ok; i++) {
+        const struct bench_result *r = &b->results[i];
+        struct summary s = { 0 };
+
+        is_ok = summarize(r, &s);
+        buf_puts(out, i ? ",\n  {" : "\n  {");
+        put_field(out, "name", r->name);
+        put_field(out, "shape", r->shape);
+        put_number(out, "bytes", r->bytes);
+        put_number(out, "flops", r->flops);
+        put_number(out, "floor_ns", bench_floor_ns(b, r));
+        put_number(out, "median_ns", s.median_ns);
+        put_number(out, "min_ns", s.min_ns);
+        put_number(out, "max_ns", s.max_ns);
+        if (r->n_tokens)
+            put_number(out, "n_tokens", (double)r->n_tokens);
+        buf_puts(out, "\"samples_ns\": [");
+        for (int n = 0; n < r->n_samples; n++)
+            buf_printf(out, "%s%" PRId64, n ? ", " : "", r->samples_ns[n]);
+        buf_puts(out, "]}");
+    }
+    buf_puts(out, "\n ]}\n");
+    return is_ok;
+}
+
+enum status bench_print(const struct bench *b, struct error *err)
+{
+    struct buf out = { 0 };
+    bool is_ok = verb_wants_json(b->c) ? put_json(b, &out) : put_text(b, &out);
+    enum status st =
+        is_ok ? verb_print(&out, err) : error_set(err, ST_NOMEM, "out of memory making the table");
+
+    buf_release(&out);
+    return st;
+}
