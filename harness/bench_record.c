@@ -120,6 +120,10 @@ static bool summarize(const struct bench_result *r, struct summary *ret)
 
 /* ---- text ---------------------------------------------------------------------------------- */
 
+/* A number, or nothing where there is none. */
+#define PUT_CELL(t, fmt, is_there, value)                                                          \
+    ((is_there) ? table_cell(t, fmt, value) : table_cell(t, "%s", ""))
+
 static bool put_text(const struct bench *b, struct buf *out)
 {
     struct table t;
@@ -149,10 +153,10 @@ static bool put_text(const struct bench *b, struct buf *out)
         table_cell(&t, "%.1f", s.max_ns * 1e-3);
         table_cell(&t, "%.2f", r->bytes * 1e-6);
         table_cell(&t, "%.1f", r->flops * 1e-6);
-        table_cell(&t, floor_ns > 0 ? "%.1f" : "", floor_ns * 1e-3);
-        table_cell(&t, floor_ns > 0 ? "%.0f%%" : "", 100 * floor_ns / s.median_ns);
-        table_cell(&t, floor_ns > 0 ? "%.0f%%" : "", 100 * floor_ns / s.min_ns);
-        table_cell(&t, r->n_tokens ? "%.1f" : "", (double)r->n_tokens / s.median_ns * 1e9);
+        PUT_CELL(&t, "%.1f", floor_ns > 0, floor_ns * 1e-3);
+        PUT_CELL(&t, "%.0f%%", floor_ns > 0, 100 * floor_ns / s.median_ns);
+        PUT_CELL(&t, "%.0f%%", floor_ns > 0, 100 * floor_ns / s.min_ns);
+        PUT_CELL(&t, "%.1f", r->n_tokens > 0, (double)r->n_tokens / s.median_ns * 1e9);
     }
     is_ok = is_ok && table_put(&t, out);
     table_release(&t);
