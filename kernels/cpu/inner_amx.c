@@ -10,10 +10,8 @@
  * A group of n tokens is 2 n such rows in tiles of up to 16: a tile after the other, within it
  * step by step, 64 bytes of a row after the other.
  *
- * Two parts, not three, which would be exact: a whole step of decoding waits for memory with one
- * part as with two, but not with three. Measured on a Xeon of 2 cores whose tiles, used without a
- * pause, slow down to a third (LM head of LLaDA-MoE, 32 tokens): 24, 34 and 60 ms; one part alone
- * is bf16 rounding, 512 times the error.
+ * Two parts, not three, which would be exact but half as much work again; one part alone is bf16
+ * rounding, 512 times the error.
  */
 #if defined(__x86_64__)
 
