@@ -100,7 +100,7 @@ enum status path_task_dir(const struct options *c, const struct task_def *def, s
         st = path_share(a, &dir, err);
         if (st)
             return st;
-        *ret = arena_printf(a, "%s/tasks/sample", dir);
+        *ret = arena_printf(a, "%s/tasks", dir);
         return *ret ? ST_OK : no_memory(err);
     }
     st = path_data_dir(c, a, &dir, err);

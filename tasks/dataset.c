@@ -206,6 +206,18 @@ static enum status hash_item(struct task *t, struct item *it, struct error *err)
     return st;
 }
 
+/* What to report an item by, where the record says so and the format has no rule of its own:
+ * our own suites have "subject" and "level" as MATH500 does. */
+static void read_class(struct item *it)
+{
+    const json_t *level = json_object_get(it->record, "level");
+
+    if (!it->subject)
+        it->subject = json_string_value(json_object_get(it->record, "subject"));
+    if (!it->level && json_integer_value(level) > 0 && json_integer_value(level) <= 100)
+        it->level = (int)json_integer_value(level);
+}
+
 static enum status read_record(struct task *t, size_t k, size_t line, const char *path,
                                struct error *err)
 {
@@ -222,6 +234,7 @@ static enum status read_record(struct task *t, size_t k, size_t line, const char
         st = t->format->read(t, &it, where, k, err);
     if (st)
         return st;
+    read_class(&it);
     is_in = is_in_split(t, &it);
     st = add_id(t, it.id, where, is_in ? (json_int_t)t->n_items : -1, err);
     if (!st && is_in) {

@@ -44,7 +44,7 @@ static inline struct task *support_open(const char *name)
     struct error err = { 0 };
 
     cr_assert_not_null(def, "no task '%s'", name);
-    dir = def->is_bundled ? support_path("DESBENCH_SOURCE", "tasks/sample") : support_data_dir();
+    dir = def->is_bundled ? support_path("DESBENCH_SOURCE", "tasks") : support_data_dir();
     if (!dir)
         cr_skip_test("no data folder: set DESBENCH_DATA");
     cr_assert_eq(task_open(def, dir, true, &t, &err), ST_OK, "%s", err.text);

@@ -271,7 +271,7 @@ Test(prompt, every_task_lists_its_default_and_can_make_every_listed_form)
     for (const struct task_def *const *d = task_table(); *d; d++) {
         const struct task_form *f;
         const char *dir =
-            (*d)->is_bundled ? support_path("DESBENCH_SOURCE", "tasks/sample") : support_data_dir();
+            (*d)->is_bundled ? support_path("DESBENCH_SOURCE", "tasks") : support_data_dir();
         struct task *t;
 
         cr_expect_str_eq(task_form_get(*d, 0)->name, (*d)->prompt_form, "%s", (*d)->name);
