@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""Train a mini model on shards of the stream.
+
+    python3 train.py --shards DIR --out DIR --n-exp 64 --d-ff 32 --steps 8000 --seed 1
+
+Shards may still be being written (make_shards.py): training starts with --min-shards and takes
+new ones in. A checkpoint is written every --save-every seconds; with --resume the run goes on
+from it, so that a training may be spread over calls. --stop-after SECONDS ends a call early.
+
+A sequence is masked in one of three ways, and the cross entropy there is weighted so that each
+sequence counts the same: (1) a share t ~ U(0.02, 1) of all that is generated, 1 / max(t, 0.1);
+(2) the same within one block of 32, what comes before clean, what comes after masked and not
+scored, as in decoding; (3) all but a stretch from the start, and perhaps a part of the rest of its
+block, the nearest positions weighing most: the order in which most tokens are committed. Filling
+behind the first end token counts a twentieth. Half of the sequences are cut behind a block that
+nothing but filling follows; decoding is of whole canvases.
+
+Matrices of the layers are trained by Muon (orthogonalised momentum, each expert by itself), the
+rest by AdamW. With several processes (torchrun) each takes its share of the micro-batches.
+"""
+
+import argparse
+import glob
+import json
+import os
+import threading
+import time
+
+import numpy
+import tokenizers
+import torch
+import torch.nn.functional as F
+
+import evaluate
+import items
+import model as M
+import stream
+
+BLOCK = 32
+DECAY = 0.85
+
+
+class Pool:
+    """All sequences of the shards read so far, on the device."""
+
+    def __init__(self, folder, device):
+        self.folder, self.device, self.read = folder, device, set()
+        self.tokens = torch.zeros(0, dtype=torch.int16, device=device)
+        self.start = self.p_len = self.a_len = self.task = numpy.zeros(0, numpy.int64)
+        self.fresh = []
+        self.lock = threading.Lock()
+
+    def poll(self, limit=10**9):
+        """Read what is new, in the order of names."""
+        for path in sorted(glob.glob(os.path.join(self.folder, "shard-?????.npz"))):
+            if path in self.read or len(self.read) >= limit:
+                continue
+            self.read.add(path)
+            with numpy.load(path) as z:
+                got = z["tokens"].astype(numpy.int16), z["lens"].astype(numpy.int64), z["tasks"].astype(numpy.int64)
+            with self.lock:
+                self.fresh.append(got)
+
+    def merge(self):
+        """Add what was polled. By the trainer's thread."""
+        with self.lock:
+            fresh, self.fresh = self.fresh, []
+        if not fresh:
+            return
+        base = len(self.tokens)
+        tokens, lens, tasks = (numpy.concatenate(x) for x in zip(*fresh))
+        self.tokens = torch.cat((self.tokens, torch.from_numpy(tokens).to(self.device)))
+        total = lens.sum(1)
+        start = base + numpy.concatenate(([0], numpy.cumsum(total)[:-1]))
+        self.start = numpy.concatenate((self.start, start))
+        self.p_len = numpy.concatenate((self.p_len, lens[:, 0]))
+        self.a_len = numpy.concatenate((self.a_len, lens[:, 1]))
+        self.task = numpy.concatenate((self.task, tasks))
+
+    def watch(self, limit):
+        def loop():
+            while len(self.read) < limit:
+                self.poll(limit)
+                time.sleep(1.0)
+
+        threading.Thread(target=loop, daemon=True).start()
+
+
+GEN = numpy.array([evaluate.GEN_LENGTH[t] for t in items.TASKS])
+
+
+def make_batch(pool, rng, gen, n_tok, eos, mask, modes=(0.35, 0.25, 0.4)):
+    """A packed batch: ids, targets, weights, positions (n_tok) and sequence starts."""
+    device = pool.device
+    pick = rng.integers(0, len(pool.start), 2 + n_tok // 200)
+    p, a = pool.p_len[pick], pool.a_len[pick]
+    g = GEN[pool.task[pick]]
+    least = (a + BLOCK) // BLOCK * BLOCK  # whole blocks with the answer and its end
+    g = numpy.where(rng.random(len(g)) < 0.5, numpy.minimum(g, least + BLOCK * rng.integers(0, 2, len(g))), g)
+    ends = numpy.cumsum(p + g)
+    n = int((ends <= n_tok).sum())
+    pick, p, a, g = pick[:n], p[:n], a[:n], g[:n]
+    block = rng.integers(0, (a + 1 + BLOCK - 1) // BLOCK)  # holds part of the answer
+    mode = rng.choice(3, n, p=modes)
+    t = 0.02 + 0.98 * rng.random(n)
+    cut = rng.integers(0, a + 1)
+    first = numpy.where(mode == 1, p + block * BLOCK, numpy.where(mode == 2, p + cut, p))
+    last = numpy.where(mode == 1, first + BLOCK, numpy.where(mode == 2, p + (cut // BLOCK + 1) * BLOCK, p + g))
+    t = numpy.where(mode == 2, numpy.where(rng.random(n) < 0.5, 1.0, 0.4 + 0.6 * t), t)
+    scale = numpy.where(mode == 2, 1 / (1 - DECAY), last - first)
+    # The rest of the tensor is one sequence of nothing.
+    rest = n_tok - int(ends[n - 1])
+    cols = numpy.stack([pool.start[pick], p, a, p + g, first, last])
+    if rest:
+        cols = numpy.concatenate([cols, [[0], [0], [0], [rest], [rest], [rest]]], 1)
+        t, mode, scale = numpy.append(t, 1.0), numpy.append(mode, 0), numpy.append(scale, 1.0)
+    cols = torch.from_numpy(cols).to(device, non_blocking=True)
+    t = torch.from_numpy(t.astype(numpy.float32)).to(device)
+    mode, scale = torch.from_numpy(mode).to(device), torch.from_numpy(scale.astype(numpy.float32)).to(device)
+    start, p, a, total, first, last = cols
+    row = torch.repeat_interleave(torch.arange(len(total), device=device), total, output_size=n_tok)
+    begin = torch.cumsum(total, 0) - total
+    pos = torch.arange(n_tok, device=device) - begin[row]
+    known = pos < (p + a)[row]
+    target = torch.where(known, pool.tokens[(start[row] + pos) * known].long(), eos)
+    is_open = (pos >= first[row]) & (pos < last[row])
+    hit = is_open & (torch.rand(n_tok, device=device, generator=gen) < t[row])
+    after = (pos >= last[row]) & (last > first)[row]
+    ids = torch.where(hit | after, mask, target)
+    near = (mode == 2)[row]
+    hit = hit | (near & (pos == first[row]))
+    depth = (pos - first[row]).clamp(min=0).float()
+    weight = hit * torch.where(near, DECAY**depth, 1 / t[row].clamp(min=0.1)) / scale[row]
+    weight = torch.where(pos > (p + a)[row], weight * 0.05, weight)
+    starts = torch.cat((begin, begin.new_tensor([n_tok]))).int()
+    return ids, target, weight, pos, starts
+
+
+def orthogonal(g):
+    """About the nearest matrix with singular values 1, of each of a batch (Newton-Schulz)."""
+    x = g.bfloat16()
+    is_tall = x.shape[-2] > x.shape[-1]
+    if is_tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.mT if is_tall else x).float()
+
+
+class Muon:
+    """Momentum 0.95 (Nesterov), orthogonalised, scaled to the size of an Adam step."""
+
+    def __init__(self, net):
+        s = net.shape
+        wide = s.n_exp * s.d_ff
+        split = {
+            "wqkv": (lambda g: g.view(3, s.d_model, s.d_model), lambda g: g.reshape(-1, s.d_model)),
+            "wo": (lambda g: g[None], lambda g: g[0]),
+            "w1": (lambda g: g.view(-1, s.d_ff, s.d_model), lambda g: g.reshape(-1, s.d_model)),
+            "w2": (lambda g: g.view(s.d_model, s.n_exp, s.d_ff).transpose(0, 1),
+                   lambda g: g.transpose(0, 1).reshape(s.d_model, wide)),
+        }
+        # The same matrix of all layers together: one stack of small matrices for each kind.
+        self.groups = [([getattr(l, n) for l in net.layers], *f) for n, f in split.items()]
+        self.params = [p for ps, _, _ in self.groups for p in ps]
+        self.momentum = [torch.zeros_like(torch.stack(list(ps))) for ps, _, _ in self.groups]
+
+    @torch.no_grad()
+    def step(self, lr, decay=0.05):
+        for (ps, cut, glue), m in zip(self.groups, self.momentum):
+            g = torch.stack([p.grad for p in ps])
+            m.lerp_(g, 0.05)
+            g = torch.stack([cut(x) for x in g.lerp(m, 0.95)])
+            u = orthogonal(g) * (0.2 * max(g.shape[-2:]) ** 0.5)
+            for p, x in zip(ps, u):
+                p.mul_(1 - lr * decay).sub_(glue(x), alpha=lr)
+                p.grad = None
+
+
+class Trainer:
+    def __init__(self, o, device):
+        torch.manual_seed(o.seed)
+        self.o, self.device = o, device
+        self.shape = M.Shape(n_exp=o.n_exp, d_ff=o.d_ff, n_layer=o.n_layer, d_model=o.d_model, n_head=o.d_model // 64,
+                             top_k=min(8, o.n_exp) if not o.top_k else o.top_k)
+        self.net = M.Mini(self.shape).to(device)
+        self.dtype = torch.bfloat16
+        if device.type == "cuda":
+            self.net.before = torch.compile(M.before_attention, dynamic=False)
+            self.net.after = torch.compile(M.train_after, dynamic=False)
+        self.muon = Muon(self.net)
+        taken = {id(p) for p in self.muon.params}
+        decay = [p for p in self.net.parameters() if p.dim() > 1 and id(p) not in taken]
+        plain = [p for p in self.net.parameters() if p.dim() == 1]
+        self.opt = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
+            lr=o.lr, betas=(0.9, 0.98), eps=1e-8, fused=device.type == "cuda",
+        )
+        self.step = 0
+        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        mine = range(self.rank, o.micro, self.world)
+        self.rng = {i: numpy.random.default_rng([o.seed, i]) for i in mine}
+        self.gen = {i: torch.Generator(device=device).manual_seed(1000 * o.seed + i) for i in mine}
+        self.tok = tokenizers.Tokenizer.from_file(os.path.join(stream.HERE, "tokenizer.json"))
+        self.eos = self.tok.token_to_id("<|endoftext|>")
+        self.mask = self.tok.token_to_id("<|mask|>")
+
+    def lr(self):
+        o = self.o
+        if self.step < o.warmup:
+            return o.lr * (self.step + 1) / o.warmup
+        return o.lr * max(0.0, (o.steps - self.step) / (o.steps - o.warmup))
+
+    def micro_step(self, pool, i):
+        """Loss and balance of one micro-batch; gradients are added up."""
+        ids, target, weight, pos, starts = make_batch(
+            pool, self.rng[i], self.gen[i], self.o.batch_tokens, self.eos, self.mask)
+        attend = M.attend_varlen(starts, 720) if self.device.type == "cuda" else M.attend_ranges(starts.tolist())
+        x, aux = self.net.hidden(ids, pos, attend, self.dtype)
+        # Only scored positions go through the head; a fixed number of rows, the rest of weight 0.
+        n_rows = self.o.batch_tokens // 3
+        rows = torch.topk(weight, n_rows, sorted=False).indices
+        w = weight[rows]
+        logits = x.index_select(0, rows).to(self.dtype) @ self.net.head.to(self.dtype).T
+        loss = (F.cross_entropy(logits.float(), target[rows], reduction="none") * w).sum() / w.sum()
+        ((loss + self.o.balance * aux) / self.o.micro).backward()
+        return torch.stack((loss.detach(), aux.detach()))
+
+    def train_step(self, pool):
+        out = sum(self.micro_step(pool, i) for i in self.rng) / len(self.rng)
+        params = list(self.net.parameters())
+        if self.world > 1:
+            flat = torch.cat([p.grad.flatten() for p in params])
+            torch.distributed.all_reduce(flat)
+            for p, g in zip(params, flat.split([p.numel() for p in params])):
+                p.grad = g.view_as(p)
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        for group in self.opt.param_groups:
+            group["lr"] = self.lr() / 2
+        self.muon.step(self.lr())
+        self.opt.step()
+        self.opt.zero_grad(set_to_none=True)
+        self.step += 1
+        return out
+
+    def save(self, path):
+        torch.save({"net": self.net.state_dict(), "opt": self.opt.state_dict(), "muon": self.muon.momentum,
+                    "step": self.step, "steps": self.o.steps,
+                    "rng": {i: r.bit_generator.state for i, r in self.rng.items()},
+                    "gen": {i: g.get_state() for i, g in self.gen.items()}}, path + ".tmp")
+        os.rename(path + ".tmp", path)
+
+    def load(self, path):
+        c = torch.load(path, map_location=self.device, weights_only=False)
+        self.net.load_state_dict(c["net"])
+        self.opt.load_state_dict(c["opt"])
+        for m, old in zip(self.muon.momentum, c["muon"]):
+            m.copy_(old)
+        self.step, self.o.steps, self.o.seconds = c["step"], c["steps"], 0
+        for i, state in c["rng"].items():
+            self.rng[i].bit_generator.state = state
+            self.gen[i].set_state(c["gen"][i].cpu())
+
+    def rounded(self):
+        """The net with weights as they are exported."""
+        import copy
+
+        net = M.Mini(self.shape).to(self.device)
+        state = {k: v.bfloat16().float() for k, v in copy.copy(self.net).state_dict().items()}
+        net.load_state_dict(state)
+        return net
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    add = ap.add_argument
+    add("--shards", required=True)
+    add("--out", required=True)
+    add("--name", default="mini")
+    add("--n-exp", type=int, default=64)
+    add("--d-ff", type=int, default=32)
+    add("--top-k", type=int, default=0)
+    add("--n-layer", type=int, default=6)
+    add("--d-model", type=int, default=256)
+    add("--steps", type=int, default=8000)
+    add("--batch-tokens", type=int, default=65536)
+    add("--micro", type=int, default=1, help="micro-batches of --batch-tokens in a step")
+    add("--lr", type=float, default=6e-3)
+    add("--warmup", type=int, default=200)
+    add("--balance", type=float, default=0.01)
+    add("--seed", type=int, default=1)
+    add("--min-shards", type=int, default=20)
+    add("--max-shards", type=int, default=400)
+    add("--save-every", type=float, default=120)
+    add("--stop-after", type=float, default=1e9)
+    add("--seconds", type=float, default=0, help="set --steps after 400 from the pace so far, to end by then")
+    add("--resume", action="store_true")
+    add("--eval-every", type=int, default=0, help="look at 128 items of each suite every so many steps")
+    add("--workers", type=int, default=6)
+    o = ap.parse_args()
+    os.makedirs(o.out, exist_ok=True)
+    begin = time.time()
+    workers = evaluate.pool(o.workers)  # before the device is touched: they are forks
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device(f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world > 1:
+        torch.distributed.init_process_group("nccl", device_id=device)
+        o.name += f".rank{rank}" if rank else ""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    t = Trainer(o, device)
+    checkpoint = os.path.join(o.out, f"{o.name}.pt")
+    if o.resume and os.path.exists(checkpoint):
+        t.load(checkpoint)
+    pool = Pool(o.shards, device)
+    while len(pool.read) < o.min_shards:
+        pool.poll(o.max_shards)
+        time.sleep(0.5)
+    pool.merge()
+    pool.watch(o.max_shards)
+    log = open(os.path.join(o.out, f"{o.name}.log"), "a")
+
+    def note(text):
+        print(f"[{o.name}] {text}", flush=True)
+        print(text, file=log, flush=True)
+
+    note(json.dumps(vars(o)))
+    note(f"torch {torch.__version__} {torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'} "
+         f"parameters {sum(p.numel() for p in t.net.parameters())} waited {time.time() - begin:.0f} s")
+    saved = last = time.time()
+    last_step, sums = t.step, []
+    while t.step < o.steps and time.time() - begin < o.stop_after:
+        sums.append(t.train_step(pool))
+        if t.step % 250 == 0 or t.step in (1, 20, 60):
+            loss, aux = torch.stack(sums).mean(0).tolist()
+            now = time.time()
+            note(f"step {t.step} loss {loss:.4f} balance {aux:.3f} lr {t.lr():.2e} "
+                 f"{(t.step - last_step) * o.batch_tokens * o.micro / (now - last) / 1e6:.2f} M tok/s items {len(pool.start)} "
+                 f"{now - begin:.0f} s")
+            last, last_step, sums = now, t.step, []
+            pool.merge()
+        if o.seconds and t.step == 400:
+            pace = (time.time() - paced) / 200
+            steps = 400 + int((o.seconds - (time.time() - begin)) / pace) // 100 * 100
+            steps = torch.tensor(steps, device=device)
+            if world > 1:
+                torch.distributed.broadcast(steps, 0)
+            o.steps = int(steps)
+            note(f"steps set to {o.steps}")
+        if t.step == 200:
+            torch.cuda.synchronize()
+            paced = time.time()
+        if o.eval_every and t.step % o.eval_every == 0 and t.step < o.steps:
+            net = t.rounded()
+            evaluate.report(f"step {t.step}", *evaluate.run(net, t.tok, workers, n_max=128))
+            last = time.time()
+        if time.time() - saved > o.save_every:
+            t.save(checkpoint)
+            saved = time.time()
+    t.save(checkpoint)
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    torch.save({"shape": vars(t.shape), "net": {k: v.bfloat16() for k, v in t.net.state_dict().items()}},
+               os.path.join(o.out, f"{o.name}.bf16.pt"))
+    note(f"end step {t.step} {time.time() - begin:.0f} s")
+    workers.terminate()
+
+
+if __name__ == "__main__":
+    main()
