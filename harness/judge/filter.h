@@ -1,5 +1,6 @@
 /*
- * The system call filter of a program, compiled once by libseccomp and loaded by each child.
+ * The system call filter of a program, compiled by libseccomp when the program is built
+ * (filter_gen.c) and loaded by each child.
  *
  * Everything is allowed but two lists. KILL ends the process (verdict `denied`): calls that no
  * honest solution makes and that reach for the host, other processes or the kernel's riskier
@@ -12,10 +13,7 @@
 
 #include <linux/filter.h>
 
-#include "base/status.h"
-
-/* ret->filter is released by filter_release(), which accepts a zeroed struct. */
-MUST_CHECK enum status filter_make(struct sock_fprog *ret, struct error *err);
-void filter_release(struct sock_fprog *f);
+/* Constant: nothing to release. */
+struct sock_fprog filter_program(void);
 
 #endif

@@ -249,13 +249,11 @@ enum status judge_open(const struct judge_options *opts, struct judge **ret, str
     config.sandbox = (struct sandbox){ .level = j->level,
                                        .python = python,
                                        .source = runner_source,
+                                       .filter = filter_program(),
                                        .cpu_limit_ns = opts->cpu_limit_ns,
                                        .memory_bytes = opts->memory_bytes,
                                        .disk_bytes = opts->disk_bytes,
                                        .max_pids = opts->max_pids };
-    st = filter_make(&config.sandbox.filter, err);
-    if (st)
-        goto out;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, jobs) != 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, results) != 0) {
         st = error_set(err, ST_IO, "judge: cannot make sockets: %s", strerror(errno));
@@ -289,7 +287,6 @@ out:
         if (results[i] >= 0)
             close(results[i]);
     }
-    filter_release(&config.sandbox.filter);
     judge_close(j);
     return st;
 }

@@ -664,21 +664,16 @@ static void probe_all(const char *python, struct sandbox_report *r)
 {
     struct sandbox sb = { .python = python,
                           .source = "",
+                          .filter = filter_program(),
                           .cpu_limit_ns = PROBE_TIME_NS,
                           .memory_bytes = 4LL * PROBE_MEMORY,
                           .disk_bytes = PROBE_DISK,
                           .max_pids = PROBE_PIDS,
                           .probe = probe_inside };
-    struct error err;
 
-    if (filter_make(&sb.filter, &err)) {
-        set_layer(r, L_FILTER, false, "%s", err.text);
-        return;
-    }
     probe_sandbox(sb, r);
     if (r->layers[L_SETUP].is_present)
         probe_cgroups(sb, r);
-    filter_release(&sb.filter);
 }
 
 static enum sandbox_level strongest(const struct sandbox_report *r)

@@ -1,4 +1,4 @@
-/* Submitting to an open judge allocates nothing in this process, so nothing can fail there. */
+/* The judge with each allocation of this process failing once. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -38,4 +38,25 @@ Test(judge_nomem, submitting_to_an_open_judge)
 
     cr_expect_eq(fail_malloc_sweep(&s), 0);
     judge_close(j);
+}
+
+static enum status try_open(void *arg, struct error *err)
+{
+    const struct judge_options *o = arg;
+    struct judge *j = NULL;
+    enum status st = judge_open(o, &j, err);
+
+    if (!st)
+        st = judge_one(j, err);
+    judge_close(j);
+    return st;
+}
+
+Test(judge_nomem, opening)
+{
+    struct judge_options o = small_options(1);
+    struct fail_sweep s = { .what = "judge_open", .f = try_open, .arg = &o };
+
+    judge_close(open_or_skip(&o));
+    cr_expect_gt(fail_malloc_sweep(&s), 0);
 }

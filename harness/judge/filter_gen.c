@@ -1,18 +1,22 @@
-/* The system call filter of a program. Rows named are those of the table of hostile programs
- * in tests/harness/judge/test_hostile.c. */
-#include "harness/judge/filter.h"
-
+/*
+ * Run by the build: prints filter_program.c, the system call filter of a program. Rows named are
+ * those of the table of hostile programs in tests/harness/judge/test_hostile.c.
+ *
+ * By the build, as libseccomp 2.5.4 is not to be trusted when an allocation fails: in
+ * seccomp_export_bpf() it reads through NULL, or returns success and a filter that has lost most
+ * of its rules. It takes no allocator, so base/guard.h cannot stand around it.
+ */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <seccomp.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef TIOCLINUX
@@ -123,64 +127,51 @@ static int add_argument_rules(scmp_filter_ctx ctx)
     return rc;
 }
 
-static enum status read_program(int fd, struct sock_fprog *ret, struct error *err)
+static int print_program(int fd)
 {
-    struct stat sb;
-    struct sock_filter *code;
+    struct sock_filter f;
+    ssize_t n;
+    size_t count = 0;
 
-    if (fstat(fd, &sb) != 0 || sb.st_size <= 0 || sb.st_size % (off_t)sizeof(*code) != 0 ||
-        sb.st_size / (off_t)sizeof(*code) > UINT16_MAX)
-        return error_set(err, ST_INTERNAL, "system call filter has %lld bytes",
-                         (long long)sb.st_size);
-    code = malloc((size_t)sb.st_size);
-    if (!code)
-        return error_set(err, ST_NOMEM, "out of memory for the system call filter");
-    if (pread(fd, code, (size_t)sb.st_size, 0) != sb.st_size) {
-        free(code);
-        return error_set(err, ST_IO, "cannot read the system call filter back");
-    }
-    ret->filter = code;
-    ret->len = (unsigned short)(sb.st_size / (off_t)sizeof(*code));
-    return ST_OK;
+    printf("#include \"harness/judge/filter.h\"\n\n"
+           "static const struct sock_filter program[] = {\n");
+    for (off_t at = 0; (n = pread(fd, &f, sizeof(f), at)) == (ssize_t)sizeof(f); at += n, count++)
+        printf("    { 0x%02x, %u, %u, 0x%x },\n", f.code, f.jt, f.jf, f.k);
+    printf("};\n\n"
+           "struct sock_fprog filter_program(void)\n{\n"
+           "    /* the kernel only reads it */\n"
+           "    return (struct sock_fprog){ %zu, (struct sock_filter *)program };\n}\n",
+           count);
+    return n == 0 && count > 0 && count <= UINT16_MAX && fflush(stdout) == 0 ? 0 : -EIO;
 }
 
-enum status filter_make(struct sock_fprog *ret, struct error *err)
+int main(void)
 {
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-    enum status st = ST_OK;
-    int fd = -1, rc;
+    scmp_filter_ctx ctx;
+    int fd = memfd_create("filter", MFD_CLOEXEC);
+    /* what the kernel that runs the build can do is no matter: the judge probes its own */
+    int rc = fd < 0 ? -errno : seccomp_api_set(3);
 
+    ctx = seccomp_init(SCMP_ACT_ALLOW);
     if (!ctx)
-        return error_set(err, ST_NOMEM, "out of memory for the system call filter");
-    rc = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+        rc = -ENOMEM;
+    if (rc == 0)
+        rc = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     if (rc == 0) /* a binary tree: fewer instructions a call than a chain of comparisons */
         rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (rc == 0)
         rc = add_lists(ctx);
     if (rc == 0)
         rc = add_argument_rules(ctx);
-    if (rc < 0) {
-        st = error_set(err, rc == -ENOMEM ? ST_NOMEM : ST_UNSUPPORTED,
-                       "libseccomp refuses the filter: %s", strerror(-rc));
-        goto out;
-    }
-    fd = memfd_create("filter", MFD_CLOEXEC);
-    if (fd < 0 || seccomp_export_bpf(ctx, fd) < 0) {
-        st = error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO,
-                       "cannot export the system call filter: %s", strerror(errno));
-        goto out;
-    }
-    st = read_program(fd, ret, err);
-out:
+    if (rc == 0)
+        rc = seccomp_export_bpf(ctx, fd);
+    if (rc == 0)
+        rc = print_program(fd);
+    if (rc != 0)
+        fprintf(stderr, "filter_gen: no system call filter: %s\n", strerror(-rc));
+    if (ctx)
+        seccomp_release(ctx);
     if (fd >= 0)
         close(fd);
-    seccomp_release(ctx);
-    return st;
-}
-
-void filter_release(struct sock_fprog *f)
-{
-    free(f->filter);
-    f->filter = NULL;
-    f->len = 0;
+    return rc != 0;
 }
