@@ -52,7 +52,8 @@ struct model_info {
     const char *name;         /* last component of the folder */
     const char *load_format;
     const char *backend;         /* "ref", "cpu" */
-    const char *backend_details; /* "avx512f, 2 threads" */
+    const char *backend_details; /* "avx512, 2 threads" */
+    const char *isa; /* of backend "cpu", "avx512"; NULL: the backend has one arithmetic */
     int n_layer, n_moe_layer, d_model, n_head, n_kv_head, d_head, d_ff;
     int n_exp, top_k, n_vocab, max_positions;
     int32_t mask_id, eos_id;

@@ -523,6 +523,7 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
                                       .scale = (float)m->c.scale };
     m->info.backend = ops->name;
     m->info.backend_details = ops->describe(m->k);
+    m->info.isa = ops->isa ? ops->isa(m->k) : NULL;
     st = load_weights(m, err);
     return st ? st : make_workspace(m, err);
 }

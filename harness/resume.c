@@ -68,8 +68,8 @@ static enum status lay_over(const struct options *c, struct options *ret, struct
 {
     static const enum option_id own[] = { OPT_OUTPUT,   OPT_FORMAT, OPT_JSON,
                                           OPT_PROGRESS, OPT_QUIET,  OPT_VERBOSE };
-    static const enum option_id free_ones[] = { OPT_MODEL, OPT_DATA_DIR, OPT_THREADS,
-                                                OPT_BATCH_SIZE, OPT_JOBS };
+    static const enum option_id free_ones[] = { OPT_MODEL,      OPT_DATA_DIR, OPT_THREADS,
+                                                OPT_BATCH_SIZE, OPT_JOBS,     OPT_ISA };
     enum status st = ST_OK;
 
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !st; i++)

@@ -58,7 +58,7 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
     const struct model_info *m = engine_info(e);
     const struct decode_options *d = &cell->decode;
     char *prompt_sha256 = arena_alloc(a, SHA256_HEX_SIZE);
-    const char *text, *decoder;
+    const char *text, *decoder, *mode;
     size_t len;
     enum status st = plan_prompt(e, cell->task, 0, a, &text, &len, err);
 
@@ -67,7 +67,9 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
     decoder = strcmp(d->decoder, "low-confidence") == 0
                   ? arena_printf(a, "%s:steps=%d", d->decoder, d->steps)
                   : arena_printf(a, "%s:threshold=%.9g", d->decoder, d->threshold);
-    if (!decoder || !prompt_sha256)
+    /* two instruction sets of one backend round differently */
+    mode = m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
+    if (!decoder || !mode || !prompt_sha256)
         return no_memory(err);
     *ret = (struct cell_row){
         .task = cell->task->def->name,
@@ -86,7 +88,7 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
         .decoder = decoder,
         .cache = d->cache,
         .backend = m->backend,
-        .numeric_mode = "invariant",
+        .numeric_mode = mode,
         .gen_length = d->gen_length,
         .block_length = d->block_length,
         .engine_results_version = ENGINE_RESULTS_VERSION,

@@ -143,6 +143,9 @@ struct kernel_ops {
     void (*close)(struct kernels *k);
     /* What it runs on, e.g. "avx512f, 2 threads"; borrowed, valid until close. */
     const char *(*describe)(const struct kernels *k);
+    /* Which of the backend's own arithmetics, where it has several whose bits differ: of "cpu" the
+     * instruction set. NULL where there is one. Stored with every result; static text. */
+    const char *(*isa)(const struct kernels *k);
 
     /* Backend memory, zeroed, aligned to 64 bytes; free accepts NULL. */
     enum status (*alloc)(struct kernels *k, size_t bytes, void **ret, struct error *err);

@@ -83,7 +83,7 @@ CREATE TABLE cell (
     decoder                TEXT NOT NULL, -- * with all its settings
     cache                  TEXT NOT NULL, -- * KV cache: none, dual, ...
     backend                TEXT NOT NULL, -- * ref, cpu, cuda
-    numeric_mode           TEXT NOT NULL, -- * invariant, fast
+    numeric_mode           TEXT NOT NULL, -- * invariant, with its instruction set for cpu: invariant:avx2
     answers_sha256         TEXT NOT NULL, -- * of the file that external answers are from; else ''
     gen_length             INTEGER NOT NULL, -- * positions to denoise
     block_length           INTEGER NOT NULL, -- * positions of one block

@@ -173,6 +173,11 @@ static enum status cpu_open(const struct kernel_params *params, struct kernels *
     return ST_OK;
 }
 
+static const char *cpu_isa(const struct kernels *k)
+{
+    return ((const struct cpu *)k)->inner->name;
+}
+
 static const char *cpu_describe(const struct kernels *k)
 {
     return ((const struct cpu *)k)->description;
@@ -192,6 +197,7 @@ const struct kernel_ops cpu_ops = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .isa = cpu_isa,
     .alloc = host_alloc,
     .free = host_free,
     .upload = host_upload,

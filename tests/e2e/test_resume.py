@@ -352,6 +352,11 @@ def another_experiment_is_refused_with_what_differs(tmp):
         change_byte(f"{tmp}/{name}", at)
         resume(tmp, code=4, words=["cannot resume run", word, " was '", "', is '"])
         change_byte(f"{tmp}/{name}", at)
+    # another processor, as it were; these samples are of backend cpu with its best
+    (mode,), = db_rows(tmp, "select distinct numeric_mode from cell")
+    assert mode.startswith("invariant:"), mode
+    if mode != "invariant:generic":
+        resume(tmp, "--isa", "generic", code=4, words=["cannot resume run", f"'{mode}', is 'invariant:generic'"])
     for name, old, new, word in [("model/config.json", '"rope_theta": 50000', '"rope_theta": 50001', "config_sha256"),
                                  ("model/tokenizer.json", "{", "{ ", "tokenizer_sha256")]:
         with open(f"{tmp}/{name}") as f:

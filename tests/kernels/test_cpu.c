@@ -81,6 +81,7 @@ Test(cpu, opens_with_the_threads_asked_for_and_says_what_it_runs_on)
     struct kernels *k = open_cpu(3, "generic", ST_OK);
 
     cr_assert_str_eq(cpu_ops.describe(k), "generic, 3 threads");
+    cr_assert_str_eq(cpu_ops.isa(k), "generic");
     cpu_ops.close(k);
     k = open_cpu(0, NULL, ST_OK);
     cr_assert(strstr(cpu_ops.describe(k), "thread"));
