@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fuzz targets: run them, keep their corpora small, write down what was run.
 
-  run.py fuzz [--build DIR] [--runs N] [--seconds S] [--record FILE] TARGET...
+  run.py fuzz [--build DIR] [--runs N] [--seconds S] [--record FILE] [--also=-ARG] TARGET...
       Start from the packed corpus and the seeds, run libFuzzer, add a line to the record, and
       leave the minimised corpus packed. A finding stops the target; its input is named.
   run.py merge [--build DIR] TARGET...    minimise and pack again, without a run
@@ -14,6 +14,10 @@ bytes. replay.c reads it in the ordinary test run. DIR is a build with -Dfuzz=en
 
   CC=clang meson setup build-fuzz -Dfuzz=enabled -Db_sanitize=address,undefined -Db_lundef=false
   ninja -C build-fuzz
+
+Most of a run goes into noting the operands of comparisons and weighing inputs by rare features.
+-Dc_args=-fno-sanitize-coverage=trace-cmp leaves the former out of a build, --also=-entropic=0 the
+latter of a run: two to four times the executions, for long runs from a corpus that has the words.
 """
 import argparse
 import datetime
@@ -92,7 +96,7 @@ def compiler_of(build):
 def options_of(build):
     with open(os.path.join(build, "meson-info", "intro-buildoptions.json")) as f:
         options = {o["name"]: o["value"] for o in json.load(f)}
-    return {k: options[k] for k in ("buildtype", "b_sanitize", "optimization")}
+    return {k: options[k] for k in ("buildtype", "b_sanitize", "optimization", "c_args")}
 
 
 def binary(build, target):
@@ -105,7 +109,7 @@ def binary(build, target):
 def environment():
     """Sanitizers that keep little freed memory, which is most of their time."""
     env = dict(os.environ)
-    env["ASAN_OPTIONS"] = "quarantine_size_mb=4:thread_local_quarantine_size_kb=64:detect_stack_use_after_return=0:malloc_context_size=8"
+    env["ASAN_OPTIONS"] = "quarantine_size_mb=4:thread_local_quarantine_size_kb=64:detect_stack_use_after_return=0:malloc_context_size=2"
     env["UBSAN_OPTIONS"] = "print_stacktrace=1"
     return env
 
@@ -136,7 +140,8 @@ def fuzz(args, target):
     words = os.path.join(HERE, "dict", target + ".dict")
     command = [binary(args.build, target), f"-runs={args.runs}", f"-max_total_time={args.seconds}",
                f"-max_len={MAX_LEN.get(target, DEFAULT_LEN)}", "-timeout=10", "-rss_limit_mb=2048",
-               f"-artifact_prefix={artifacts}", "-print_final_stats=1"]
+               f"-artifact_prefix={artifacts}", "-print_final_stats=1",
+               *args.also]
     if os.path.exists(words):
         command.append("-dict=" + words)
     before = set(os.listdir(artifacts))
@@ -191,6 +196,7 @@ def main():
         if verb == "fuzz":
             q.add_argument("--runs", type=int, default=10_000_000)
             q.add_argument("--seconds", type=int, default=0, help="0: no limit")
+            q.add_argument("--also", action="append", default=[], metavar="=-ARG", help="more for libFuzzer")
             q.add_argument("--record", default=os.path.join(ROOT, "docs", "measurements", f"fuzz-{today}.jsonl"))
     q = sub.add_parser("unpack")
     q.add_argument("target", choices=seeds.TARGETS)
