@@ -155,6 +155,13 @@ static enum value compare_exact(struct eval *ev, const struct node *a, const str
     return v;
 }
 
+/* What holds of two values, whichever comes first: one that is out of reach may be equal by other
+ * means, even where the other is undefined. */
+static enum value both(enum value v, enum value w)
+{
+    return v == VALUE_NONE || w == VALUE_NONE ? VALUE_NONE : v == VALUE_OK ? w : v;
+}
+
 /*
  * Two functions at random points, modulo a prime: decides where both are rational functions of
  * variables, pi and e. is_scaled: equal up to a constant factor that is not zero, by comparing
@@ -173,7 +180,9 @@ static enum value compare_modp(struct eval *ev, const struct node *a, const stru
     for (int i = 0; i < MAX_RETRIES && n_points < MATH_N_POINTS && ev->work > 0; i++) {
         draw_point(ev, &rng);
         v = modp_eval(ev, a, &x);
-        if (v != VALUE_NONE && (v = modp_eval(ev, b, &y)) == VALUE_OK) {
+        if (v != VALUE_NONE)
+            v = both(v, modp_eval(ev, b, &y));
+        if (v == VALUE_OK) {
             if (!has_first && x && y) {
                 has_first = true;
                 x0 = x;
@@ -206,7 +215,9 @@ static enum value compare_balls(struct eval *ev, const struct node *a, const str
     for (int i = 0; i < MAX_RETRIES && n_points < MATH_N_POINTS && ev->work > 0; i++) {
         draw_point(ev, &rng);
         v = ball_eval(ev, a, &x);
-        if (v != VALUE_NONE && (v = ball_eval(ev, b, &y)) == VALUE_OK) {
+        if (v != VALUE_NONE)
+            v = both(v, ball_eval(ev, b, &y));
+        if (v == VALUE_OK) {
             if (!has_first && !ball_is_zero(x) && !ball_is_zero(y)) {
                 has_first = true;
                 x0 = x;

@@ -115,12 +115,14 @@ def environment():
 
 
 def minimise(build, target, folder):
-    """The packed corpus: as few inputs of the folder as reach what all of them reach."""
+    """The packed corpus: as few inputs of the folder as reach what all of them reach,
+    and what was ever found."""
     small = folder + ".small"
     shutil.rmtree(small, ignore_errors=True)
     os.makedirs(small)
     subprocess.run([binary(build, target), "-merge=1", "-rss_limit_mb=2048", "-timeout=25", small, folder],
                    env=environment(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    write_files(seeds.FINDINGS.get(target, []), small)
     inputs = read_files(small)
     write_pack(inputs, pack_path(target))
     shutil.rmtree(small)

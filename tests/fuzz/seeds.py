@@ -54,6 +54,13 @@ CSV = [
 ]
 
 
+# Inputs that broke a promise once. They stay in the packs whatever else reaches what they reach.
+FINDINGS = {
+    "completion": [b'\x0421/21', b'\x04\xe2\xc0\x89\xa51/2\x041/3'],
+    "math": [b"1/mes0^{3}\n10mes 10^{3}\n10^500^500"],
+}
+
+
 def sample(name):
     with open(os.path.join(ROOT, "tasks", "sample", name), "rb") as f:
         return f.read()
@@ -194,4 +201,4 @@ TARGETS = {
 
 
 def of(target):
-    return list(TARGETS[target]())
+    return [*TARGETS[target](), *FINDINGS.get(target, [])]

@@ -114,6 +114,8 @@ Test(math_equal, what_has_no_value_equals_only_its_own_spelling)
           { "\\infty", "-\\infty", false }, { "\\infty", "2\\infty", false },
           { "10^{10^{10}}", "10^{10^{11}}", false }, { "10^{10^{10}}", "10^{10^{10}}+1", false },
           { "(10^{10})!", "(10^{11})!", false }, { "\\ln 0", "-\\infty", false },
+          { "0x", "10^{500^{500}}x", false }, { "0\\sin x", "10^{500^{500}}x", false },
+          { "1/mes0^{3}", "10mes 10^{3}\n10^500^500", false },
           { "\\emptyset", "\\varnothing", true }, { "\\emptyset", "\\{\\}", true },
           { "\\emptyset", "0", false }, { "", "", false }, { " ", "", false },
           { "$$", "$$", false }, { "", "0", false }, { "{}", "{}", true },
