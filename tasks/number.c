@@ -53,7 +53,7 @@ static size_t ends_with(struct span t, size_t at, const char *const *list)
     for (; *list; list++) {
         size_t n = strlen(*list);
 
-        if (at >= n && memcmp(t.s + at - n, *list, n) == 0)
+        if (at >= n && t.s[at - n] == **list && memcmp(t.s + at - n, *list, n) == 0)
             return n;
     }
     return 0;

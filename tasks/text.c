@@ -33,7 +33,7 @@ bool span_starts(struct span t, const char *literal)
 {
     size_t n = strlen(literal);
 
-    return t.len >= n && memcmp(t.s, literal, n) == 0;
+    return t.len >= n && (!n || t.s[0] == literal[0]) && memcmp(t.s, literal, n) == 0;
 }
 
 bool span_find(struct span t, const char *literal, size_t *ret)

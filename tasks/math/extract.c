@@ -30,7 +30,7 @@ static bool starts_with(struct span t, size_t pos, const char *s)
 {
     size_t n = strlen(s);
 
-    return pos <= t.len && t.len - pos >= n && memcmp(t.s + pos, s, n) == 0;
+    return pos <= t.len && t.len - pos >= n && t.s[pos] == s[0] && memcmp(t.s + pos, s, n) == 0;
 }
 
 /* The same in any case. */
@@ -38,7 +38,9 @@ static bool starts_like(struct span t, size_t pos, const char *s)
 {
     size_t n = strlen(s);
 
-    return pos <= t.len && t.len - pos >= n && strncasecmp(t.s + pos, s, n) == 0;
+    /* bit 5 is the case of a letter: all but a few places end here */
+    return pos <= t.len && t.len - pos >= n && (t.s[pos] | 32) == (s[0] | 32) &&
+           strncasecmp(t.s + pos, s, n) == 0;
 }
 
 static struct span cut(struct span t, size_t start, size_t end)

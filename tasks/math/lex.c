@@ -86,7 +86,7 @@ static char at(const struct lexer *x, size_t pos)
 
 static bool is_name(const char *name, const char *s, size_t n)
 {
-    return strlen(name) == n && memcmp(name, s, n) == 0;
+    return n && name[0] == s[0] && strlen(name) == n && memcmp(name, s, n) == 0;
 }
 
 static void emit(struct lexer *x, enum tok_kind kind, int arg, const char *text, size_t len)
@@ -549,8 +549,11 @@ static void lex_caret(struct lexer *x)
 static void lex_other(struct lexer *x)
 {
     for (size_t i = 0; i < sizeof(characters) / sizeof(characters[0]); i++) {
-        size_t n = strlen(characters[i].utf8);
+        size_t n;
 
+        if (characters[i].utf8[0] != x->s[x->pos]) /* which most are */
+            continue;
+        n = strlen(characters[i].utf8);
         if (x->len - x->pos < n || memcmp(x->s + x->pos, characters[i].utf8, n) != 0)
             continue;
         x->pos += n;

@@ -119,7 +119,8 @@ static const struct {
 
 static bool is_word(const char *word, const char *s, size_t len)
 {
-    return strlen(word) == len && strncasecmp(word, s, len) == 0;
+    return len && (word[0] | 32) == (s[0] | 32) && strlen(word) == len &&
+           strncasecmp(word, s, len) == 0;
 }
 
 static enum unit_id find(const char *s, size_t len, bool is_bare)
