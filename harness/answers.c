@@ -54,7 +54,56 @@ enum status answers_read_bytes(const char *path, struct buf *ret, char ret_sha25
         raw = (struct buf){ 0 };
     }
     buf_release(&raw);
+    if (!st && ret->len >= 3 && memcmp(ret->data, "\xef\xbb\xbf", 3) == 0) {
+        ret->len -= 3;
+        memmove(ret->data, ret->data + 3, ret->len + 1); /* with its NUL */
+    }
     return st;
+}
+
+enum status answers_each_line(const struct buf *text, const char *name, answers_line_fn fn,
+                              void *arg, struct error *err)
+{
+    struct buf where = { 0 };
+    size_t line = 0;
+    enum status st = ST_OK;
+
+    for (size_t at = 0; !st && at < text->len;) {
+        const char *start = text->data + at, *end = memchr(start, '\n', text->len - at);
+        size_t len = end ? (size_t)(end - start) : text->len - at;
+        json_t *obj = NULL;
+
+        line++;
+        at += len + 1;
+        if (strspn(start, " \t\r") >= len)
+            continue;
+        buf_clear(&where);
+        buf_printf(&where, "'%s' line %zu", name, line);
+        st = buf_ok(&where) ? json_parse(start, len, name, line, &obj, err) : no_memory(name, err);
+        if (!st && !json_is_object(obj))
+            st = error_set(err, ST_INVALID, "%s: must be an object", buf_str(&where));
+        if (!st)
+            st = fn(arg, obj, buf_str(&where), line, err);
+        json_decref(obj);
+    }
+    buf_release(&where);
+    return st;
+}
+
+const char *answers_model_name(struct arena *a, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t len = strcspn(name, ".");
+
+    return arena_strdup(a, name, len ? len : strlen(name));
+}
+
+enum answer_kind answers_kind(const char *extraction_method)
+{
+    for (enum answer_kind kind = ANSWER_COMPLETION; kind <= ANSWER_SOLUTION; kind++)
+        if (extraction_method && strcmp(extraction_method, answer_kind_name(kind)) == 0)
+            return kind;
+    return ANSWER_OUTPUT;
 }
 
 enum status answers_get_optional(const json_t *obj, const char *where, const char *key,
@@ -191,10 +240,10 @@ struct reading {
     const struct task *t;
     size_t cap;
     int *n_given;         /* (items) answers to it so far */
-    const char *cell_key; /* of the first line; "" when it has none */
+    const char *cell_key; /* of the answers; "" when they have none */
 };
 
-/* What the file says of its making, from its first answer; all are to be of one cell. */
+/* What the file says of its making, from its first answer: it is one cell, so all say the same. */
 static enum status read_origin(struct reading *r, const json_t *obj, const char *where,
                                struct error *err)
 {
@@ -202,32 +251,41 @@ static enum status read_origin(struct reading *r, const json_t *obj, const char 
     const struct {
         const char *key;
         const char **ret;
-    } texts[] = { { "model", &a->model },       { "prompt_form", &a->prompt_form },
-                  { "selector", &a->selector }, { "decoder", &a->decoder },
-                  { "cache", &a->cache },       { "backend", &a->backend } };
-    const char *key = "";
-    enum status st = answers_get_optional(obj, where, "cell_key", &a->arena, &key, err);
+    } texts[] = { { "cell_key", &r->cell_key }, { "model", &a->model },
+                  { "selector", &a->selector }, { "prompt_form", &a->prompt_form },
+                  { "decoder", &a->decoder },   { "cache", &a->cache },
+                  { "backend", &a->backend } };
 
-    if (st)
-        return st;
-    if (!a->n) {
-        r->cell_key = key;
-        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !st; i++)
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        const json_t *v = json_object_get(obj, texts[i].key);
+        const char *s = "";
+        enum status st;
+
+        if (!a->n) {
             st = answers_get_optional(obj, where, texts[i].key, &a->arena, texts[i].ret, err);
-        return st;
+            if (st)
+                return st;
+            continue;
+        }
+        if (v && !json_is_null(v)) {
+            st = json_get_str(obj, where, texts[i].key, &s, NULL, err);
+            if (st)
+                return st;
+        }
+        if (strcmp(s, *texts[i].ret) != 0)
+            return error_set(err, ST_INVALID,
+                             "%s: field '%s' is '%.40s', it was '%.40s' before: the file holds "
+                             "answers under two settings, which are two files to score (`export "
+                             "--selector`)",
+                             where, texts[i].key, s, *texts[i].ret);
     }
-    if (strcmp(key, r->cell_key) != 0)
-        return error_set(err, ST_INVALID,
-                         "%s: field 'cell_key' is '%.12s', it was '%.12s' before: the file holds "
-                         "answers under two settings, which are two files to score (`export "
-                         "--selector`)",
-                         where, key, r->cell_key);
     return ST_OK;
 }
 
-static enum status read_line(struct reading *r, const json_t *obj, const char *where, size_t line,
+static enum status read_line(void *arg, const json_t *obj, const char *where, size_t line,
                              struct error *err)
 {
+    struct reading *r = arg;
     struct answers *a = r->a;
     const struct task_def *def = task_get_def(r->t);
     struct given_answer g = { .prompt = "", .line = line };
@@ -235,8 +293,6 @@ static enum status read_line(struct reading *r, const json_t *obj, const char *w
     int64_t idx;
     enum status st;
 
-    if (!json_is_object(obj))
-        return error_set(err, ST_INVALID, "%s: must be an object", where);
     st = answers_get_optional(obj, where, "task", &a->arena, &task, err);
     if (st)
         return st;
@@ -329,8 +385,7 @@ enum status answers_read(const char *path, const struct task *t, struct answers 
                          .cache = "",
                          .backend = "" };
     struct reading r = { .a = &a, .t = t, .cell_key = "" };
-    struct buf text = { 0 }, where = { 0 };
-    size_t line = 0;
+    struct buf text = { 0 };
     enum status st = answers_read_bytes(path, &text, a.sha256, err);
 
     if (!st) {
@@ -338,22 +393,8 @@ enum status answers_read(const char *path, const struct task *t, struct answers 
         if (!r.n_given)
             st = no_memory(a.name, err);
     }
-    for (size_t at = 0; !st && at < text.len;) {
-        const char *start = text.data + at, *end = memchr(start, '\n', text.len - at);
-        size_t len = end ? (size_t)(end - start) : text.len - at;
-        json_t *obj = NULL;
-
-        line++;
-        at += len + 1;
-        if (strspn(start, " \t\r") >= len)
-            continue;
-        buf_clear(&where);
-        buf_printf(&where, "'%s' line %zu", a.name, line);
-        st = json_parse(start, len, a.name, line, &obj, err);
-        if (!st)
-            st = read_line(&r, obj, buf_str(&where), line, err);
-        json_decref(obj);
-    }
+    if (!st)
+        st = answers_each_line(&text, a.name, read_line, &r, err);
     if (!st && !a.n)
         st = error_set(err, ST_INVALID, "'%s' holds no answers to task '%s'", a.name,
                        task_get_def(t)->name);
@@ -361,7 +402,6 @@ enum status answers_read(const char *path, const struct task *t, struct answers 
         st = check_twice(&a, t, err);
     free(r.n_given);
     buf_release(&text);
-    buf_release(&where);
     if (st)
         answers_release(&a);
     else

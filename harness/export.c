@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "harness/answers.h"
 #include "harness/paths.h"
 #include "harness/verb.h"
 
@@ -68,14 +69,6 @@ static const char *keep(struct exporting *x, const char *s, bool *ret_is_ok)
 
     *ret_is_ok &= !s || copy;
     return copy;
-}
-
-static enum answer_kind kind_of(const struct stored_sample *s)
-{
-    for (enum answer_kind kind = ANSWER_COMPLETION; kind <= ANSWER_SOLUTION; kind++)
-        if (s->extraction_method && strcmp(s->extraction_method, answer_kind_name(kind)) == 0)
-            return kind;
-    return ANSWER_OUTPUT;
 }
 
 /* A copy that outlives the store's own. */
@@ -179,7 +172,7 @@ static enum status add_sample(void *arg, const struct stored_sample *s, struct e
         x->cap_samples = cap;
     }
     e = &x->samples[x->n_samples];
-    *e = (struct export_sample){ .kind = kind_of(s) };
+    *e = (struct export_sample){ .kind = answers_kind(s->extraction_method) };
     st = add_cell(x, s, &e->cell, err);
     if (!st && !keep_sample(x, s, &e->s))
         st = no_memory(err);

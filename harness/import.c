@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "harness/judge/judge.h"
 #include "harness/paths.h"
 #include "harness/record.h"
 #include "harness/run_print.h"
@@ -74,46 +75,50 @@ static bool is_same(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-/* File name without folders and endings. */
-static const char *stem(struct importing *x, const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t len = strcspn(name, ".");
-
-    return arena_strdup(&x->arena, name, len ? len : strlen(name));
-}
-
 enum status import_cell(struct importing *x, const struct import_file *f, const struct plan_task *t,
                         const struct cell_row *row, size_t *ret, struct error *err)
 {
     const char *model = options_has(x->c, OPT_MODEL_NAME) ? options_text(x->c, OPT_MODEL_NAME)
                         : row->model                      ? row->model
                         : x->model                        ? x->model
-                                                          : stem(x, f->name);
+                                                          : answers_model_name(&x->arena, f->name);
     struct import_cell *cells;
     struct cell_row *r;
 
     if (!model)
         return no_memory(err);
-    for (*ret = 0; *ret < x->n_cells; ++*ret) {
-        const struct import_cell *c = &x->cells[*ret];
+    for (size_t i = x->n_cells; i-- > 0;) { /* the last is the likeliest */
+        const struct import_cell *c = &x->cells[i];
 
         if (c->task == t && strcmp(c->row.answers_sha256, f->sha256) == 0 &&
             is_same(c->row.prompt_form, row->prompt_form ? row->prompt_form : "unknown") &&
             is_same(c->row.selector, row->selector) && is_same(c->row.decoder, row->decoder) &&
             is_same(c->row.cache, row->cache) && is_same(c->row.backend, row->backend) &&
             c->row.gen_length == row->gen_length && c->row.block_length == row->block_length &&
-            is_same(c->row.model, model))
+            is_same(c->row.model, model)) {
+            *ret = i;
             return ST_OK;
+        }
     }
-    cells = arena_array(&x->arena, x->n_cells + 1, sizeof(*cells));
-    if (!cells)
+    if (x->n_cells == IMPORT_CELLS_MAX)
+        return error_set(err, ST_INVALID, "'%s' has answers under more than %d settings", f->name,
+                         IMPORT_CELLS_MAX);
+    if (x->n_cells == x->cap_cells) {
+        size_t cap = x->cap_cells ? 2 * x->cap_cells : 16;
+
+        cells = realloc(x->cells, cap * sizeof(*cells));
+        if (!cells)
+            return no_memory(err);
+        x->cells = cells;
+        x->cap_cells = cap;
+    }
+    cells = &x->cells[x->n_cells];
+    *cells = (struct import_cell){ .row = *row, .task = t };
+    cells->places = arena_array(&x->arena, task_n_items(t->task), sizeof(*cells->places));
+    if (!cells->places)
         return no_memory(err);
-    if (x->n_cells)
-        memcpy(cells, x->cells, x->n_cells * sizeof(*cells));
-    x->cells = cells;
-    cells[x->n_cells] = (struct import_cell){ .row = *row, .task = t };
-    r = &cells[x->n_cells++].row;
+    *ret = x->n_cells++;
+    r = &cells->row;
     r->task = t->def->name;
     r->dataset_sha256 = task_sha256(t->task);
     r->model = model;
@@ -133,6 +138,9 @@ enum status import_cell(struct importing *x, const struct import_file *f, const 
 enum status import_add(struct importing *x, size_t cell, size_t item, int sample_idx,
                        const char *where, const struct sample_row *row, struct error *err)
 {
+    const struct task_def *def = x->cells[cell].task->def;
+    enum answer_kind kind = answers_kind(row->extraction_method);
+    struct import_place *place = &x->cells[cell].places[item];
     struct imported *e;
     struct sample_row *r;
     char *output_sha256 = arena_alloc(&x->arena, SHA256_HEX_SIZE);
@@ -140,6 +148,9 @@ enum status import_add(struct importing *x, size_t cell, size_t item, int sample
     bool is_ok = output_sha256 && prompt_sha256;
     enum status st;
 
+    if (!task_takes(def, kind))
+        return error_set(err, ST_INVALID, "%s: task '%s' does not take a %s", where, def->name,
+                         answer_kind_name(kind));
     if (x->n == x->cap) {
         size_t cap = x->cap ? 2 * x->cap : 256;
 
@@ -150,19 +161,12 @@ enum status import_add(struct importing *x, size_t cell, size_t item, int sample
         x->cap = cap;
     }
     e = &x->list[x->n];
-    *e = (struct imported){ .cell = cell, .item = item, .row = *row };
+    *e = (struct imported){ .cell = cell, .item = item, .before = place->last, .row = *row };
     e->where = import_keep(x, where, strlen(where), &is_ok);
     if (!is_ok)
         return no_memory(err);
     r = &e->row;
-    r->sample_idx = sample_idx;
-    if (sample_idx < 0) /* their files are in order: look back only as long as it is the item's */
-        for (r->sample_idx = 0; (size_t)r->sample_idx < x->n; r->sample_idx++) {
-            const struct imported *before = e - 1 - r->sample_idx;
-
-            if (before->cell != cell || before->item != item)
-                break;
-        }
+    r->sample_idx = sample_idx < 0 ? place->n : sample_idx;
     r->prompt = row->prompt ? row->prompt : "";
     r->stop_reason = row->stop_reason ? row->stop_reason : "unknown";
     r->prompt_sha256 = prompt_sha256;
@@ -172,8 +176,42 @@ enum status import_add(struct importing *x, size_t cell, size_t item, int sample
         r->tokens_sha256 = output_sha256;
         st = sha256_hex(r->raw_output, r->raw_output_len, output_sha256, err);
     }
-    x->n += !st;
-    return st;
+    if (st)
+        return st;
+    place->n++;
+    place->last = ++x->n;
+    return ST_OK;
+}
+
+enum status import_also(struct importing *x, const json_t *obj, const char *where, const char **ret,
+                        struct error *err)
+{
+    const json_t *also = json_object_get(obj, "also");
+    struct buf text = { 0 };
+    bool is_ok = true;
+
+    if (!also || json_is_null(also))
+        return ST_OK;
+    if (!json_is_object(also))
+        return error_set(err, ST_INVALID, "%s: field 'also' must be an object", where);
+    json_put_value(&text, also, JSON_COMPACT);
+    *ret = import_keep(x, buf_str(&text), text.len, &is_ok);
+    is_ok &= buf_ok(&text);
+    buf_release(&text);
+    return is_ok ? ST_OK : error_set(err, ST_NOMEM, "out of memory for %s", where);
+}
+
+enum status import_check_verdict(const char *verdict, const char *where, struct error *err)
+{
+    const char *signal = verdict_name(VERDICT_SIGNAL);
+    size_t len = strcspn(verdict, ":"); /* the signal's number stands behind it */
+
+    for (int i = 0; i < N_VERDICTS; i++)
+        if (strcmp(verdict_name((enum verdict)i), verdict) == 0)
+            return ST_OK;
+    if (len == strlen(signal) && strncmp(verdict, signal, len) == 0)
+        return ST_OK;
+    return error_set(err, ST_INVALID, "%s: field 'verdict': '%.40s' is no verdict", where, verdict);
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */
@@ -181,31 +219,19 @@ enum status import_add(struct importing *x, size_t cell, size_t item, int sample
 typedef enum status (*line_fn)(struct importing *x, const struct import_file *f, const json_t *obj,
                                const char *where, struct error *err);
 
-static enum status each_line(struct importing *x, const struct import_file *f, line_fn fn,
+struct line_reader {
+    struct importing *x;
+    const struct import_file *f;
+    line_fn fn;
+};
+
+static enum status read_line(void *arg, const json_t *obj, const char *where, size_t line,
                              struct error *err)
 {
-    struct buf where = { 0 };
-    enum status st = ST_OK;
+    const struct line_reader *r = arg;
 
-    for (size_t at = 0, line = 1; !st && at < f->text.len; line++) {
-        const char *start = f->text.data + at, *end = memchr(start, '\n', f->text.len - at);
-        size_t len = end ? (size_t)(end - start) : f->text.len - at;
-        json_t *obj = NULL;
-
-        at += len + 1;
-        if (strspn(start, " \t\r") >= len)
-            continue;
-        buf_clear(&where);
-        buf_printf(&where, "'%s' line %zu", f->name, line);
-        st = json_parse(start, len, f->name, line, &obj, err);
-        if (!st && !json_is_object(obj))
-            st = error_set(err, ST_INVALID, "%s: must be an object", buf_str(&where));
-        if (!st)
-            st = fn(x, f, obj, buf_str(&where), err);
-        json_decref(obj);
-    }
-    buf_release(&where);
-    return st;
+    (void)line;
+    return r->fn(r->x, r->f, obj, where, err);
 }
 
 static bool has(const json_t *obj, const char *key)
@@ -240,18 +266,23 @@ static enum status find_line_reader(const json_t *first, const char *name, line_
 static enum status read_file(struct importing *x, struct import_file *f, bool is_about,
                              struct error *err)
 {
-    const char *text = buf_str(&f->text), *eol = memchr(text, '\n', f->text.len);
-    size_t first_len = eol ? (size_t)(eol - text) : f->text.len;
+    size_t blank = strspn(buf_str(&f->text), " \t\r\n"), n_lines = 1;
+    const char *text = buf_str(&f->text) + blank, *eol = strchr(text, '\n');
+    size_t first_len = eol ? (size_t)(eol - text) : f->text.len - blank;
     json_t *obj = NULL;
     line_fn fn = NULL;
     bool is_whole = false; /* one JSON value */
     enum status st;
 
-    if (f->text.len > 7 && strncmp(text, "run_id,", 7) == 0)
+    for (size_t i = 0; i < blank; i++)
+        n_lines += f->text.data[i] == '\n';
+    if (blank == f->text.len)
+        return error_set(err, ST_INVALID, "'%s' holds no answers", f->name);
+    if (strncmp(text, "run_id,", 7) == 0)
         return is_about ? ST_OK : import_own_csv(x, f, err);
-    st = json_parse(text, first_len, f->name, 1, &obj, err);
+    st = json_parse(text, first_len, f->name, n_lines, &obj, err);
     if (st == ST_INVALID) {
-        is_whole = json_parse(text, f->text.len, f->name, 0, &obj, NULL) == ST_OK;
+        is_whole = json_parse(text, f->text.len - blank, f->name, 0, &obj, NULL) == ST_OK;
         st = is_whole ? ST_OK : st;
     }
     if (st)
@@ -265,7 +296,8 @@ static enum status read_file(struct importing *x, struct import_file *f, bool is
     else if (is_whole && !json_is_object(obj))
         st = error_set(err, ST_INVALID, "'%s' line 1: must be an object", f->name);
     else if (!(st = find_line_reader(obj, f->name, &fn, err)))
-        st = each_line(x, f, fn, err);
+        st =
+            answers_each_line(&f->text, f->name, read_line, &(struct line_reader){ x, f, fn }, err);
     json_decref(obj);
     return st;
 }
@@ -420,6 +452,7 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         buf_release(&x.files[i].text);
     free(x.files);
     free(x.list);
+    free(x.cells);
     plan_release(&x.plan);
     arena_release(&x.arena);
     return st;

@@ -9,6 +9,8 @@
 
 #include "harness/import.h"
 
+enum { ALSO_BYTES_MAX = 16 << 10 };
+
 /* ---- lm-eval -------------------------------------------------------------------------------- */
 
 enum status import_lm_eval_results(struct importing *x, const struct import_file *f,
@@ -178,39 +180,56 @@ static const json_t *filtered(const json_t *obj, size_t i)
     return json_is_string(v) ? v : NULL;
 }
 
+/* Put a filter's verdict beside others, {"a":true,...}. */
+static enum status put_beside(struct importing *x, const char *filter, bool is_right,
+                              const char *where, const char **also, struct error *err)
+{
+    struct buf name = { 0 }, text = { 0 };
+    size_t len = *also ? strlen(*also) : 0;
+    bool is_ok = true;
+    enum status st = ST_OK;
+
+    json_put_str(&name, filter, strlen(filter));
+    buf_putc(&name, ':'); /* quotes within texts have a backslash: this is a key */
+    buf_append(&text, *also, len ? len - 1 : 0); /* without its brace */
+    buf_puts(&text, len > 2 ? "," : len ? "" : "{");
+    buf_append(&text, buf_str(&name), name.len);
+    buf_puts(&text, is_right ? "true}" : "false}");
+    if (len && strstr(*also, buf_str(&name)))
+        st = error_set(err, ST_INVALID,
+                       "%s: filter or metric '%.40s' of this document is there twice", where,
+                       filter);
+    else if (text.len > ALSO_BYTES_MAX)
+        st = error_set(err, ST_INVALID,
+                       "%s: filters and metrics of this document have names of "
+                       "more than %d bytes",
+                       where, ALSO_BYTES_MAX);
+    else
+        *also = import_keep(x, buf_str(&text), text.len, &is_ok);
+    is_ok &= buf_ok(&name) && buf_ok(&text);
+    buf_release(&name);
+    buf_release(&text);
+    return is_ok ? st : error_set(err, ST_NOMEM, "out of memory for %s", where);
+}
+
 /* Another filter of an item that is there already: beside its verdict, under the filter's name. */
 static enum status add_filter(struct importing *x, size_t cell, size_t item, const char *filter,
                               bool is_right, const char *where, bool *ret_is_known,
                               struct error *err)
 {
-    struct buf text = { 0 };
     enum status st = ST_OK;
 
     *ret_is_known = false;
-    for (size_t i = 0; i < x->n && !st; i++) {
-        struct imported *e = &x->list[i];
-        struct verdict_row *v = &e->row.verdict;
-        bool is_ok = true;
-        size_t len;
+    for (size_t i = x->cells[cell].places[item].last; i && !st; i = x->list[i - 1].before) {
+        struct imported *e = &x->list[i - 1];
 
-        if (e->cell != cell || e->item != item)
-            continue;
         if (e->row.extraction_method && strcmp(e->row.extraction_method, filter) == 0)
             return error_set(err, ST_INVALID,
                              "%s: filter '%.40s' of this document is in %s already", where, filter,
                              e->where);
         *ret_is_known = true;
-        buf_clear(&text);
-        len = v->also_json ? strlen(v->also_json) : 0;
-        buf_append(&text, v->also_json, len ? len - 1 : 0); /* without its brace */
-        buf_puts(&text, len ? "," : "{");
-        json_put_str(&text, filter, strlen(filter));
-        buf_puts(&text, is_right ? ":true}" : ":false}");
-        v->also_json = import_keep(x, buf_str(&text), text.len, &is_ok);
-        if (!is_ok || !buf_ok(&text))
-            st = error_set(err, ST_NOMEM, "out of memory for %s", where);
+        st = put_beside(x, filter, is_right, where, &e->row.verdict.also_json, err);
     }
-    buf_release(&text);
     return st;
 }
 
@@ -224,10 +243,7 @@ static enum status read_own(struct importing *x, const json_t *own, const char *
                             struct sample_row *row, int *ret_idx, struct error *err)
 {
     struct verdict_row *v = &row->verdict;
-    const json_t *also = json_object_get(own, "also");
-    struct buf text = { 0 };
     int64_t idx;
-    bool is_ok = true;
     enum status st = json_get_int(own, where, "sample_idx", 0, INT_MAX, &idx, err);
 
     v->verdict = v->checker_version = NULL;
@@ -247,17 +263,13 @@ static enum status read_own(struct importing *x, const json_t *own, const char *
     if (!st && (!v->verdict || !v->checker_version))
         st = error_set(err, ST_INVALID, "%s: field '%s' of 'desbench' is missing", where,
                        v->verdict ? "checker_version" : "verdict");
+    if (!st)
+        st = import_check_verdict(v->verdict, where, err);
     if (st)
         return st;
     v->is_passed = strcmp(v->verdict, "pass") == 0;
     *ret_idx = (int)idx;
-    if (json_is_object(also)) {
-        json_put_value(&text, also, JSON_COMPACT);
-        v->also_json = import_keep(x, buf_str(&text), text.len, &is_ok);
-        is_ok &= buf_ok(&text);
-        buf_release(&text);
-    }
-    return is_ok ? ST_OK : error_set(err, ST_NOMEM, "out of memory for %s", where);
+    return import_also(x, own, where, &v->also_json, err);
 }
 
 /* Answer i of a document. */
@@ -324,8 +336,10 @@ enum status import_lm_eval_line(struct importing *x, const struct import_file *f
         st = json_get_array(obj, where, "metrics", &metrics, err);
     if (st)
         return st;
-    filter = import_keep(x, filter, strlen(filter), &is_ok);
-    if (!is_ok)
+    /* a kind's name as extraction method would make the answer code */
+    filter = answers_kind(filter) == ANSWER_OUTPUT ? import_keep(x, filter, strlen(filter), &is_ok)
+                                                   : arena_printf(&x->arena, "filter:%s", filter);
+    if (!is_ok || !filter)
         return error_set(err, ST_NOMEM, "out of memory for %s", where);
     metric = json_array_get(metrics, 0);
     if (!json_is_string(metric))
@@ -394,9 +408,6 @@ static enum status add_code(struct importing *x, const struct import_file *f, co
     if (!st)
         st = answers_find_item(t->task, name, where, "task_id", &item, err);
     json_decref(name);
-    if (!st && !task_takes(t->def, kind))
-        st = error_set(err, ST_INVALID, "%s: task '%s' does not take a %s", where, t->def->name,
-                       answer_kind_name(kind));
     if (!st)
         st = import_cell(x, f, t, &cell_row, &cell, err);
     if (st)

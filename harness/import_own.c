@@ -8,12 +8,13 @@
 #include "base/csv.h"
 #include "harness/import.h"
 
-/* An optional integer member. */
+/* An optional count or time: so small that sums of a good many fit 64 bits. */
 static enum status get_int(const json_t *obj, const char *where, const char *key, int64_t *ret,
                            struct error *err)
 {
-    return json_object_get(obj, key) ? json_get_int(obj, where, key, INT64_MIN, INT64_MAX, ret, err)
-                                     : ST_OK;
+    const int64_t max = (int64_t)1 << 48; /* ns: three days */
+
+    return json_object_get(obj, key) ? json_get_int(obj, where, key, 0, max, ret, err) : ST_OK;
 }
 
 static enum status get_int32(const json_t *obj, const char *where, const char *key, int *ret,
@@ -65,9 +66,6 @@ static enum status read_verdict(struct importing *x, const json_t *obj, const ch
                   { "judge_mode", &v->judge_mode },
                   { "sandbox_level", &v->sandbox_level },
                   { "details", &v->details } };
-    const json_t *also = json_object_get(obj, "also");
-    struct buf text = { 0 };
-    bool is_ok = true;
     enum status st = ST_OK;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !st; i++)
@@ -86,16 +84,9 @@ static enum status read_verdict(struct importing *x, const json_t *obj, const ch
     if (!st && v->is_passed != (strcmp(v->verdict, "pass") == 0))
         st = error_set(err, ST_INVALID, "%s: field 'passed' is %s, 'verdict' is '%.40s'", where,
                        v->is_passed ? "true" : "false", v->verdict);
-    if (!st && also && !json_is_null(also)) {
-        if (!json_is_object(also))
-            return error_set(err, ST_INVALID, "%s: field 'also' must be an object", where);
-        json_put_value(&text, also, JSON_COMPACT);
-        v->also_json = import_keep(x, buf_str(&text), text.len, &is_ok);
-        if (!is_ok || !buf_ok(&text))
-            st = error_set(err, ST_NOMEM, "out of memory for %s", where);
-        buf_release(&text);
-    }
-    return st;
+    if (!st)
+        st = import_check_verdict(v->verdict, where, err);
+    return st ? st : import_also(x, obj, where, &v->also_json, err);
 }
 
 enum status import_own_line(struct importing *x, const struct import_file *f, const json_t *obj,
@@ -118,8 +109,7 @@ enum status import_own_line(struct importing *x, const struct import_file *f, co
     const struct {
         const char *key;
         int64_t *ret;
-    } numbers[] = { { "seed", &row.seed },
-                    { "n_prompt", &row.n_prompt },
+    } numbers[] = { { "n_prompt", &row.n_prompt },
                     { "n_gen_positions", &row.n_gen_positions },
                     { "n_tokens_before_eos", &row.n_tokens_before_eos },
                     { "n_tokens_after_stop", &row.n_tokens_after_stop },
@@ -144,6 +134,8 @@ enum status import_own_line(struct importing *x, const struct import_file *f, co
         st = answers_get_optional(obj, where, texts[i].key, &x->arena, texts[i].ret, err);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !st; i++)
         st = get_int(obj, where, numbers[i].key, numbers[i].ret, err);
+    if (!st && json_object_get(obj, "seed"))
+        st = json_get_int(obj, where, "seed", INT64_MIN, INT64_MAX, &row.seed, err);
     if (!st)
         st = get_int32(obj, where, "sample_idx", &idx, err);
     if (!st)
@@ -157,6 +149,10 @@ enum status import_own_line(struct importing *x, const struct import_file *f, co
                          where, facts.id, facts.sha256, item_sha256);
     row.raw_output = g.text;
     row.raw_output_len = g.len;
+    if (g.kind == ANSWER_OUTPUT && answers_kind(row.extraction_method) != ANSWER_OUTPUT)
+        return error_set(err, ST_INVALID,
+                         "%s: field 'extraction_method' is '%s', the answer is an output", where,
+                         row.extraction_method);
     if (g.kind != ANSWER_OUTPUT)
         row.extraction_method = answer_kind_name(g.kind);
     st = read_cell(x, f, t, obj, where, &cell, err);
@@ -203,7 +199,7 @@ static enum status field_value(const char *name, const char *s, size_t len, cons
         v = strtoll(s, &end, 10);
         if (!errno && end == s + len)
             *ret = json_integer(v);
-        else if (strcmp(name, "temperature") == 0 && strtod(s, &end) >= 0 && end == s + len)
+        else if (strcmp(name, "temperature") == 0 && isfinite(strtod(s, &end)) && end == s + len)
             *ret = json_real(strtod(s, NULL));
         else
             return error_set(err, ST_INVALID, "%s: field '%s' must be a number, found '%.40s'",

@@ -215,15 +215,6 @@ static enum status asked_form(const struct options *c, const struct task_def *de
 
 /* ---- a file ------------------------------------------------------------------------------- */
 
-/* The name of a file without folders and without what begins at the first dot. */
-static const char *base_name(struct arena *a, const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t len = strcspn(name, ".");
-
-    return arena_strdup(a, name, len ? len : strlen(name));
-}
-
 /* Data set and cell of the file's answers. */
 static enum status put_file_cell(struct scoring *x, const struct answers *a, const char *form,
                                  char ret_key[65], struct error *err)
@@ -392,21 +383,15 @@ static enum status find_stored_item(const struct scoring *x, const struct stored
     if (!x->is_chosen[s->task - x->plan.tasks][s->answer.item])
         return ST_NOT_FOUND;
     task_get_item(s->task->task, s->answer.item, &s->facts);
+    if (!task_takes(s->task->def, answers_kind(old->extraction_method)))
+        return error_set(err, ST_MISMATCH, "task '%s' item '%s': the task does not take a %s",
+                         old->task, old->task_id, old->extraction_method);
     if (strcmp(s->facts.sha256, old->item.item_sha256) != 0)
         return error_set(err, ST_MISMATCH,
                          "task '%s' item '%s' is not the one that was answered: its SHA-256 is "
                          "%.12s, was %.12s",
                          old->task, old->task_id, s->facts.sha256, old->item.item_sha256);
     return ST_OK;
-}
-
-/* The kind that an answer was read as. */
-static enum answer_kind stored_kind(const struct stored_sample *s)
-{
-    for (enum answer_kind kind = ANSWER_COMPLETION; kind <= ANSWER_SOLUTION; kind++)
-        if (s->extraction_method && strcmp(s->extraction_method, answer_kind_name(kind)) == 0)
-            return kind;
-    return ANSWER_OUTPUT;
 }
 
 /* Counts what score_stored() will judge. */
@@ -449,7 +434,7 @@ static enum status score_stored(void *arg, const struct stored_sample *old, stru
                                   .raw_output = output,
                                   .raw_output_len = old->raw_output_len };
     st = judge_answer(x, s, form ? form : find_form(s->task->def, old->prompt_form),
-                      stored_kind(old), err);
+                      answers_kind(old->extraction_method), err);
     if (!st && *x->n_stops)
         st = error_set(err, ST_INTERRUPTED, "interrupted"); /* said in full by finish() */
     return st;
@@ -610,7 +595,7 @@ static enum status score_file(struct scoring *x, const char *task, const char *p
     x->source = arena_printf(&x->arena, "answers of '%s'", a.name);
     x->model = options_has(x->c, OPT_MODEL_NAME) ? options_text(x->c, OPT_MODEL_NAME)
                : *a.model                        ? a.model
-                                                 : base_name(&x->arena, a.name);
+                                                 : answers_model_name(&x->arena, a.name);
     st = x->source && x->model ? begin(x, err) : no_memory(err);
     if (!st) {
         st = score_answers(x, &a, form, err);

@@ -127,6 +127,8 @@ def a_line_that_cannot_be_used_is_named_before_anything_is_judged(tmp):
         ([{"task_id": "Sample/1", "completion": "x", "cell_key": "other"}], ["line 2", "'cell_key'"]),
         ([{"doc_id": 0, "id": "Sample/1", "resps": [["x"]]}], ["line 2", "import"]),
         (['{"task_id": "Sample/1", "task_id": "Sample/1", "completion": ""}'], ["line 2", "duplicate"]),
+        ([{"task_id": "Sample/1", "completion": "x", "model": "another"}], ["line 2", "'model'", "'another'", "''"]),
+        ([{"task_id": "Sample/1", "completion": "x", "selector": 1}], ["line 2", "'selector'"]),
     ]
     for i, (lines, words) in enumerate(cases):
         fails(2, ["x.jsonl", *words], "score", "sample_humaneval", write(tmp + "/x.jsonl", [good, *lines]), "-o", tmp)
@@ -147,6 +149,19 @@ def bytes_that_are_not_text_are_answers_too(tmp):
     lines[0] = {"id": 0, "output_hex": (b"\xff\xfe " + records("gsm8k.jsonl")[0]["answer"].encode()).hex()}
     assert score(tmp, "sample_gsm8k", write(tmp + "/x.jsonl", lines))["tasks"][0]["value"] == 1
     assert rows(tmp, "select typeof(raw_output) from sample") == [("blob",)] * 4
+
+
+def marks_and_line_ends_of_other_systems_are_read(tmp):
+    lines = [json.dumps({"id": i, "output": d["answer"]}) for i, d in enumerate(records("gsm8k.jsonl"))]
+    with open(tmp + "/x.jsonl", "wb") as f:
+        f.write("\ufeff\r\n".encode() + "\r\n".join(lines).encode())
+    assert score(tmp, "sample_gsm8k", tmp + "/x.jsonl")["tasks"][0]["value"] == 1
+    for form in ("jsonl", "csv"):
+        text = ok("export", "last", "--results", tmp, "--format", form)
+        with open(f"{tmp}/y.{form}", "wb") as f:
+            f.write(b"\xef\xbb\xbf" + (b"\r\n" if form == "jsonl" else b"") + text.encode())
+        ok("import", f"{tmp}/y.{form}", "-o", f"{tmp}/{form}")
+        assert set(verdicts(f"{tmp}/{form}").values()) == {"pass"}
 
 
 def a_stored_run_is_scored_anew_and_changes_are_listed(tmp):
@@ -502,6 +517,73 @@ def what_cannot_be_imported_is_named_and_nothing_is_stored(tmp):
         fails(2, [path, *words], "import", path, "-o", tmp)
     assert not os.path.exists(tmp + "/results.sqlite")
     fails(3, ["none.jsonl"], "import", tmp + "/none.jsonl", "-o", tmp)
+
+
+def lm_eval_lines(filters):
+    return [{"doc_id": i, "doc": {"question": d["question"]}, "resps": [["#### 7"]], "filtered_resps": ["7"],
+             "filter": f, "metrics": ["exact_match"], "exact_match": 1.0}
+            for i, d in enumerate(records("gsm8k.jsonl")) for f in filters]
+
+
+def answers_of_human_eval_may_come_in_any_order(tmp):
+    lines = [{"task_id": d["task_id"], "completion": d["canonical_solution"], "passed": n != 1, "result": "x"}
+             for n in range(3) for d in records("humaneval.jsonl")]
+    ok("import", write(tmp + "/x.jsonl", lines), "-t", "sample_humaneval", "-o", tmp)
+    got = verdicts(tmp)
+    assert len(got) == 12 and all((v == "pass") == (n != 1) for (_, _, n), v in got.items()), got
+
+
+def a_filter_is_no_kind_of_answer(tmp):
+    path = write(tmp + "/x.jsonl", lm_eval_lines(["solution"]))
+    ok("import", path, "-t", "sample_gsm8k", "-o", tmp)
+    assert rows(tmp, "select distinct extraction_method from sample") == [("filter:solution",)]
+    ok("score", "last", "-o", tmp)
+    assert set(verdicts(tmp).values()) == {"fail"}  # 7 is found in them, and wrong
+    assert rows(tmp, "select distinct extracted from sample where run_id = "
+                "(select run_id from run where parent_run is not null)") == [("7",)]
+
+
+def a_filter_given_twice_is_refused(tmp):
+    for filters in (["a", "a"], ["a", "b", "b"]):
+        fails(2, ["line", f"'{filters[-1]}'"], "import", write(tmp + "/x.jsonl", lm_eval_lines(filters)),
+              "-t", "sample_gsm8k", "-o", tmp)
+    assert os.listdir(tmp) == ["x.jsonl"]
+
+
+def values_that_desbench_never_writes_are_refused_before_anything_is_stored(tmp):
+    os.makedirs(tmp + "/r")
+    score(tmp + "/r", "sample_gsm8k", write(tmp + "/a.jsonl", [{"id": 0, "output": "1"}]), "--partial")
+    line = json.loads(ok("export", "last", "--results", tmp + "/r"))
+    for key, value, word in [("verdict", "banana", "'banana'"), ("extraction_method", "solution", "'solution'"),
+                             ("n_forwards", -1, "-1"), ("total_ns", 2**62, str(2**62)), ("also", [1], "'also'"),
+                             ("attempts", -1, "-1"), ("sample_idx", 2**31, str(2**31))]:
+        fails(2, ["line 1", f"'{key}'", word], "import", write(tmp + "/x.jsonl", [dict(line, **{key: value})]),
+              "-o", tmp + "/i")
+    fails(2, ["a solution"], "import", write(tmp + "/x.jsonl", [
+        {"doc_id": 0, "doc": {}, "resps": [["x"]], "filter": "f", "metrics": ["m"], "desbench": [
+            {"task": "sample_gsm8k", "sample_idx": 0, "verdict": "pass", "checker_version": "c",
+             "extraction_method": "solution"}]}]), "-o", tmp + "/i")
+    head, row = ok("export", "last", "--results", tmp + "/r", "--format", "csv").splitlines()
+    at = head.split(",").index("temperature")
+    cells = row.split(",")
+    for value in ("inf", "nan", "1e999", "x"):
+        with open(tmp + "/x.csv", "w") as f:
+            f.write(head + "\n" + ",".join(cells[:at] + [value] + cells[at + 1:]) + "\n")
+        fails(2, ["record 2", "'temperature'", value], "import", tmp + "/x.csv", "-o", tmp + "/i")
+    for text in (b"", b"\n \r\n"):
+        with open(tmp + "/empty.jsonl", "wb") as f:
+            f.write(text)
+        fails(2, ["'" + tmp + "/empty.jsonl'", "no answers"], "import", tmp + "/empty.jsonl", "-o", tmp + "/i")
+    assert not os.path.exists(tmp + "/i")
+
+
+def a_long_file_of_answers_to_one_item_is_read_in_linear_time(tmp):
+    start = time.monotonic()
+    line = json.dumps({"task_id": "Sample/0", "completion": "x", "passed": False, "result": "x"})
+    with open(tmp + "/x.jsonl", "w") as f:
+        f.write((line + "\n") * 300000 + "{")
+    fails(2, ["line 300001"], "import", tmp + "/x.jsonl", "-t", "sample_humaneval", "-o", tmp)
+    assert time.monotonic() - start < 20
 
 
 if __name__ == "__main__":
