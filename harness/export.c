@@ -1,16 +1,21 @@
 /* `desbench export`: a stored run as the files of other tools. */
 #include "harness/export.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "harness/answers.h"
 #include "harness/paths.h"
 #include "harness/verb.h"
+
+enum { NAME_BYTES_MAX = 120 }; /* of a task and selector in a file's name */
 
 static const struct export_form forms[] = {
     { "jsonl", false, EXPORT_ALL, export_make_jsonl },
@@ -39,9 +44,6 @@ struct buf *export_add_file(struct exporting *x, const char *name)
         x->files = files;
     if (!files || !copy)
         return NULL;
-    for (char *p = copy; *p; p++) /* selectors hold what file names had better not */
-        if (*p == '/' || *p == ':' || *p == ',' || *p == '=')
-            *p = '-';
     files[x->n_files] = (struct export_file){ .name = copy };
     return &files[x->n_files++].text;
 }
@@ -57,6 +59,9 @@ enum status export_program(const struct exporting *x, const struct export_sample
     *ret_has = found.text != NULL;
     if (!found.text)
         return ST_OK;
+    if (!task_takes(t->def, s->kind))
+        return error_set(err, ST_MISMATCH, "task '%s' item '%s': the task does not take a %s",
+                         s->s.task, s->s.task_id, answer_kind_name(s->kind));
     found.len = strlen(found.text);
     return task_make_program(t->task, s->item, &how, &found, a, ret, err);
 }
@@ -138,11 +143,9 @@ static enum status add_cell(struct exporting *x, const struct stored_sample *s, 
     for (*ret = 0; *ret < x->n_cells; ++*ret)
         if (strcmp(x->cells[*ret].key, s->cell_key) == 0)
             return ST_OK;
-    cells = arena_array(&x->arena, x->n_cells + 1, sizeof(*cells));
+    cells = realloc(x->cells, (x->n_cells + 1) * sizeof(*cells));
     if (!cells)
         return no_memory(err);
-    if (x->n_cells)
-        memcpy(cells, x->cells, x->n_cells * sizeof(*cells));
     x->cells = cells;
     cells[x->n_cells] = (struct export_cell){ .key = keep(x, s->cell_key, &is_ok) };
     if (!is_ok)
@@ -180,28 +183,49 @@ static enum status add_sample(void *arg, const struct stored_sample *s, struct e
     return st;
 }
 
-/* A name for each cell; the task's own where there is one cell of it. */
+/* As part of a file's name, where selectors and tasks hold what that had better not. */
+static const char *make_file_name(struct exporting *x, const char *name)
+{
+    size_t len = strlen(name);
+    char *copy = arena_strdup(&x->arena, name, len < NAME_BYTES_MAX ? len : NAME_BYTES_MAX);
+
+    for (char *p = copy; copy && *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("._-+", *p))
+            *p = '-';
+    return copy;
+}
+
+/* The cell before cell i that has the same file name, or NULL. */
+static const struct export_cell *find_same_name(const struct exporting *x, size_t i,
+                                                const char *file_name)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcasecmp(x->cells[k].file_name, file_name) == 0) /* some file systems do not mind */
+            return &x->cells[k];
+    return NULL;
+}
+
+/* A name for each cell, no two alike; the task's own where there is one cell of it. */
 static enum status name_cells(struct exporting *x, struct error *err)
 {
     for (size_t i = 0; i < x->n_cells; i++) {
         struct export_cell *c = &x->cells[i];
-        size_t n_same = 0, n_before = 0;
+        size_t n_same = 0;
+        const char *base;
 
-        for (size_t k = 0; k < x->n_cells; k++) {
-            const struct cell_row *other = &x->cells[k].row;
+        for (size_t k = 0; k < x->n_cells; k++)
+            n_same += strcmp(x->cells[k].row.task, c->row.task) == 0;
+        base = n_same == 1 ? c->row.task
+                           : arena_printf(&x->arena, "%s-%s", c->row.task, c->row.selector);
+        c->name = base;
+        c->file_name = base ? make_file_name(x, base) : NULL;
+        for (size_t n = 2; c->file_name && find_same_name(x, i, c->file_name); n++) {
+            const char *clean = make_file_name(x, base);
 
-            n_same += strcmp(other->task, c->row.task) == 0;
-            n_before += k < i && strcmp(other->task, c->row.task) == 0 &&
-                        strcmp(other->selector, c->row.selector) == 0;
+            c->name = arena_printf(&x->arena, "%s-%zu", base, n);
+            c->file_name = clean ? arena_printf(&x->arena, "%s-%zu", clean, n) : NULL;
         }
-        if (n_same == 1)
-            c->name = c->row.task;
-        else if (!n_before)
-            c->name = arena_printf(&x->arena, "%s-%s", c->row.task, c->row.selector);
-        else
-            c->name =
-                arena_printf(&x->arena, "%s-%s-%zu", c->row.task, c->row.selector, n_before + 1);
-        if (!c->name)
+        if (!c->name || !c->file_name)
             return no_memory(err);
     }
     return ST_OK;
@@ -298,6 +322,25 @@ static void find_ranges(struct exporting *x)
     }
 }
 
+/* What the files do not say, or not as it is. */
+static void warn(const struct exporting *x)
+{
+    size_t n_bytes = 0;
+
+    if (strcmp(x->summary.status, "done") != 0)
+        log_warn("run '%s' is %s: what it has is written", x->run_id, x->summary.status);
+    else if (strcmp(x->summary.validity, "VALID") != 0)
+        log_warn("run '%s' is %s", x->run_id, x->summary.validity);
+    for (size_t i = 0; i < x->n_samples; i++) {
+        const struct stored_sample *s = &x->samples[i].s;
+
+        n_bytes += utf8_check(s->raw_output, s->raw_output_len) < s->raw_output_len;
+    }
+    if (n_bytes && x->form->needs_data) /* jsonl and csv have hexadecimal digits for them */
+        log_warn("%zu answers are not UTF-8: U+FFFD stands for what this form cannot hold",
+                 n_bytes);
+}
+
 static enum status read_run(struct exporting *x, struct error *err)
 {
     enum status st = store_get_run(x->store, x->run_id, &x->arena, &x->run, &x->summary, err);
@@ -324,6 +367,8 @@ static enum status read_run(struct exporting *x, struct error *err)
         st = number_items(x, err);
     if (!st)
         find_ranges(x);
+    if (!st)
+        warn(x);
     return st;
 }
 
@@ -333,7 +378,11 @@ static enum status check_free(const struct options *c, const char *path, struct 
 {
     struct stat sb;
 
-    if (options_flag(c, OPT_FORCE) || lstat(path, &sb) != 0)
+    if (lstat(path, &sb) != 0)
+        return ST_OK;
+    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)) /* a device, which renaming would replace */
+        return error_set(err, ST_INVALID, "'%s' is there and not a regular file", path);
+    if (options_flag(c, OPT_FORCE))
         return ST_OK;
     return error_set(err, ST_INVALID, "'%s' is there already; --force writes over it", path);
 }
@@ -410,6 +459,7 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     for (size_t i = 0; i < x.n_files; i++)
         buf_release(&x.files[i].text);
     free(x.files);
+    free(x.cells);
     free(x.samples);
     store_close(x.store);
     plan_release(&x.plan);

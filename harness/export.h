@@ -13,6 +13,7 @@
  * it where the run has several cells of the task. */
 struct export_cell {
     const char *key, *name;
+    const char *file_name; /* name without what file names had better not hold; unique too */
     struct cell_row row;
     const struct plan_task *task; /* NULL: the form needs no data */
     size_t first, n;              /* its samples */
@@ -56,7 +57,8 @@ struct exporting {
     size_t n_files;
 };
 
-/* Add an empty file of this name, which is copied. NULL when out of memory. */
+/* Add an empty file of this name, which is copied; of what a run holds, only run_id and file_name
+ * may be part of it. NULL when out of memory. */
 struct buf *export_add_file(struct exporting *x, const char *name);
 
 enum status export_make_jsonl(struct exporting *x, struct error *err);

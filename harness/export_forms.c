@@ -440,6 +440,17 @@ static enum status put_code(const struct exporting *x, const struct export_sampl
     return st;
 }
 
+static enum status put_raw(const struct export_sample *s, struct arena *a, struct buf *b,
+                           struct error *err)
+{
+    const char *id = foreign_id(a, &s->s);
+
+    if (!id)
+        return no_memory(err);
+    put_pair(b, id, "solution", s->s.raw_output, s->s.raw_output_len);
+    return ST_OK;
+}
+
 /* A file a cell: their readers take one set of answers. */
 static enum status make_code(struct exporting *x, bool is_completion, bool is_raw,
                              struct error *err)
@@ -454,7 +465,8 @@ static enum status make_code(struct exporting *x, bool is_completion, bool is_ra
 
         if (!c->n || (is_completion && !task_takes(c->task->def, ANSWER_COMPLETION)))
             continue;
-        name = arena_printf(&x->arena, "%s_%s%s.jsonl", x->run_id, c->name, is_raw ? ".raw" : "");
+        name =
+            arena_printf(&x->arena, "%s_%s%s.jsonl", x->run_id, c->file_name, is_raw ? ".raw" : "");
         b = name ? export_add_file(x, name) : NULL;
         if (!b) {
             st = no_memory(err);
@@ -464,11 +476,7 @@ static enum status make_code(struct exporting *x, bool is_completion, bool is_ra
             const struct export_sample *s = &x->samples[k];
 
             arena_clear(&a);
-            if (is_raw)
-                put_pair(b, foreign_id(&a, &s->s), "solution", s->s.raw_output,
-                         s->s.raw_output_len);
-            else
-                st = put_code(x, s, is_completion, &a, b, err);
+            st = is_raw ? put_raw(s, &a, b, err) : put_code(x, s, is_completion, &a, b, err);
         }
     }
     arena_release(&a);

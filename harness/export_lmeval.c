@@ -228,7 +228,7 @@ struct score {
 static enum status put_cell(struct exporting *x, const struct export_cell *c, const char *date,
                             struct score *ret, struct error *err)
 {
-    const char *name = arena_printf(&x->arena, "samples_%s_%s.jsonl", c->name, date);
+    const char *name = arena_printf(&x->arena, "samples_%s_%s.jsonl", c->file_name, date);
     struct buf *b = name ? export_add_file(x, name) : NULL, all = { 0 };
     struct arena a = { 0 };
     double sum = 0, sum2 = 0, mean, variance;
@@ -406,6 +406,8 @@ static void put_results(const struct exporting *x, const struct score *scores, s
     put_str(b, x->run.version);
     buf_puts(b, ",\n \"desbench_run\": ");
     put_str(b, x->run_id);
+    buf_puts(b, ",\n \"desbench_validity\": ");
+    put_str(b, x->summary.validity);
     buf_puts(b, ",\n \"upper_git_hash\": null,\n ");
     put_part(x, scores, "task_hashes", PART_HASHES, b);
     buf_puts(b, " \"model_source\": \"desbench\",\n \"model_name\": ");

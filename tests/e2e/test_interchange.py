@@ -519,6 +519,42 @@ def what_cannot_be_imported_is_named_and_nothing_is_stored(tmp):
     fails(3, ["none.jsonl"], "import", tmp + "/none.jsonl", "-o", tmp)
 
 
+def files_are_named_apart_and_never_leave_their_folder(tmp):
+    os.makedirs(tmp + "/r")
+    score(tmp + "/r", "sample_gsm8k", write(tmp + "/a.jsonl", [{"id": 0, "output": "1"}]), "--partial")
+    line = json.loads(ok("export", "last", "--results", tmp + "/r"))
+    selectors = ["a/b", "a:b", "A=b", "../../../x\n\x1b[2J", "y" * 1000, "y" * 1001]
+    ok("import", write(tmp + "/x.jsonl", [dict(line, selector=s) for s in selectors]), "-o", tmp + "/i")
+    ok("export", "last", "--results", tmp + "/i", "--format", "lm-eval", "-o", tmp + "/out")
+    names = sorted(os.listdir(tmp + "/out"))
+    assert len(names) == len(selectors) + 1, names
+    assert all(set(n) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+") for n in names)
+    ok("import", *[f"{tmp}/out/{n}" for n in names], "-o", tmp + "/again")
+    assert {s for s, in rows(tmp + "/again", "select selector from cell")} == set(selectors)
+    assert len(json.load(open(f"{tmp}/out/{names[0]}"))["results"]) == len(selectors)
+
+
+def a_device_is_not_renamed_over(tmp):
+    os.makedirs(tmp + "/r")
+    score(tmp + "/r", "sample_gsm8k", write(tmp + "/a.jsonl", [{"id": 0, "output": "1"}]), "--partial")
+    os.mkfifo(tmp + "/fifo")
+    fails(2, ["fifo", "regular"], "export", "last", "--results", tmp + "/r", "-o", tmp + "/fifo", "--force")
+    os.symlink("/dev/null", tmp + "/null")
+    fails(2, ["null", "regular"], "export", "last", "--results", tmp + "/r", "-o", tmp + "/null", "--force")
+    assert os.path.islink(tmp + "/null")
+    fails(3, ["'" + tmp + "/no/x.jsonl'"], "export", "last", "--results", tmp + "/r", "-o", tmp + "/no/x.jsonl")
+
+
+def what_a_file_cannot_say_is_said(tmp):
+    lines = [{"id": 0, "output_hex": "ff"}, {"id": 1, "output": "1"}]
+    score(tmp, "sample_gsm8k", write(tmp + "/a.jsonl", lines), code=6)
+    for form, n in (("jsonl", 0), ("lm-eval", 1)):
+        code, _, err = call("export", "last", "--results", tmp, "--format", form, "-o", tmp + "/" + form)
+        assert code == 0 and "INVALID: 2 of 4 items" in err and err.count("not UTF-8") == n, err
+    out = [n for n in os.listdir(tmp + "/lm-eval") if n.startswith("results_")]
+    assert json.load(open(f"{tmp}/lm-eval/{out[0]}"))["desbench_validity"] == "INVALID: 2 of 4 items have no answer"
+
+
 def lm_eval_lines(filters):
     return [{"doc_id": i, "doc": {"question": d["question"]}, "resps": [["#### 7"]], "filtered_resps": ["7"],
              "filter": f, "metrics": ["exact_match"], "exact_match": 1.0}
