@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -58,10 +59,16 @@ static enum status look_at(const char *path, const struct data_file *f, struct d
 {
     struct data_look look = { 0 };
     struct buf b = { 0 };
+    struct stat sb;
     enum status st = file_read(path, FILE_BYTES_MAX, &b, err);
 
     if (st == ST_NOT_FOUND) {
         st = ST_OK;
+    } else if (st == ST_INVALID && stat(path, &sb) == 0 && S_ISREG(sb.st_mode)) { /* too large */
+        look.is_there = true;
+        look.bytes = sb.st_size;
+        look.state = DATA_WRONG;
+        st = sha256_file(path, look.sha256, err);
     } else if (!st) {
         look.is_there = true;
         look.bytes = (int64_t)b.len;

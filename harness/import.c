@@ -473,6 +473,7 @@ const struct verb verb_import = {
         "  evalplus      SAMPLES_eval_results.json; the verdict is that of the base tests\n"
         "  human-eval    SAMPLES_results.jsonl\n"
         "  desbench      .jsonl and .csv of `export`\n\n"
+        "- is standard input, .gz is inflated.\n"
         "Verdicts are stored as given, with who gave them; `desbench score RUN` judges the answers "
         "by our\n"
         "rules. A file without verdicts is for `desbench score TASK FILE`. Nothing is stored when "

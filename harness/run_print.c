@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "harness/table.h"
 #include "harness/verb.h"
 
@@ -163,6 +164,16 @@ static void put_count(struct table *t, int64_t n)
         table_cell(t, "-");
 }
 
+/* A text from outside, for a terminal. */
+static void put_visible(struct buf *b, const char *s)
+{
+    size_t at = b->len;
+
+    buf_puts(b, s);
+    if (buf_ok(b) && b->len > at)
+        utf8_make_visible(b->data + at);
+}
+
 /* A line a task and selector that has other scores. */
 static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
 {
@@ -170,10 +181,14 @@ static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
         const struct task_summary *r = &rows[i];
 
         for (size_t k = 0; k < r->n_also; k++) {
-            if (!k)
-                buf_printf(b, "\n%s%s%s, other scores:", r->task, *r->selector ? " " : "",
-                           r->selector);
-            buf_printf(b, " %s %.3f", r->also[k].name, r->also[k].value);
+            if (!k) {
+                buf_printf(b, "\n%s%s", r->task, *r->selector ? " " : "");
+                put_visible(b, r->selector);
+                buf_puts(b, ", other scores:");
+            }
+            buf_putc(b, ' ');
+            put_visible(b, r->also[k].name);
+            buf_printf(b, " %.3f", r->also[k].value);
         }
         if (r->n_also)
             buf_putc(b, '\n');
@@ -186,13 +201,16 @@ static void put_headline(const struct run_facts *f, struct buf *b)
     const char *level = f->judge ? sandbox_level_name(judge_level(f->judge)) : "not needed";
     const struct model_info *m = f->engine ? engine_info(f->engine) : NULL;
 
-    if (m)
+    if (m) {
         buf_printf(b, "model %s (%s%s), backend %s (%s)", m->name, m->architecture,
                    strcmp(m->load_format, "dummy") == 0 ? ", DUMMY WEIGHTS: scores mean nothing"
                                                         : "",
                    m->backend, m->backend_details);
-    else
-        buf_printf(b, "%s, model %s", f->source, f->model);
+    } else {
+        put_visible(b, f->source);
+        buf_puts(b, ", model ");
+        put_visible(b, f->model);
+    }
     buf_printf(b, ", sandbox %s, run %s\n\n", level, f->run_id);
 }
 

@@ -330,6 +330,9 @@ def a_wrong_file_is_told_by_status(tmp, site):
     assert code == 1 and re.search(r"^mbpp.jsonl +wrong +2 ", out, re.M), out
     code, out, err = call("gsm8k_test.jsonl", "--data-dir", tmp)
     assert code == 0, out
+    os.truncate(os.path.join(tmp, "mbpp.jsonl"), 65 << 20)  # more than is ever read
+    code, out, err = call("--data-dir", tmp)
+    assert code == 1 and re.search(rf"^mbpp.jsonl +wrong +{65 << 20} ", out, re.M), (out, err)
 
 
 def other_content_is_not_put_in_place(tmp, site):

@@ -555,6 +555,12 @@ def what_a_file_cannot_say_is_said(tmp):
     assert json.load(open(f"{tmp}/lm-eval/{out[0]}"))["desbench_validity"] == "INVALID: 2 of 4 items have no answer"
 
 
+def texts_of_a_file_do_not_reach_the_terminal_as_they_are(tmp):
+    line = {"id": 0, "output": "1", "model": "m\x1b[31m\nx", "selector": "s\x1b]0;x\x07"}
+    code, out, err = call("score", "sample_gsm8k", write(tmp + "/a.jsonl", [line]), "-o", tmp, "--partial")
+    assert code == 0 and "model m?[31m?x," in out and "\x1b" not in out + err and "\x07" not in out + err, out
+
+
 def lm_eval_lines(filters):
     return [{"doc_id": i, "doc": {"question": d["question"]}, "resps": [["#### 7"]], "filtered_resps": ["7"],
              "filter": f, "metrics": ["exact_match"], "exact_match": 1.0}
