@@ -502,6 +502,9 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (st)
         return st;
     st = find_backend(opts->backend, &ops, err);
+    if (!st && opts->isa && !ops->isa)
+        st = error_set(err, ST_INVALID, "backend '%s' has no instruction set '%s'", ops->name,
+                       opts->isa);
     if (!st)
         st = config_check_runnable(&m->c, err);
     if (!st)

@@ -204,12 +204,23 @@ static enum status canonical_selector(struct arena *a, const char *text, const c
     return st;
 }
 
+/* An option that the decoder would never read is a mistake, not a wish. */
+static enum status check_read(const struct options *c, enum option_id id, const char *of,
+                              const char *decoder, struct error *err)
+{
+    if (options_has(c, id) && strcmp(decoder, of) != 0)
+        return error_set(err, ST_INVALID, "option '--%s' is of decoder '%s', the decoder is '%s'",
+                         option_table[id].name, of, decoder);
+    return ST_OK;
+}
+
 /* Options laid over the model's defaults. */
 static enum status resolve(const struct options *c, const struct engine *e,
                            const struct plan_task *t, const char *selector,
                            struct decode_options *ret, struct error *err)
 {
     struct decode_options d;
+    enum status st;
     int block;
 
     engine_decode_defaults(e, &d);
@@ -234,7 +245,10 @@ static enum status resolve(const struct options *c, const struct engine *e,
     if (!d.steps)
         d.steps = d.gen_length;
     *ret = d;
-    return engine_check_decode(e, ret, 0, err);
+    st = engine_check_decode(e, ret, 0, err);
+    if (!st)
+        st = check_read(c, OPT_STEPS, "low-confidence", d.decoder, err);
+    return st ? st : check_read(c, OPT_THRESHOLD, "threshold", d.decoder, err);
 }
 
 /* Tokens of every prompt, which must leave room for the answer in each of the task's cells. */

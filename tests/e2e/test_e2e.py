@@ -322,6 +322,7 @@ def bench_measures_the_machine_and_keeps_every_sample(tmp):
             assert what == "ops" or (x["bytes"] > 0 and x["flops"] > 0 and x["floor_ns"] > 0), x
     fails(2, ["'backward'"], "bench", "backward")
     fails(2, ["'mmx'"], "bench", "forward", "--isa", "mmx")
+    fails(2, ["'ref'", "'avx2'"], "bench", "forward", "--isa", "avx2", "--backend", "ref")
     assert "generic, 1 thread" in ok("bench", "forward", "--isa", "generic", "--threads", "1", "--repeats", "1")
 
 

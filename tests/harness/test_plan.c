@@ -101,6 +101,17 @@ Test(plan, lists_are_refused_by_what_is_wrong_with_them)
     }
 }
 
+Test(plan, an_option_of_another_decoder_is_refused)
+{
+    cr_assert_eq(make(ARGV("--decoder", "threshold", "--steps", "16"), true), ST_INVALID);
+    cr_assert(strstr(err.text, "'--steps'") && strstr(err.text, "'threshold'"), "%s", err.text);
+    cr_assert_eq(make(ARGV("--decoder", "low-confidence", "--threshold", "0.5"), true), ST_INVALID);
+    cr_assert(strstr(err.text, "'--threshold'") && strstr(err.text, "'low-confidence'"), "%s",
+              err.text);
+    cr_assert_eq(make(ARGV("-L1", "--decoder", "low-confidence", "--steps", "256"), true), ST_OK,
+                 "%s", err.text);
+}
+
 Test(plan, cells_are_tasks_times_selectors_with_room_for_each_prompt_and_answer)
 {
     cr_assert_eq(
