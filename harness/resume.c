@@ -263,11 +263,10 @@ static enum status go_on(struct session *s, const struct run_row *row, enum exit
         st = session_open(s, row->run_id, err);
     if (!st) /* under the lock: another process may have been at it until now */
         st = store_get_run(s->store, row->run_id, &s->arena, NULL, &summary, err);
-    if (!st && !is_done(&summary)) {
+    if (!st)
         st = check_same(s, row, err);
-        if (!st)
-            st = record_resume(s->store, row->run_id, err);
-    }
+    if (!st && !is_done(&summary))
+        st = record_resume(s->store, row->run_id, err);
     return st ? st : session_execute(s, ret_exit, err);
 }
 

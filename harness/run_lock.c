@@ -45,12 +45,20 @@ enum status run_lock_take(const char *results_path, const char *run_id, struct r
 {
     struct run_lock *l = calloc(1, sizeof(*l));
     struct buf path = { 0 };
+    char *real;
     enum status st = ST_OK;
 
     if (!l)
         return error_set(err, ST_NOMEM, "out of memory locking run '%s'", run_id);
     l->fd = -1;
-    buf_printf(&path, "%s-%s.lock", results_path, run_id);
+    real = realpath(results_path, NULL); /* a link to a file is the file, as SQLite has it */
+    if (!real && errno != ENOENT) {
+        st = error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO, "cannot resolve '%s': %s",
+                       results_path, strerror(errno));
+        goto out;
+    }
+    buf_printf(&path, "%s-%s.lock", real ? real : results_path, run_id);
+    free(real);
     l->path = buf_ok(&path) ? strdup(buf_str(&path)) : NULL;
     buf_release(&path);
     if (!l->path) {

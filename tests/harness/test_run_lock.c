@@ -52,6 +52,25 @@ static pid_t holder(const char *run_id)
     return pid;
 }
 
+Test(run_lock, a_link_to_the_results_is_the_results)
+{
+    struct run_lock *l = NULL;
+    char alias[160];
+    pid_t pid;
+    FILE *f = fopen(path, "w");
+
+    cr_assert(f);
+    fclose(f);
+    snprintf(alias, sizeof(alias), "%s/alias.sqlite", dir);
+    cr_assert_eq(symlink(path, alias), 0);
+    pid = holder("run-1");
+    cr_expect_eq(run_lock_take(alias, "run-1", &l, &err), ST_IO);
+    cr_expect_eq(kill(pid, SIGKILL), 0);
+    cr_expect_eq(waitpid(pid, NULL, 0), pid);
+    unlink(alias);
+    unlink(path);
+}
+
 Test(run_lock, a_lock_is_a_file_that_goes_with_it)
 {
     struct run_lock *l = NULL;
