@@ -184,7 +184,8 @@ static const struct lex_command commands[] = {
 
 const struct lex_command *lex_find_command(const char *name, size_t len)
 {
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+    /* no name at the very end: there is no byte to look at */
+    for (size_t i = 0; len && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (commands[i].name[0] == name[0] && strlen(commands[i].name) == len &&
             memcmp(commands[i].name, name, len) == 0)
             return &commands[i];

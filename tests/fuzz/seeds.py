@@ -57,7 +57,7 @@ CSV = [
 # Inputs that broke a promise once. They stay in the packs whatever else reaches what they reach.
 FINDINGS = {
     "completion": [b'\x0421/21', b'\x04\xe2\xc0\x89\xa51/2\x041/3'],
-    "math": [b"1/mes0^{3}\n10mes 10^{3}\n10^500^500"],
+    "math": [b"1/mes0^{3}\n10mes 10^{3}\n10^500^500", b"1/mes0^{\\"],
 }
 
 

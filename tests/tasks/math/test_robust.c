@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,6 +149,42 @@ Test(math_robust, twenty_thousand_mutants_neither_fail_nor_break_symmetry)
     arena_release(&arena);
     buf_release(&b[0]);
     buf_release(&b[1]);
+}
+
+/* Read the first len bytes of a text where no byte follows them: before a page that is closed. */
+static void read_at_the_end(char *end, const char *text, size_t len)
+{
+    char *s = memcpy(end - len, text, len);
+    struct arena arena = { 0 };
+    const char *found, *method;
+    struct error err = { 0 };
+    bool r;
+
+    cr_assert_eq(math_equal(s, len, "5", 1, &r, &err), ST_OK);
+    cr_assert_eq(math_extract(s, len, &arena, &found, &len, &method, &err), ST_OK);
+    arena_release(&arena);
+}
+
+Test(math_robust, nothing_behind_an_answer_is_read)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages, *end, text[64];
+
+    pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert(pages != MAP_FAILED);
+    end = pages + page;
+    cr_assert_eq(mprotect(end, page, PROT_NONE), 0);
+    for (size_t i = 0; i < N_SEEDS; i++)
+        for (size_t len = strlen(seeds[i]) + 1; len-- > 0;)
+            read_at_the_end(end, seeds[i], len);
+    for (size_t i = 0; i < N_PIECES; i++)
+        for (size_t k = 0; k < N_PIECES; k++) {
+            int len = snprintf(text, sizeof(text), "5%s%s\\", pieces[i], pieces[k]);
+
+            read_at_the_end(end, text, (size_t)len - 1);
+            read_at_the_end(end, text, (size_t)len);
+        }
+    munmap(pages, 2 * page);
 }
 
 static double milliseconds(const struct buf *a, const struct buf *b, bool *ret)
