@@ -39,8 +39,10 @@ static void sweep(const char *what, enum status (*f)(void *arg, struct error *er
 {
     struct fail_sweep x_sweep = { .what = what, .f = f, .n_dense = 64, .is_excused = is_excused };
     struct error err = { 0 };
+    long n_failed = fail_malloc_sweep(&x_sweep);
 
-    cr_expect_gt(fail_malloc_sweep(&x_sweep), 0);
+    /* what is stored is allocated by SQLite alone */
+    cr_expect(n_failed > 0 || !fail_malloc_is_total(), "%s: nothing failed", what);
     cr_expect_eq(f(NULL, &err), ST_OK, "after all failed: %s", err.text);
 }
 
