@@ -32,16 +32,26 @@ int eval_var(struct eval *ev, const char *name)
     return ev->n_vars++;
 }
 
-/* New values for all variables met: modulo the prime, and in the ring 0.6 <= |z| < 1.8. */
+/*
+ * New values for all variables met: modulo the prime, and in the ring 0.6 <= |z| < 1.8. They
+ * follow from the variable's name, not from which was met first, as a comparison must come out
+ * the same with its sides exchanged: whether 0^s is defined depends on s.
+ */
 static void draw_point(struct eval *ev, struct rng *rng)
 {
+    uint64_t seed = rng_u64(rng);
+
     ev->pi = 1 + rng_below(rng, MODP - 1);
     ev->e = 1 + rng_below(rng, MODP - 1);
     eval_spend(ev, 1 + ev->n_vars);
     for (int i = 0; i < ev->n_vars; i++) {
-        double r = 0.6 + 1.2 * rng_uniform(rng), angle = 6.283185307179586 * rng_uniform(rng);
+        struct rng own;
+        double r, angle;
 
-        ev->residue[i] = 1 + rng_below(rng, MODP - 1);
+        rng_seed(&own, seed ^ rng_hash(ev->var[i], strlen(ev->var[i])));
+        r = 0.6 + 1.2 * rng_uniform(&own);
+        angle = 6.283185307179586 * rng_uniform(&own);
+        ev->residue[i] = 1 + rng_below(&own, MODP - 1);
         ev->point[i][0] = (long double)(r * cos(angle));
         ev->point[i][1] = (long double)(r * sin(angle));
     }

@@ -57,7 +57,8 @@ CSV = [
 # Inputs that broke a promise once. They stay in the packs whatever else reaches what they reach.
 FINDINGS = {
     "completion": [b'\x0421/21', b'\x04\xe2\xc0\x89\xa51/2\x041/3'],
-    "math": [b"1/mes0^{3}\n10mes 10^{3}\n10^500^500", b"1/mes0^{\\"],
+    "math": [b"1/mes0^{3}\n10mes 10^{3}\n10^500^500", b"1/mes0^{\\",
+             b"10me0^s{1}\n10s00em015{310me1mes \n0!!05^00105{310mes \n1!}^05^0\n^05^s \n1!}^04^0\n^05^1001"],
 }
 
 
