@@ -174,7 +174,8 @@ static enum status read_node(struct reader *r, int index, size_t depth, json_t *
 
 static enum status parser_error(const yaml_parser_t *p, const char *name, struct error *err)
 {
-    if (p->error == YAML_MEMORY_ERROR)
+    /* without an error of its own, a failure of libyaml 0.2.5 is of a list that could not grow */
+    if (p->error == YAML_MEMORY_ERROR || p->error == YAML_NO_ERROR)
         return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
     if (p->error == YAML_READER_ERROR)
         return error_set(err, ST_INVALID, "'%s' byte %zu: not valid YAML: %s", name,

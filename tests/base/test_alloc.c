@@ -10,6 +10,7 @@
 #include "base/csv.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/yaml.h"
 #include "tests/base/fail_malloc.h"
 
 static char path[300];
@@ -168,6 +169,30 @@ Test(alloc, json_put_value)
     s.arg = v;
     cr_expect_gt(fail_malloc_sweep(&s), 0);
     json_decref(v);
+}
+
+static enum status try_yaml(void *arg, struct error *err)
+{
+    static const char doc[] = "a: &x [1, 2.5, 'single', \"dou\\u00e9ble\"]\n"
+                              "b: {c: *x, d: ~}\n"
+                              "e: |\n  literal\n  text\n"
+                              "f: >-\n  folded\n  text\n"
+                              "g:\n- {h: true}\n- \n";
+    json_t *v = NULL;
+    enum status st = yaml_parse(doc, sizeof(doc) - 1, "x", &v, err);
+
+    (void)arg;
+    if (!st)
+        cr_expect_eq(json_array_size(json_object_get(v, "g")), 2);
+    else
+        cr_expect_null(v);
+    json_decref(v);
+    return st;
+}
+
+Test(alloc, yaml_parse)
+{
+    sweep("yaml_parse", try_yaml);
 }
 
 static enum status on_row(void *arg, size_t record, char *const *fields, const size_t *lens,

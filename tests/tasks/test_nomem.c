@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "tasks/python_literal.h"
 #include "tests/base/fail_malloc.h"
 
 /* A folder with the files of the public data sets, made of two bundled items each. */
@@ -199,5 +200,29 @@ Test(nomem, every_allocation_of_a_task_may_fail)
             s.what = what;
             cr_expect_gt(fail_malloc_sweep(&s), 50);
         }
+    }
+}
+
+static enum status try_python_literal(void *arg, struct error *err)
+{
+    static const char source[] = "x = [dict(role='HUMAN', text=\"a\\n\" 'b'), ('t', 1, None)]\n"
+                                 "def f():\n    return {'k': \"\"\"long\ntext\"\"\"}\n";
+    enum python_place place = *(enum python_place *)arg;
+    json_t *v = NULL;
+    enum status st = python_literal_read(span_of(source), "x.py", place,
+                                         place == PYTHON_ASSIGNED ? "x" : "f", &v, err);
+
+    if (st)
+        cr_expect_null(v);
+    json_decref(v);
+    return st;
+}
+
+Test(nomem, every_allocation_of_a_python_literal_may_fail)
+{
+    for (enum python_place place = PYTHON_ASSIGNED; place <= PYTHON_RETURNED; place++) {
+        struct fail_sweep s = { "python_literal_read", try_python_literal, &place, 0, NULL };
+
+        cr_expect_gt(fail_malloc_sweep(&s), 3);
     }
 }
