@@ -328,9 +328,14 @@ static enum value compare_sums(struct eval *ev, struct term *terms, int n_terms,
             is_rational = false;
             sides[terms[i].side] = ball_add(sides[terms[i].side], terms[i].value);
         }
-    if (v == VALUE_OK)
-        *ret = is_rational ? mpq_sgn(sum) == 0
-                           : ball_is_same(ball_add(sides[0], ball_of(sum)), sides[1]);
+    if (v == VALUE_OK && is_rational) {
+        *ret = mpq_sgn(sum) == 0;
+    } else if (v == VALUE_OK) {
+        /* on either side: a rational part that dwarfs the rest of one shows in the other */
+        *ret = ball_is_same(ball_add(sides[0], ball_of(sum)), sides[1]);
+        mpq_neg(sum, sum);
+        *ret = *ret && ball_is_same(sides[0], ball_add(sides[1], ball_of(sum)));
+    }
     mpq_clear(sum);
     mpq_clear(x);
     return v;
