@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "harness/paths.h"
+#include "harness/plan.h"
 #include "harness/verb.h"
 
 enum { MAX_BATCH = 256 };
@@ -249,6 +250,8 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     fill_decode(b, e, &j.decode);
     j.n_prompt = is_forward ? 0 : (size_t)options_int(b->c, OPT_BENCH_TOKENS);
     st = engine_check_decode(e, &j.decode, j.n_prompt, err);
+    if (!st && !is_forward)
+        st = plan_check_decoder(b->c, j.decode.decoder, err);
     engine_close(e);
     if (st)
         return st;

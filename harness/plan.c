@@ -214,6 +214,13 @@ static enum status check_read(const struct options *c, enum option_id id, const 
     return ST_OK;
 }
 
+enum status plan_check_decoder(const struct options *c, const char *decoder, struct error *err)
+{
+    enum status st = check_read(c, OPT_STEPS, "low-confidence", decoder, err);
+
+    return st ? st : check_read(c, OPT_THRESHOLD, "threshold", decoder, err);
+}
+
 /* Options laid over the model's defaults. */
 static enum status resolve(const struct options *c, const struct engine *e,
                            const struct plan_task *t, const char *selector,
@@ -246,9 +253,7 @@ static enum status resolve(const struct options *c, const struct engine *e,
         d.steps = d.gen_length;
     *ret = d;
     st = engine_check_decode(e, ret, 0, err);
-    if (!st)
-        st = check_read(c, OPT_STEPS, "low-confidence", d.decoder, err);
-    return st ? st : check_read(c, OPT_THRESHOLD, "threshold", d.decoder, err);
+    return st ? st : plan_check_decoder(c, d.decoder, err);
 }
 
 /* Tokens of every prompt, which must leave room for the answer in each of the task's cells. */

@@ -55,6 +55,10 @@ MUST_CHECK enum status plan_decode(const struct options *c, const struct engine 
 
 void plan_release(struct plan *p);
 
+/* ST_INVALID names an option that is given but that this decoder never reads. */
+MUST_CHECK enum status plan_check_decoder(const struct options *c, const char *decoder,
+                                          struct error *err);
+
 /* The prompt of an item as text for the tokenizer (chat template applied): in the arena. */
 MUST_CHECK enum status plan_prompt(const struct engine *e, const struct plan_task *t, size_t item,
                                    struct arena *a, const char **ret, size_t *ret_len,
