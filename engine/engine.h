@@ -223,4 +223,44 @@ struct generation {
 };
 const struct generation *sequence_result(const struct sequence *s);
 
+/* ---- observing -------------------------------------------------------------------------- */
+
+/*
+ * What one MoE layer did with the tokens of one sequence in one forward: what its router said and
+ * what the selector made of it. Host memory, read-only, valid during the call.
+ */
+struct layer_view {
+    int layer; /* MoE layer, from 0 */
+    int n_tok, n_exp, n_slot;
+    const int32_t *ids;       /* (n_tok) as the forward read them: masks are the mask token */
+    const int32_t *positions; /* (n_tok) canvas positions (the prompt's come first), ascending */
+    const float *scores;      /* (n_tok, n_exp) of the router, over all experts, whatever the
+                               * selector: softmax probabilities or sigmoid scores */
+    const int32_t *experts;   /* (n_tok, n_slot) that ran, ascending; -1: a slot that none fills */
+    const float *weights;     /* (n_tok, n_slot) of their outputs, as used */
+};
+
+/*
+ * Who is told. Calls come from within engine_step(): for each layer in order, for each of its
+ * sequences in the order given. Of sequence_result(s), forwards[n_forwards] is the forward under
+ * way, with block, step, n_tok, n_masked_before and is_cache_refresh set; the rest is as it was
+ * before the step. What was committed is there after it (commit_step). A failure that a call
+ * returns ends the step as if the forward had failed: no sequence has moved. Of a step that fails
+ * later, some calls have been made.
+ */
+struct engine_observer {
+    enum status (*layer)(void *arg, const struct sequence *s, const struct layer_view *v,
+                         struct error *err);
+    void *arg;
+};
+
+/*
+ * Tell an observer (copied; arg is borrowed) from the next step on; NULL: nobody, as after
+ * engine_open(). Tokens do not depend on it. With one, scores and routes are copied to the host,
+ * memory for which is allocated here: ST_NOMEM; ST_UNSUPPORTED: opened for text only. With none, a
+ * layer costs a comparison more.
+ */
+MUST_CHECK enum status engine_observe(struct engine *e, const struct engine_observer *o,
+                                      struct error *err);
+
 #endif

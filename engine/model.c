@@ -219,6 +219,8 @@ static enum status run_experts(struct model *m, int l, const struct forward_item
     if (!st)
         st = ops->moe(m->k, m->h + (size_t)row * width, m->layers[l].routed, m->route_ids,
                       m->route_w, n_tok, route->top_k, m->y + (size_t)row * width, err);
+    if (!st && m->observing)
+        st = observing_tell(m, l, first, end, route->top_k, err);
     return st;
 }
 

@@ -55,6 +55,15 @@ struct forward_result {
 MUST_CHECK enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                                      struct forward_result *ret, struct error *err);
 
+/* Told of each layer and item of a forward; item: its index. engine_observe() has the rules. */
+struct model_observer {
+    enum status (*layer)(void *arg, int item, const struct layer_view *v, struct error *err);
+    void *arg;
+};
+/* NULL: nobody. ST_NOMEM: then as before. */
+MUST_CHECK enum status model_observe(struct model *m, const struct model_observer *o,
+                                     struct error *err);
+
 MUST_CHECK enum status model_open(const struct engine_options *opts, struct model **ret,
                                   struct error *err);
 void model_close(struct model *m); /* accepts NULL */

@@ -1,6 +1,6 @@
 /*
- * Inside of a model, shared by model_open.c (weights, workspace), model.c (forward pass) and
- * kv_cache.c.
+ * Inside of a model, shared by model_open.c (weights, workspace), model.c (forward pass),
+ * kv_cache.c and observe.c.
  */
 #ifndef ENGINE_MODEL_IMPL_H
 #define ENGINE_MODEL_IMPL_H
@@ -65,7 +65,17 @@ struct model {
     struct attn_segment *attn_segs;
     struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
     int32_t *counts_by_layer, *counts;          /* the same times n_exp */
+
+    struct observing *observing; /* NULL: nobody looks on */
 };
+
+/*
+ * Tell the observer about items [first, end) of layer l: their routes begin at m->route_ids and
+ * m->route_w, n_slot a token. Waits for the backend.
+ */
+MUST_CHECK enum status observing_tell(struct model *m, int l, int first, int end, int n_slot,
+                                      struct error *err);
+void observing_free(struct observing *o); /* accepts NULL */
 
 struct kv_cache {
     struct model *m;

@@ -577,6 +577,7 @@ void model_close(struct model *m)
             m->k->ops->free(m->k, m->buffers[i]);
         m->k->ops->close(m->k);
     }
+    observing_free(m->observing);
     weights_close(m->weights); /* the backend may have borrowed them */
     tokenizer_close(m->tokenizer);
     arena_release(&m->arena);

@@ -405,6 +405,27 @@ static void step_record(struct sequence *s, const struct forward_result *r, int 
         s->tokens_per_expert[to * n_exp + i] = (uint16_t)r->tokens_per_expert[from * n_exp + i];
 }
 
+/* The item of a forward is the active sequence of that number. */
+static enum status tell_layer(void *arg, int item, const struct layer_view *v, struct error *err)
+{
+    const struct engine *e = arg;
+
+    return e->observer.layer(e->observer.arg, e->active[item], v, err);
+}
+
+enum status engine_observe(struct engine *e, const struct engine_observer *o, struct error *err)
+{
+    struct model_observer m = { tell_layer, e };
+    enum status st;
+
+    if (!e->model)
+        return error_set(err, ST_UNSUPPORTED, "model '%s' was opened for text only", e->info->name);
+    st = model_observe(e->model, o ? &m : NULL, err);
+    if (!st && o)
+        e->observer = *o;
+    return st;
+}
+
 /* Collect the sequences that are not done in e->active, their forwards in e->items. */
 static enum status step_gather(struct engine *e, struct sequence *const *seqs, size_t n, int *ret_n,
                                struct error *err)

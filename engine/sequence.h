@@ -31,6 +31,7 @@ struct engine {
     int n_free;
     struct sequence **active;   /* (max_batch) the sequences of the step under way */
     struct forward_item *items; /* (max_batch) beside them */
+    struct engine_observer observer;
 
     /* Without a model, what it would own. */
     struct arena text_arena;

@@ -18,6 +18,7 @@ struct model {
     struct model_info info;
     struct engine_options opts;
     struct route_params route;
+    struct model_observer observer;
     float *logits;
     struct route_stats *stats;
     int32_t *counts;
@@ -167,6 +168,32 @@ const struct route_params *model_route(const struct model *m)
     return &m->route;
 }
 
+enum status model_observe(struct model *m, const struct model_observer *o, struct error *err)
+{
+    (void)err;
+    m->observer = o ? *o : (struct model_observer){ 0 };
+    return ST_OK;
+}
+
+/* Layer by layer, as the real forward does. */
+static enum status tell(const struct model *m, const struct forward_item *items, int n_items,
+                        struct error *err)
+{
+    enum status st = ST_OK;
+
+    for (int l = 0; l < FAKE_N_LAYER && m->observer.layer && !st; l++)
+        for (int i = 0; i < n_items && !st; i++) {
+            struct layer_view v = { .layer = l,
+                                    .n_tok = items[i].n_tok,
+                                    .n_exp = FAKE_N_EXP,
+                                    .ids = items[i].ids,
+                                    .positions = items[i].positions };
+
+            st = m->observer.layer(m->observer.arg, i, &v, err);
+        }
+    return st;
+}
+
 enum status kv_cache_new(struct model *m, struct kv_cache **ret, struct error *err)
 {
     struct kv_cache *c;
@@ -260,5 +287,5 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
         return error_set(err, ST_DEVICE, "made-up fault");
     }
     *ret = (struct forward_result){ m->logits, m->stats, m->counts };
-    return ST_OK;
+    return tell(m, items, n_items, err);
 }

@@ -436,6 +436,103 @@ Test(engine, steps_allocate_nothing)
     }
 }
 
+/* ---- observing -------------------------------------------------------------------------- */
+
+enum { N_EXP = 8, N_SEEN = 64 };
+
+/* What an observer can check by itself; counts of experts beside those of the records. */
+struct looker {
+    struct engine *e;
+    int n_calls, n_slot;
+    uint16_t counts[N_SEEN][16][N_EXP]; /* forward, layer, expert of the one sequence */
+};
+
+static enum status look(void *arg, const struct sequence *s, const struct layer_view *v,
+                        struct error *err)
+{
+    struct looker *x = arg;
+    size_t f = sequence_result(s)->n_forwards;
+
+    (void)err;
+    cr_assert(f < N_SEEN && v->layer < 16 && v->n_exp == N_EXP && v->n_slot == x->n_slot);
+    for (int t = 0; t < v->n_tok; t++) {
+        const float *score = v->scores + t * v->n_exp;
+        double sum = 0;
+
+        cr_assert_eq(v->positions[t], v->positions[0] + t);
+        for (int i = 0; i < v->n_exp; i++)
+            sum += score[i];
+        cr_assert_float_eq(sum, 1, 1e-5, "a softmax over all experts");
+        for (int k = 0; k < v->n_slot; k++) {
+            int id = v->experts[t * v->n_slot + k];
+            int n_better = 0;
+
+            for (int i = 0; i < v->n_exp; i++)
+                n_better += score[i] > score[id];
+            cr_assert_lt(n_better, v->n_slot, "not among the best");
+            cr_assert_eq(v->weights[t * v->n_slot + k], score[id], "not renormalised, scale 1");
+            x->counts[f][v->layer][id]++;
+        }
+    }
+    x->n_calls++;
+    return ST_OK;
+}
+
+Test(engine, an_observer_sees_the_scores_and_routes_that_are_recorded_and_changes_nothing)
+{
+    static const char *const selectors[] = { "vanilla", "topk:k=1" };
+
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on(dir_bf16, (*b)->name);
+
+        for (int k = 0; e && k < 2; k++) {
+            static struct looker x;
+            struct engine_observer o = { look, &x };
+            struct decode_options opts[3];
+            struct sequence *unseen, *s;
+            const struct generation *g;
+            size_t n_layer;
+            long before;
+
+            x = (struct looker){ .e = e, .n_slot = 2 - k };
+            three_options(opts);
+            opts[0].selector = selectors[k];
+            unseen = start(e, &opts[0], prompts[0], prompt_lens[0]);
+            run(e, &unseen, 1);
+            cr_assert_eq(engine_observe(e, &o, NULL), ST_OK);
+            s = start(e, &opts[0], prompts[0], prompt_lens[0]);
+            before = fail_malloc_count();
+            run(e, &s, 1);
+            cr_assert_eq(fail_malloc_count(), before, "observed steps allocate nothing either");
+            assert_same(sequence_result(unseen), sequence_result(s));
+            g = sequence_result(s);
+            n_layer = (size_t)g->n_moe_layer;
+            cr_assert_eq(g->n_exp, N_EXP);
+            cr_assert_eq(x.n_calls, (int)(g->n_forwards * n_layer));
+            for (size_t f = 0; f < g->n_forwards; f++)
+                for (size_t l = 0; l < n_layer; l++)
+                    for (size_t i = 0; i < N_EXP; i++)
+                        cr_assert_eq(x.counts[f][l][i],
+                                     g->tokens_per_expert[(f * n_layer + l) * N_EXP + i]);
+            cr_assert_eq(engine_observe(e, NULL, NULL), ST_OK);
+            sequence_free(unseen);
+            sequence_free(s);
+        }
+        engine_close(e);
+    }
+}
+
+Test(engine, without_weights_there_is_nothing_to_observe)
+{
+    struct engine *e = open_text(dir_bf16);
+    struct engine_observer o = { look, NULL };
+    struct error err = { 0 };
+
+    cr_assert_eq(engine_observe(e, &o, &err), ST_UNSUPPORTED);
+    cr_assert(strstr(err.text, "text only"), "%s", err.text);
+    engine_close(e);
+}
+
 /* ---- selectors and records -------------------------------------------------------------- */
 
 static struct sequence *run_selector(struct engine *e, const char *selector)

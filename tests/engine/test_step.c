@@ -302,6 +302,82 @@ Test(step, a_sequence_twice_or_of_another_engine_is_an_internal_error)
     engine_close(b);
 }
 
+/* ---- observing ------------------------------------------------------------------------------- */
+
+struct told {
+    struct sequence *seqs[4];
+    int n, fail_at; /* fail_at: the call that fails; -1: none does */
+    int order[64];  /* 10 * layer + index of the sequence */
+};
+
+static enum status hear(void *arg, const struct sequence *s, const struct layer_view *v,
+                        struct error *err)
+{
+    struct told *t = arg;
+    const struct generation *g = sequence_result(s);
+    const struct forward_record *f = &g->forwards[g->n_forwards];
+    int i = 0;
+
+    while (t->seqs[i] != s)
+        i++;
+    cr_assert_eq(v->n_tok, f->n_tok);
+    cr_assert_eq(f->n_committed, 0, "nothing is committed yet");
+    if (t->n == t->fail_at)
+        return error_set(err, ST_IO, "the observer has had enough");
+    t->order[t->n++ % 64] = 10 * v->layer + i;
+    return ST_OK;
+}
+
+Test(step, an_observer_is_told_each_layer_of_each_sequence_that_moves)
+{
+    static const int expected[] = { 1, 2, 11, 12 };
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct told t = { .fail_at = -1 };
+    struct engine_observer observer = { hear, &t };
+    struct engine *e = engine_of(&f);
+
+    for (int i = 0; i < 3; i++)
+        t.seqs[i] = start(e, &o, prompt5, 5);
+    run(e, t.seqs, 1); /* the first is done, and not told of */
+    cr_assert_eq(engine_observe(e, &observer, NULL), ST_OK);
+    cr_assert_eq(engine_step(e, t.seqs, 3, NULL), ST_OK);
+    cr_assert_eq(t.n, 4);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(t.order[i], expected[i], "call %d", i);
+    cr_assert_eq(engine_observe(e, NULL, NULL), ST_OK);
+    cr_assert_eq(engine_step(e, t.seqs, 3, NULL), ST_OK);
+    cr_assert_eq(t.n, 4, "nobody looks on any more");
+    for (int i = 0; i < 3; i++)
+        sequence_free(t.seqs[i]);
+    engine_close(e);
+}
+
+Test(step, an_observer_that_fails_moves_nothing)
+{
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct told t = { .fail_at = 1 };
+    struct engine_observer observer = { hear, &t };
+    struct engine *e = engine_of(&f);
+    struct sequence *alone;
+    struct error err = { 0 };
+
+    alone = start(e, &o, prompt5, 5);
+    run(e, &alone, 1);
+    t.seqs[0] = start(e, &o, prompt5, 5);
+    cr_assert_eq(engine_observe(e, &observer, NULL), ST_OK);
+    cr_assert_eq(engine_step(e, t.seqs, 1, &err), ST_IO);
+    cr_assert(strstr(err.text, "had enough"), "%s", err.text);
+    cr_assert_eq(sequence_result(t.seqs[0])->n_forwards, 0);
+    t.fail_at = -1;
+    run(e, t.seqs, 1);
+    assert_same(sequence_result(alone), sequence_result(t.seqs[0]));
+    sequence_free(alone);
+    sequence_free(t.seqs[0]);
+    engine_close(e);
+}
+
 /* ---- allocations ----------------------------------------------------------------------------- */
 
 Test(step, steps_allocate_nothing)
