@@ -90,6 +90,32 @@ int64_t column_int(struct columns *c);
 int column_i32(struct columns *c); /* a number that does not fit is ST_INVALID */
 double column_real(struct columns *c);
 
+/* Run a query of the caller's making with text parameters, NULL last. */
+MUST_CHECK enum status store_query(struct store *s, const char *sql, const char *const *params,
+                                   sqlite3_stmt **ret, struct error *err);
+
+/* The next row of a query: *ret_has says whether there is one. */
+MUST_CHECK enum status store_next_row(struct store *s, sqlite3_stmt *stmt, bool *ret_has,
+                                      struct error *err);
+
+/*
+ * Room for one more element at the end of an array in an arena, which is doubled when full: the
+ * old half is lost until the arena is cleared. NULL when out of memory.
+ */
+void *store_grow(struct arena *arena, void **array, size_t n, size_t *cap, size_t size);
+
+/* A list that grows in an arena. */
+struct store_list {
+    void *items;
+    size_t n, cap;
+};
+
+/* Each row of a query through fn, which fills the element that was added to the list. */
+MUST_CHECK enum status store_read_list(struct store *s, const char *sql, const char *const *params,
+                                       struct arena *arena, size_t size,
+                                       void (*fn)(struct columns *c, void *element),
+                                       struct store_list *ret, struct error *err);
+
 /* Register telemetry_forward() and its like on a connection; an SQLite result code. */
 int store_register_telemetry(sqlite3 *db);
 

@@ -4,54 +4,6 @@
 
 #include "results/store_db.h"
 
-/* Run a query of the caller's making with up to three text parameters, NULL last. */
-static enum status query(struct store *s, const char *sql, const char *const *params,
-                         sqlite3_stmt **ret, struct error *err)
-{
-    struct binder b = { 0 };
-    enum status st = store_prepare(s, sql, &b.stmt, err);
-
-    for (; !st && *params; params++)
-        bind_text(&b, *params);
-    if (!st && b.rc)
-        st = store_fail(s, b.rc, err, "read");
-    if (st) {
-        sqlite3_finalize(b.stmt);
-        return st;
-    }
-    *ret = b.stmt;
-    return ST_OK;
-}
-
-/* The next row of a query: *ret_has says whether there is one. */
-static enum status next_row(struct store *s, sqlite3_stmt *stmt, bool *ret_has, struct error *err)
-{
-    int rc = sqlite3_step(stmt);
-
-    *ret_has = rc == SQLITE_ROW;
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ST_OK : store_fail(s, rc, err, "read");
-}
-
-/*
- * Room for one more element at the end of an array in an arena, which is doubled when full: the
- * old half is lost until the arena is cleared. NULL when out of memory.
- */
-static void *grow(struct arena *arena, void **array, size_t n, size_t *cap, size_t size)
-{
-    if (n == *cap) {
-        size_t cap_new = *cap ? *cap * 2 : 16;
-        void *p = arena_array(arena, cap_new, size);
-
-        if (!p)
-            return NULL;
-        if (n)
-            memcpy(p, *array, n * size);
-        *array = p;
-        *cap = cap_new;
-    }
-    return (char *)*array + n * size;
-}
-
 /* ---- samples by key --------------------------------------------------------------------- */
 
 enum status store_has_sample(struct store *s, const char *run_id, const char *cell_key,
@@ -128,14 +80,14 @@ enum status store_list_runs(struct store *s, struct arena *arena, struct run_sum
     void *list = NULL;
     size_t n = 0, cap = 0;
     bool has;
-    enum status st = query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary" NEWEST_FIRST,
-                           (const char *const[]){ NULL }, &stmt, err);
+    enum status st = store_query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary" NEWEST_FIRST,
+                                 (const char *const[]){ NULL }, &stmt, err);
 
     if (st)
         return st;
-    while (!(st = next_row(s, stmt, &has, err)) && has) {
+    while (!(st = store_next_row(s, stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
-        struct run_summary *row = grow(arena, &list, n, &cap, sizeof(*row));
+        struct run_summary *row = store_grow(arena, &list, n, &cap, sizeof(*row));
 
         if (row)
             read_summary(&c, row);
@@ -164,16 +116,16 @@ enum status store_find_run(struct store *s, const char *prefix, struct arena *ar
     enum status st;
 
     /* a whole id comes before the longer ones it is a prefix of */
-    st = query(s,
-               is_last ? "SELECT run_id FROM run" NEWEST_FIRST " LIMIT 1"
-                       : "SELECT run_id, run_id = ?1 FROM run"
-                         " WHERE substr(run_id, 1, length(?1)) = ?1"
-                         " ORDER BY run_id <> ?1, run_id LIMIT 2",
-               (const char *const[]){ is_last ? NULL : prefix, NULL }, &stmt, err);
+    st = store_query(s,
+                     is_last ? "SELECT run_id FROM run" NEWEST_FIRST " LIMIT 1"
+                             : "SELECT run_id, run_id = ?1 FROM run"
+                               " WHERE substr(run_id, 1, length(?1)) = ?1"
+                               " ORDER BY run_id <> ?1, run_id LIMIT 2",
+                     (const char *const[]){ is_last ? NULL : prefix, NULL }, &stmt, err);
     for (int i = 0; i < 2 && !st && has; i++) {
         struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
 
-        st = next_row(s, stmt, &has, err);
+        st = store_next_row(s, stmt, &has, err);
         if (st || !has)
             break;
         found[i] = column_text(&c);
@@ -201,15 +153,16 @@ enum status store_get_run(struct store *s, const char *run_id, struct arena *are
     struct run_row r = { 0 };
     struct run_summary summary = { 0 };
     bool has = false;
-    enum status st = query(s,
-                           "SELECT r.run_id, r.parent_run, r.started, r.command, r.config_json,"
-                           " r.config_sha256, r.version, r.git_commit, r.git_dirty, r.build_flags,"
-                           " r.compiler, r.env_json, r.sandbox_level, r.judge_mode,"
-                           " r.python_version FROM run r WHERE r.run_id = ?",
-                           (const char *const[]){ run_id, NULL }, &c.stmt, err);
+    enum status st =
+        store_query(s,
+                    "SELECT r.run_id, r.parent_run, r.started, r.command, r.config_json,"
+                    " r.config_sha256, r.version, r.git_commit, r.git_dirty, r.build_flags,"
+                    " r.compiler, r.env_json, r.sandbox_level, r.judge_mode,"
+                    " r.python_version FROM run r WHERE r.run_id = ?",
+                    (const char *const[]){ run_id, NULL }, &c.stmt, err);
 
     if (!st)
-        st = next_row(s, c.stmt, &has, err);
+        st = store_next_row(s, c.stmt, &has, err);
     if (!st && !has)
         st = error_set(err, ST_NOT_FOUND, "no run '%s' in '%s'", run_id, s->path);
     if (!st) {
@@ -233,10 +186,10 @@ enum status store_get_run(struct store *s, const char *run_id, struct arena *are
     sqlite3_finalize(c.stmt);
     if (!st && ret_summary) {
         c = (struct columns){ .s = s, .arena = arena, .err = err };
-        st = query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary WHERE run_id = ?",
-                   (const char *const[]){ run_id, NULL }, &c.stmt, err);
+        st = store_query(s, "SELECT " SUMMARY_COLUMNS " FROM run_summary WHERE run_id = ?",
+                         (const char *const[]){ run_id, NULL }, &c.stmt, err);
         if (!st)
-            st = next_row(s, c.stmt, &has, err);
+            st = store_next_row(s, c.stmt, &has, err);
         if (!st && has) {
             read_summary(&c, &summary);
             st = c.st;
@@ -258,18 +211,18 @@ enum status store_get_cell(struct store *s, const char *key, struct arena *arena
     struct columns c = { .s = s, .arena = arena, .err = err };
     struct cell_row r = { 0 };
     bool has = false;
-    enum status st =
-        query(s,
-              "SELECT task, dataset_sha256, prompt_form, prompt_sha256, model, architecture,"
-              " load_format, weights_sha256, config_sha256, tokenizer_sha256, template_sha256,"
-              " selector, budget, decoder, cache, backend, numeric_mode, answers_sha256,"
-              " gen_length, block_length, engine_results_version, temperature, n_layer,"
-              " n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes FROM cell"
-              " WHERE cell_key = ?",
-              (const char *const[]){ key, NULL }, &c.stmt, err);
+    enum status st = store_query(
+        s,
+        "SELECT task, dataset_sha256, prompt_form, prompt_sha256, model, architecture,"
+        " load_format, weights_sha256, config_sha256, tokenizer_sha256, template_sha256,"
+        " selector, budget, decoder, cache, backend, numeric_mode, answers_sha256,"
+        " gen_length, block_length, engine_results_version, temperature, n_layer,"
+        " n_moe_layer, n_exp, top_k, expert_bytes, weight_bytes FROM cell"
+        " WHERE cell_key = ?",
+        (const char *const[]){ key, NULL }, &c.stmt, err);
 
     if (!st)
-        st = next_row(s, c.stmt, &has, err);
+        st = store_next_row(s, c.stmt, &has, err);
     if (!st && !has)
         st = error_set(err, ST_NOT_FOUND, "no cell '%s' in '%s'", key, s->path);
     if (!st) {
@@ -318,12 +271,12 @@ enum status store_each_bench_row(struct store *s, const char *run_id, store_benc
     sqlite3_stmt *stmt = NULL;
     struct arena arena = { 0 };
     bool has;
-    enum status st = query(s, "SELECT * FROM llama_bench WHERE run_id = ? ORDER BY cell_key",
-                           (const char *const[]){ run_id, NULL }, &stmt, err);
+    enum status st = store_query(s, "SELECT * FROM llama_bench WHERE run_id = ? ORDER BY cell_key",
+                                 (const char *const[]){ run_id, NULL }, &stmt, err);
 
     if (st)
         return st;
-    while (!(st = next_row(s, stmt, &has, err)) && has) {
+    while (!(st = store_next_row(s, stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = stmt, .arena = &arena, .err = err };
         size_t n = (size_t)sqlite3_column_count(stmt);
         const char **names, **values;
@@ -357,42 +310,6 @@ enum status store_each_bench_row(struct store *s, const char *run_id, store_benc
 #define JUDGED                                                                                     \
     " FROM sample s JOIN verdict v USING (sample_id)"                                              \
     " WHERE s.run_id = ?1 AND s.cell_key = ?2 AND v.verdict <> 'internal'"
-
-/* A list that grows in an arena. */
-struct list {
-    void *items;
-    size_t n, cap;
-};
-
-/* Each row of a query through fn, which adds an element to the list. */
-static enum status read_list(struct store *s, const char *sql, const char *const *params,
-                             struct arena *arena, size_t size,
-                             void (*fn)(struct columns *c, void *element), struct list *ret,
-                             struct error *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    bool has;
-    enum status st = query(s, sql, params, &stmt, err);
-
-    if (st)
-        return st;
-    while (!(st = next_row(s, stmt, &has, err)) && has) {
-        struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
-        void *element = grow(arena, &ret->items, ret->n, &ret->cap, size);
-
-        if (!element) {
-            st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
-            break;
-        }
-        fn(&c, element);
-        st = c.st;
-        if (st)
-            break;
-        ret->n++;
-    }
-    sqlite3_finalize(stmt);
-    return st;
-}
 
 static void read_rival(struct columns *c, void *element)
 {
@@ -443,19 +360,19 @@ static enum status read_scores(struct store *s, const char *run_id, struct arena
                                struct task_summary *t, struct error *err)
 {
     const char *params[] = { run_id, t->cell_key, NULL };
-    struct list also = { 0 }, counts = { 0 };
+    struct store_list also = { 0 }, counts = { 0 };
     int64_t ks[] = { 10, 100, 0 };
     double sum = 0;
     enum status st;
 
-    st = read_list(s,
-                   "SELECT e.key, sum(e.value), count(*) FROM (SELECT v.also_json" JUDGED
-                   ") x, json_each(x.also_json) e WHERE e.type IN ('true', 'false')"
-                   " GROUP BY e.key ORDER BY e.key",
-                   params, arena, sizeof(struct also_score), read_rival, &also, err);
+    st = store_read_list(s,
+                         "SELECT e.key, sum(e.value), count(*) FROM (SELECT v.also_json" JUDGED
+                         ") x, json_each(x.also_json) e WHERE e.type IN ('true', 'false')"
+                         " GROUP BY e.key ORDER BY e.key",
+                         params, arena, sizeof(struct also_score), read_rival, &also, err);
     if (!st)
-        st = read_list(s, "SELECT count(*), sum(v.passed)" JUDGED " GROUP BY s.item_id", params,
-                       arena, sizeof(struct item_count), read_count, &counts, err);
+        st = store_read_list(s, "SELECT count(*), sum(v.passed)" JUDGED " GROUP BY s.item_id",
+                             params, arena, sizeof(struct item_count), read_count, &counts, err);
     if (st)
         return st;
     for (size_t i = 0; i < counts.n; i++) {
@@ -472,7 +389,7 @@ static enum status read_scores(struct store *s, const char *run_id, struct arena
 
         if (ks[i] > ks[2] || ks[i] < 2 || (i < 2 && ks[i] == ks[2]))
             continue;
-        a = grow(arena, &also.items, also.n, &also.cap, sizeof(*a));
+        a = store_grow(arena, &also.items, also.n, &also.cap, sizeof(*a));
         if (!a)
             return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
         a->name = arena_printf(arena, "pass@%lld", (long long)ks[i]);
@@ -493,19 +410,20 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
     void *list = NULL;
     size_t n = 0, cap = 0;
     bool has;
-    enum status st = query(s,
-                           "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
-                           " n_passed, n_internal, n_no_answer, n_timeouts, n_prompt,"
-                           " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
-                           " gen_ns, mean_unique, mean_expert_bytes, n_exp FROM task_summary"
-                           " WHERE run_id = ? ORDER BY first_sample_id",
-                           (const char *const[]){ run_id, NULL }, &stmt, err);
+    enum status st =
+        store_query(s,
+                    "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
+                    " n_passed, n_internal, n_no_answer, n_timeouts, n_prompt,"
+                    " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
+                    " gen_ns, mean_unique, mean_expert_bytes, n_exp FROM task_summary"
+                    " WHERE run_id = ? ORDER BY first_sample_id",
+                    (const char *const[]){ run_id, NULL }, &stmt, err);
 
     if (st)
         return st;
-    while (!(st = next_row(s, stmt, &has, err)) && has) {
+    while (!(st = store_next_row(s, stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
-        struct task_summary *t = grow(arena, &list, n, &cap, sizeof(*t));
+        struct task_summary *t = store_grow(arena, &list, n, &cap, sizeof(*t));
 
         if (!t) {
             st = error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
@@ -583,14 +501,15 @@ static enum status read_checkers(struct store *s, const char *run_id, struct are
 {
     struct columns c = { .s = s, .arena = arena, .err = err };
     bool has;
-    enum status st = query(s,
-                           "SELECT coalesce(group_concat(x, ','), '') FROM (SELECT DISTINCT"
-                           " v.checker_version AS x FROM sample s JOIN verdict v USING (sample_id)"
-                           " WHERE s.run_id = ? ORDER BY x)",
-                           (const char *const[]){ run_id, NULL }, &c.stmt, err);
+    enum status st =
+        store_query(s,
+                    "SELECT coalesce(group_concat(x, ','), '') FROM (SELECT DISTINCT"
+                    " v.checker_version AS x FROM sample s JOIN verdict v USING (sample_id)"
+                    " WHERE s.run_id = ? ORDER BY x)",
+                    (const char *const[]){ run_id, NULL }, &c.stmt, err);
 
     if (!st)
-        st = next_row(s, c.stmt, &has, err);
+        st = store_next_row(s, c.stmt, &has, err);
     if (!st) {
         *ret = column_text(&c);
         st = c.st;
@@ -608,23 +527,24 @@ enum status store_run_cells(struct store *s, const char *run_id, struct arena *a
     size_t n = 0, cap = 0;
     const char *checkers = NULL;
     bool has;
-    enum status st = query(s,
-                           "SELECT c.task, c.dataset_sha256, c.prompt_form, c.prompt_sha256,"
-                           " c.model, c.architecture, c.load_format, c.weights_sha256,"
-                           " c.config_sha256, c.tokenizer_sha256, c.template_sha256, c.selector,"
-                           " c.budget, c.decoder, c.cache, c.backend, c.numeric_mode,"
-                           " c.gen_length, c.block_length, c.engine_results_version,"
-                           " c.temperature, c.n_layer, c.n_moe_layer, c.n_exp, c.top_k,"
-                           " c.expert_bytes, c.weight_bytes FROM cell c JOIN"
-                           " (SELECT cell_key, min(sample_id) AS first FROM sample"
-                           " WHERE run_id = ? GROUP BY cell_key) USING (cell_key) ORDER BY first",
-                           (const char *const[]){ run_id, NULL }, &stmt, err);
+    enum status st =
+        store_query(s,
+                    "SELECT c.task, c.dataset_sha256, c.prompt_form, c.prompt_sha256,"
+                    " c.model, c.architecture, c.load_format, c.weights_sha256,"
+                    " c.config_sha256, c.tokenizer_sha256, c.template_sha256, c.selector,"
+                    " c.budget, c.decoder, c.cache, c.backend, c.numeric_mode,"
+                    " c.gen_length, c.block_length, c.engine_results_version,"
+                    " c.temperature, c.n_layer, c.n_moe_layer, c.n_exp, c.top_k,"
+                    " c.expert_bytes, c.weight_bytes FROM cell c JOIN"
+                    " (SELECT cell_key, min(sample_id) AS first FROM sample"
+                    " WHERE run_id = ? GROUP BY cell_key) USING (cell_key) ORDER BY first",
+                    (const char *const[]){ run_id, NULL }, &stmt, err);
 
     if (st)
         return st;
-    while (!(st = next_row(s, stmt, &has, err)) && has) {
+    while (!(st = store_next_row(s, stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = stmt, .arena = arena, .err = err };
-        struct cell_row *row = grow(arena, &list, n, &cap, sizeof(*row));
+        struct cell_row *row = store_grow(arena, &list, n, &cap, sizeof(*row));
 
         if (row)
             read_cell(&c, row);
@@ -773,7 +693,7 @@ enum status store_each_sample(struct store *s, const char *run_id, const char *t
     bind_text(&b, task_id);
     if (b.rc)
         st = store_fail(s, b.rc, err, "read");
-    while (!st && !(st = next_row(s, b.stmt, &has, err)) && has) {
+    while (!st && !(st = store_next_row(s, b.stmt, &has, err)) && has) {
         struct columns c = { .s = s, .stmt = b.stmt, .arena = &arena, .err = err };
         struct stored_sample row = { 0 };
 
