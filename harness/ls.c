@@ -1,93 +1,18 @@
 /* `desbench ls`: what there is: tasks, models, selectors, decoders, caches, backends, runs. */
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "engine/engine.h"
+#include "harness/listing.h"
 #include "harness/paths.h"
-#include "harness/table.h"
 #include "harness/verb.h"
 #include "kernels/kernels.h"
 #include "results/results.h"
 #include "tasks/task.h"
-
-/* A listing: rows of named text columns, printed as a table or as JSON objects. Columns whose
- * name begins with '>' hold numbers. */
-struct listing {
-    const char *columns; /* "a|>b|c" */
-    const struct options *c;
-    struct table table;
-    struct buf json;
-    size_t n_rows, column;
-    bool is_json;
-};
-
-static void listing_start(struct listing *l, const struct options *c, const char *columns)
-{
-    *l = (struct listing){ .columns = columns, .c = c, .is_json = verb_wants_json(c) };
-    table_init(&l->table, columns);
-}
-
-static void listing_row(struct listing *l)
-{
-    table_row(&l->table);
-    buf_puts(&l->json, l->n_rows++ ? "},\n {" : "\n {");
-    l->column = 0;
-}
-
-/* The next column of the row; NULL is absent: empty in the table, null in JSON. */
-static void listing_cell(struct listing *l, const char *text)
-{
-    const char *name = l->columns;
-    bool is_number;
-
-    for (size_t i = 0; i < l->column; i++)
-        name = strchr(name, '|') + 1;
-    is_number = *name == '>';
-    name += is_number;
-    table_cell(&l->table, "%s", text ? text : "");
-    if (l->column++)
-        buf_puts(&l->json, ", ");
-    json_put_str(&l->json, name, strcspn(name, "|"));
-    buf_puts(&l->json, ": ");
-    if (!text)
-        buf_puts(&l->json, "null");
-    else if (is_number)
-        buf_puts(&l->json, text);
-    else
-        json_put_str(&l->json, text, strlen(text));
-}
-
-static void listing_number(struct listing *l, int64_t v)
-{
-    char text[32];
-
-    snprintf(text, sizeof(text), "%" PRId64, v);
-    listing_cell(l, text);
-}
-
-/* Print unless st says that making it failed; releases. */
-static enum status listing_end(struct listing *l, enum status st, struct error *err)
-{
-    struct buf b = { 0 };
-
-    if (!st && l->is_json)
-        buf_printf(&b, "[%s%s]\n", buf_str(&l->json), l->n_rows ? "}\n" : "");
-    else if (!st && !table_put(&l->table, &b))
-        st = error_set(err, ST_NOMEM, "out of memory listing");
-    if (!st && !buf_ok(&l->json))
-        st = error_set(err, ST_NOMEM, "out of memory listing");
-    if (!st)
-        st = verb_print(&b, err);
-    buf_release(&b);
-    buf_release(&l->json);
-    table_release(&l->table);
-    return st;
-}
 
 static enum status ls_tasks(const struct options *c, struct error *err)
 {

@@ -55,20 +55,6 @@ static void put_help(const struct verb *v, struct buf *b)
     options_put_help(v->bit, b);
 }
 
-bool verb_wants_json(const struct options *c)
-{
-    return options_flag(c, OPT_JSON) || strcmp(options_text(c, OPT_FORMAT), "json") == 0;
-}
-
-enum status verb_print(const struct buf *text, struct error *err)
-{
-    if (!buf_ok(text))
-        return error_set(err, ST_NOMEM, "out of memory making the output");
-    if (fwrite(buf_str(text), 1, text->len, stdout) != text->len || fflush(stdout) != 0)
-        return error_set(err, ST_IO, "cannot write the output: %s", strerror(errno));
-    return ST_OK;
-}
-
 /* The plan file that the argument, --config or DESBENCH_CONFIG names, if any. */
 static enum status read_plan(struct options *c, struct error *err)
 {

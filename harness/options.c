@@ -24,6 +24,7 @@ enum {
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
+    TABLES = VERB_SHOW | VERB_LS,               /* print tables in every form */
     /* may differ when a run goes on: where things lie, how fast */
     RUNNING = VERB_RUN | VERB_RESUME,
 };
@@ -176,9 +177,11 @@ const struct option_def option_table[N_OPTIONS] = {
                      NULL, 0, 0, NULL, NULL,
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
-                     RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                         VERB_IMPORT | VERB_DATA | VERB_BENCH,
+                     RUNNING | VERB_VALIDATE | VERB_DOCTOR | VERB_SCORE | VERB_IMPORT | VERB_DATA |
+                         VERB_BENCH,
                      OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
+    [OPT_TABLE_FORMAT] = { "format", 0, OPTION_TEXT, TABLES, OUT, "F", "text", NULL, 0, 0,
+                           "text|json|markdown|csv", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
                        VERB_IMPORT | VERB_DATA | VERB_BENCH,

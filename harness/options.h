@@ -74,6 +74,7 @@ enum option_id {
     OPT_OFFLINE,
     OPT_NET_TIMEOUT,
     OPT_RETRIES,
+    OPT_TABLE_FORMAT,  /* of verbs that print tables: the same name as OPT_FORMAT, more forms */
     OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
     OPT_EXPORT_FORMAT,
     OPT_EXPORT_SELECTOR,

@@ -139,3 +139,26 @@ bool table_put(const struct table *t, struct buf *ret)
     }
     return buf_ok(ret);
 }
+
+bool table_put_markdown(const struct table *t, struct buf *ret)
+{
+    if (t->is_failed)
+        return false;
+    for (int r = 0; r <= t->n_rows; r++) {
+        for (int c = 0; c < t->n_cols; c++) {
+            const char *cell = t->cells[r * t->n_cols + c];
+
+            buf_puts(ret, c ? " | " : "| ");
+            for (cell = cell ? cell : ""; *cell; cell++) {
+                if (*cell == '|' || *cell == '\\')
+                    buf_putc(ret, '\\');
+                buf_putc(ret, *cell);
+            }
+        }
+        buf_puts(ret, " |\n");
+        for (int c = 0; r == 0 && c < t->n_cols; c++)
+            buf_printf(ret, "%s---%s%s", c ? " | " : "| ", t->right >> c & 1 ? ":" : "",
+                       c + 1 < t->n_cols ? "" : " |\n");
+    }
+    return buf_ok(ret);
+}

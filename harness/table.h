@@ -32,4 +32,7 @@ void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(pri
 /* Append the table as text. False if memory ran out on the way. */
 bool table_put(const struct table *t, struct buf *ret);
 
+/* The same as a table of Markdown (GitHub's). */
+bool table_put_markdown(const struct table *t, struct buf *ret);
+
 #endif
