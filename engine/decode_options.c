@@ -43,6 +43,9 @@ static void defaults_of(const char *architecture, struct decode_options *ret)
         .gen_length = f->gen_length,
         .block_length = f->block_length,
         .threshold = f->threshold,
+        .prefix_look = 16,
+        .after_look = 16,
+        .cache_warmup = 4,
         .is_eos_early_stop = true,
     };
 }
@@ -192,6 +195,12 @@ static enum status read_key(const json_t *obj, const char *where, const char *ke
         return read_int(obj, where, key, 1, &o->block_length, err);
     if (strcmp(key, "steps") == 0)
         return read_int(obj, where, key, 0, &o->steps, err);
+    if (strcmp(key, "prefix_look") == 0)
+        return read_int(obj, where, key, 0, &o->prefix_look, err);
+    if (strcmp(key, "after_look") == 0)
+        return read_int(obj, where, key, 0, &o->after_look, err);
+    if (strcmp(key, "cache_warmup") == 0)
+        return read_int(obj, where, key, 0, &o->cache_warmup, err);
     if (strcmp(key, "threshold") == 0)
         return read_num(obj, where, key, 1, &o->threshold, err);
     if (strcmp(key, "temperature") == 0)
@@ -328,10 +337,37 @@ enum status decode_options_resolve(const struct decode_options *opts,
                          "block_length %d)",
                          steps, s.n_blocks, opts->gen_length, opts->block_length);
     s.n_steps = steps / s.n_blocks;
+    if (opts->prefix_look < 0 || opts->after_look < 0 || opts->cache_warmup < 0)
+        return error_set(err, ST_INVALID,
+                         "prefix_look %d, after_look %d and cache_warmup %d must not be negative",
+                         opts->prefix_look, opts->after_look, opts->cache_warmup);
     if (!(opts->threshold >= 0 && opts->threshold <= 1))
         return error_set(err, ST_INVALID, "threshold %g is not within 0 .. 1", opts->threshold);
     if (!(opts->temperature >= 0 && isfinite(opts->temperature)))
         return error_set(err, ST_INVALID, "temperature %g is not a number >= 0", opts->temperature);
     *ret = s;
     return ST_OK;
+}
+
+/* ---- as text ---------------------------------------------------------------------------- */
+
+void engine_decoder_text(const struct decode_options *opts, struct buf *ret)
+{
+    const struct decoder *d = decoder_find(opts->decoder);
+
+    buf_puts(ret, d->about->name);
+    if (d->has_steps)
+        buf_printf(ret, ":steps=%d", opts->steps);
+    if (d->has_threshold)
+        buf_printf(ret, ":threshold=%.9g", opts->threshold);
+}
+
+void engine_cache_text(const struct decode_options *opts, struct buf *ret)
+{
+    const struct cache_policy *c = cache_policy_find(opts->cache);
+
+    buf_puts(ret, c->about->name);
+    if (c->has_window)
+        buf_printf(ret, ":prefix_look=%d,after_look=%d,cache_warmup=%d", opts->prefix_look,
+                   opts->after_look, opts->cache_warmup);
 }

@@ -15,9 +15,9 @@
 /*
  * Defaults: the built-in ones of the architecture, overlaid by model_dir/generation_config.json
  * where that exists. Read from it: decoder, cache, threshold, temperature, block_length,
- * gen_length, steps; do_sample false means temperature 0. The keys that Hugging Face's
- * GenerationConfig writes are passed over; any other is ST_UNSUPPORTED. ST_INVALID names the
- * file, the key and the value. Strings are static.
+ * gen_length, steps, prefix_look, after_look, cache_warmup; do_sample false means temperature 0.
+ * The keys that Hugging Face's GenerationConfig writes are passed over; any other is
+ * ST_UNSUPPORTED. ST_INVALID names the file, the key and the value. Strings are static.
  */
 MUST_CHECK enum status decode_defaults_read(const char *model_dir, const char *architecture,
                                             struct decode_options *ret, struct error *err);

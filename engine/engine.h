@@ -124,16 +124,19 @@ MUST_CHECK enum status engine_detokenize(const struct engine *e, const int32_t *
 
 struct decode_options {
     const char *decoder;  /* a name of engine_decoders() */
-    const char *cache;    /* "none", "dual" */
+    const char *cache;    /* a name of engine_caches() */
     const char *selector; /* "vanilla", "topk:k=4": NAME[:field=value,...] */
     int gen_length;       /* positions to denoise; a multiple of block_length */
     int block_length;
-    int steps;              /* low-confidence: total steps; a multiple of gen_length/block_length;
-                             * 0: gen_length of them */
-    double threshold;       /* threshold: commit above this confidence */
-    double temperature;     /* 0: greedy */
-    uint64_t seed;          /* of this sequence */
-    bool is_eos_early_stop; /* stop after a block that holds EOS */
+    int steps; /* low-confidence: total steps; a multiple of gen_length/block_length;
+                * 0: gen_length of them */
+    int prefix_look, after_look; /* vicinity: positions before and behind the block that each
+                                  * forward recomputes */
+    int cache_warmup;            /* vicinity: forwards of a sequence before there is a cache */
+    double threshold;            /* threshold: commit above this confidence */
+    double temperature;          /* 0: greedy */
+    uint64_t seed;               /* of this sequence */
+    bool is_eos_early_stop;      /* stop after a block that holds EOS */
 };
 
 /* Defaults of this model: generation_config.json beside it, else the built-in ones. Strings
@@ -158,6 +161,14 @@ const struct engine_choice *engine_caches(void);
  * settings. ST_INVALID as in engine_check_decode(), but for what only a model can tell. */
 MUST_CHECK enum status engine_selector_text(const char *selector, struct buf *ret,
                                             struct error *err);
+
+/*
+ * Append the decoder, or the cache, with every option that it reads ("threshold:threshold=0.9",
+ * "vicinity:prefix_look=16,after_look=16,cache_warmup=4", "dual"): of checked options, equal texts
+ * mean equal settings.
+ */
+void engine_decoder_text(const struct decode_options *opts, struct buf *ret);
+void engine_cache_text(const struct decode_options *opts, struct buf *ret);
 
 /*
  * Start denoising. The prompt is copied; the strings of opts are read only during the call.

@@ -9,6 +9,25 @@ static struct forward_plan plan_none(const struct canvas_view *v)
 }
 
 /*
+ * Prefix cache: a whole-canvas forward on entering a block, which also decodes one step; after it
+ * the block and everything behind it, over keys and values of what is before the block as they
+ * were then.
+ *
+ * Source: arXiv:2505.22618 (Fast-dLLM), section 3.2, prefix cache.
+ */
+static struct forward_plan plan_prefix(const struct canvas_view *v)
+{
+    struct forward_plan p = plan_none(v);
+
+    p.is_refresh = v->step == 0;
+    if (!p.is_refresh) {
+        p.first = v->block_start;
+        p.n_tok = v->n_canvas - v->block_start;
+    }
+    return p;
+}
+
+/*
  * Dual cache: a whole-canvas forward on entering a block, which also decodes one step; after it
  * only the block's positions, over keys and values of everything around it as they were then
  * (those of later, masked positions go stale with the block's progress: an approximation).
@@ -28,18 +47,58 @@ static struct forward_plan plan_dual(const struct canvas_view *v)
     return p;
 }
 
-enum cache_id { CACHE_NONE, CACHE_DUAL, N_CACHES };
+/*
+ * Vicinity refresh: the dual cache, but with prefix_look positions before the block and after_look
+ * behind it recomputed too, and only once the first cache_warmup forwards of the sequence have been
+ * without a cache.
+ *
+ * Source: dInfer (arXiv:2510.08666), VicinityCacheIteration. There the stored cache stays as the
+ * last whole-canvas forward left it, and a window's keys and values count for its own forward only.
+ * Here they are written over the stored ones, which comes to the same: the window stays where it is
+ * until the block ends, and then the whole canvas is stored anew.
+ * Settled here: the whole-canvas forward that fills the cache and the window's forward are two
+ * steps; there they are one iteration, whose second half also runs when the first has committed
+ * all that was masked.
+ */
+static struct forward_plan plan_vicinity(const struct canvas_view *v)
+{
+    struct forward_plan p = plan_none(v);
+    int before = v->block_start, after = v->n_canvas - v->block_end;
+
+    if (v->forward < v->cache_warmup)
+        return p;
+    p.is_refresh = v->step == 0 || v->forward == v->cache_warmup;
+    if (!p.is_refresh) {
+        before = before < v->prefix_look ? before : v->prefix_look;
+        after = after < v->after_look ? after : v->after_look;
+        p.first = v->block_start - before;
+        p.n_tok = v->block_end + after - p.first;
+    }
+    return p;
+}
+
+enum cache_id { CACHE_NONE, CACHE_PREFIX, CACHE_DUAL, CACHE_VICINITY, N_CACHES };
 
 static const struct engine_choice choices[N_CACHES + 1] = {
     [CACHE_NONE] = { "none", "every position through the model at every step (exact)",
                      "arXiv:2502.09992 (LLaDA), generate.py" },
+    [CACHE_PREFIX] = { "prefix",
+                       "whole canvas at block entry, then from the block on (approximate)",
+                       "arXiv:2505.22618 (Fast-dLLM), prefix cache" },
     [CACHE_DUAL] = { "dual", "whole canvas at block entry, then only the block (approximate)",
                      "arXiv:2505.22618 (Fast-dLLM), DualCache" },
+    [CACHE_VICINITY] = { "vicinity",
+                         "after a warm-up, dual with the block's neighbours (approximate)",
+                         "arXiv:2510.08666 (dInfer), vicinity KV-cache refresh" },
 };
 
 static const struct cache_policy policies[N_CACHES] = {
-    [CACHE_NONE] = { &choices[CACHE_NONE], plan_none },
-    [CACHE_DUAL] = { &choices[CACHE_DUAL], plan_dual },
+    [CACHE_NONE] = { .about = &choices[CACHE_NONE], .plan = plan_none },
+    [CACHE_PREFIX] = { .about = &choices[CACHE_PREFIX], .plan = plan_prefix },
+    [CACHE_DUAL] = { .about = &choices[CACHE_DUAL], .plan = plan_dual },
+    [CACHE_VICINITY] = { .about = &choices[CACHE_VICINITY],
+                         .has_window = true,
+                         .plan = plan_vicinity },
 };
 
 const struct engine_choice *engine_caches(void)

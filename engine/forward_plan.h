@@ -12,9 +12,11 @@
 
 /* Where a sequence stands before a forward. */
 struct canvas_view {
-    int n_canvas;               /* prompt and generated positions */
-    int block_start, block_end; /* canvas positions of the current block */
-    int step;                   /* forwards of this block so far */
+    int n_canvas;                              /* prompt and generated positions */
+    int block_start, block_end;                /* canvas positions of the current block */
+    int step;                                  /* forwards of this block so far */
+    int forward;                               /* forwards of the sequence so far */
+    int prefix_look, after_look, cache_warmup; /* of struct decode_options */
 };
 
 /* Positions [first, first + n_tok), holding the block's masked ones, attend to [0, n_kv). */
@@ -27,6 +29,7 @@ struct forward_plan {
  * before is never read. */
 struct cache_policy {
     const struct engine_choice *about;
+    bool has_window; /* reads prefix_look, after_look and cache_warmup */
     struct forward_plan (*plan)(const struct canvas_view *v);
 };
 

@@ -21,6 +21,7 @@ struct sequence {
     struct arena arena; /* of every array below */
     struct decode_setup setup;
     int n_prompt, n_canvas, block_length;
+    int prefix_look, after_look, cache_warmup;
     float threshold;
     double temperature;
     uint64_t seed;
@@ -203,6 +204,9 @@ enum status sequence_start(struct engine *e, const struct decode_options *opts,
     s->n_prompt = (int)n_prompt;
     s->n_canvas = s->n_prompt + opts->gen_length;
     s->block_length = opts->block_length;
+    s->prefix_look = opts->prefix_look;
+    s->after_look = opts->after_look;
+    s->cache_warmup = opts->cache_warmup;
     s->threshold = (float)opts->threshold;
     s->temperature = opts->temperature;
     s->seed = opts->seed;
@@ -289,7 +293,14 @@ static void block_leave(struct sequence *s, int64_t now_ns)
 /* What goes through the model next, and its record. */
 static void step_plan(struct sequence *s, struct forward_item *ret)
 {
-    struct canvas_view v = { .n_canvas = s->n_canvas, .step = s->step };
+    struct canvas_view v = {
+        .n_canvas = s->n_canvas,
+        .step = s->step,
+        .forward = (int)s->result.n_forwards,
+        .prefix_look = s->prefix_look,
+        .after_look = s->after_look,
+        .cache_warmup = s->cache_warmup,
+    };
     struct forward_plan p;
     int last = s->block_length - 1;
 

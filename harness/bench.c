@@ -141,12 +141,13 @@ static enum status start_half_done(void *arg, int n, struct error *err)
 static enum status time_forward(struct bench *b, struct job *j, struct error *err)
 {
     struct bench_result *r = NULL;
+    const char *shape = arena_printf(&b->arena, "%d x %d tokens, %s", j->n_seqs,
+                                     j->decode.gen_length, j->decode.selector);
     struct work w;
-    char shape[160];
     enum status st;
 
-    snprintf(shape, sizeof(shape), "%d x %d tokens, %s", j->n_seqs, j->decode.gen_length,
-             j->decode.selector);
+    if (!shape)
+        return error_set(err, ST_NOMEM, "out of memory");
     st = bench_time(b, "forward", shape, start_half_done, one_step, j, &r, err);
     if (st)
         return st;
@@ -159,13 +160,19 @@ static enum status time_forward(struct bench *b, struct job *j, struct error *er
 static enum status time_decode(struct bench *b, struct job *j, struct error *err)
 {
     struct bench_result *r = NULL;
+    struct buf shape = { 0 };
     size_t n_forwards = 0;
-    char shape[160];
     enum status st;
 
-    snprintf(shape, sizeof(shape), "%d x %d positions, %s, %s, %s", j->n_seqs, j->decode.gen_length,
-             j->decode.decoder, j->decode.cache, j->decode.selector);
-    st = bench_time(b, "decode", shape, start_sequences, all_steps, j, &r, err);
+    buf_printf(&shape, "%d x %d positions, ", j->n_seqs, j->decode.gen_length);
+    engine_decoder_text(&j->decode, &shape);
+    buf_puts(&shape, ", ");
+    engine_cache_text(&j->decode, &shape);
+    buf_printf(&shape, ", %s", j->decode.selector);
+    st = buf_ok(&shape)
+             ? bench_time(b, "decode", buf_str(&shape), start_sequences, all_steps, j, &r, err)
+             : error_set(err, ST_NOMEM, "out of memory");
+    buf_release(&shape);
     if (st)
         return st;
     for (int i = 0; i < j->n_seqs; i++) {
@@ -222,14 +229,7 @@ static void fill_decode(const struct bench *b, const struct engine *e, struct de
         d->temperature = 1;
         return;
     }
-    if (options_has(c, OPT_DECODER))
-        d->decoder = options_text(c, OPT_DECODER);
-    if (options_has(c, OPT_CACHE))
-        d->cache = options_text(c, OPT_CACHE);
-    if (options_has(c, OPT_BLOCK_LENGTH))
-        d->block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
-    if (options_has(c, OPT_THRESHOLD))
-        d->threshold = options_real(c, OPT_THRESHOLD);
+    plan_lay_decode(c, d);
     d->gen_length =
         options_has(c, OPT_GEN_LENGTH) ? (int)options_int(c, OPT_GEN_LENGTH) : d->block_length;
     d->steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d->gen_length;
@@ -251,7 +251,7 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     j.n_prompt = is_forward ? 0 : (size_t)options_int(b->c, OPT_BENCH_TOKENS);
     st = engine_check_decode(e, &j.decode, j.n_prompt, err);
     if (!st && !is_forward)
-        st = plan_check_decoder(b->c, j.decode.decoder, err);
+        st = plan_check_read(b->c, &j.decode, err);
     engine_close(e);
     if (st)
         return st;

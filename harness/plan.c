@@ -204,21 +204,49 @@ static enum status canonical_selector(struct arena *a, const char *text, const c
     return st;
 }
 
-/* An option that the decoder would never read is a mistake, not a wish. */
-static enum status check_read(const struct options *c, enum option_id id, const char *of,
-                              const char *decoder, struct error *err)
+/* An option that nothing would ever read is a mistake, not a wish. */
+enum status plan_check_read(const struct options *c, const struct decode_options *d,
+                            struct error *err)
 {
-    if (options_has(c, id) && strcmp(decoder, of) != 0)
-        return error_set(err, ST_INVALID, "option '--%s' is of decoder '%s', the decoder is '%s'",
-                         option_table[id].name, of, decoder);
+    static const struct {
+        enum option_id id;
+        bool is_cache;
+        const char *of;
+    } readers[] = {
+        { OPT_STEPS, false, "low-confidence" }, { OPT_THRESHOLD, false, "threshold" },
+        { OPT_PREFIX_LOOK, true, "vicinity" },  { OPT_AFTER_LOOK, true, "vicinity" },
+        { OPT_CACHE_WARMUP, true, "vicinity" },
+    };
+
+    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
+        const char *what = readers[i].is_cache ? "cache" : "decoder";
+        const char *found = readers[i].is_cache ? d->cache : d->decoder;
+
+        if (options_has(c, readers[i].id) && strcmp(found, readers[i].of) != 0)
+            return error_set(err, ST_INVALID, "option '--%s' is of %s '%s', the %s is '%s'",
+                             option_table[readers[i].id].name, what, readers[i].of, what, found);
+    }
     return ST_OK;
 }
 
-enum status plan_check_decoder(const struct options *c, const char *decoder, struct error *err)
+void plan_lay_decode(const struct options *c, struct decode_options *ret)
 {
-    enum status st = check_read(c, OPT_STEPS, "low-confidence", decoder, err);
-
-    return st ? st : check_read(c, OPT_THRESHOLD, "threshold", decoder, err);
+    if (options_has(c, OPT_DECODER))
+        ret->decoder = options_text(c, OPT_DECODER);
+    if (options_has(c, OPT_CACHE))
+        ret->cache = options_text(c, OPT_CACHE);
+    if (options_has(c, OPT_PREFIX_LOOK))
+        ret->prefix_look = (int)options_int(c, OPT_PREFIX_LOOK);
+    if (options_has(c, OPT_AFTER_LOOK))
+        ret->after_look = (int)options_int(c, OPT_AFTER_LOOK);
+    if (options_has(c, OPT_CACHE_WARMUP))
+        ret->cache_warmup = (int)options_int(c, OPT_CACHE_WARMUP);
+    if (options_has(c, OPT_BLOCK_LENGTH))
+        ret->block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
+    if (options_has(c, OPT_THRESHOLD))
+        ret->threshold = options_real(c, OPT_THRESHOLD);
+    if (options_has(c, OPT_TEMPERATURE))
+        ret->temperature = options_real(c, OPT_TEMPERATURE);
 }
 
 /* Options laid over the model's defaults. */
@@ -232,16 +260,7 @@ static enum status resolve(const struct options *c, const struct engine *e,
 
     engine_decode_defaults(e, &d);
     d.selector = selector;
-    if (options_has(c, OPT_DECODER))
-        d.decoder = options_text(c, OPT_DECODER);
-    if (options_has(c, OPT_CACHE))
-        d.cache = options_text(c, OPT_CACHE);
-    if (options_has(c, OPT_BLOCK_LENGTH))
-        d.block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
-    if (options_has(c, OPT_THRESHOLD))
-        d.threshold = options_real(c, OPT_THRESHOLD);
-    if (options_has(c, OPT_TEMPERATURE))
-        d.temperature = options_real(c, OPT_TEMPERATURE);
+    plan_lay_decode(c, &d);
     block = d.block_length > 0 ? d.block_length : 1;
     if (options_has(c, OPT_GEN_LENGTH))
         d.gen_length = (int)options_int(c, OPT_GEN_LENGTH);
@@ -253,7 +272,7 @@ static enum status resolve(const struct options *c, const struct engine *e,
         d.steps = d.gen_length;
     *ret = d;
     st = engine_check_decode(e, ret, 0, err);
-    return st ? st : plan_check_decoder(c, d.decoder, err);
+    return st ? st : plan_check_read(c, &d, err);
 }
 
 /* Tokens of every prompt, which must leave room for the answer in each of the task's cells. */

@@ -55,9 +55,13 @@ MUST_CHECK enum status plan_decode(const struct options *c, const struct engine 
 
 void plan_release(struct plan *p);
 
-/* ST_INVALID names an option that is given but that this decoder never reads. */
-MUST_CHECK enum status plan_check_decoder(const struct options *c, const char *decoder,
-                                          struct error *err);
+/* Lay what the options say of decoding over ret, but for the selector, the lengths of the whole
+ * answer and its steps. Borrows their strings. */
+void plan_lay_decode(const struct options *c, struct decode_options *ret);
+
+/* ST_INVALID names an option that is given but that d's decoder or cache never reads. */
+MUST_CHECK enum status plan_check_read(const struct options *c, const struct decode_options *d,
+                                       struct error *err);
 
 /* The prompt of an item as text for the tokenizer (chat template applied): in the arena. */
 MUST_CHECK enum status plan_prompt(const struct engine *e, const struct plan_task *t, size_t item,

@@ -52,24 +52,37 @@ static enum status no_memory(struct error *err)
 
 /* ---- preparation ------------------------------------------------------------------------ */
 
+/* What put() writes of d, in the arena; NULL: out of memory. */
+static const char *settings_text(void (*put)(const struct decode_options *, struct buf *),
+                                 const struct decode_options *d, struct arena *a)
+{
+    struct buf text = { 0 };
+    const char *ret = NULL;
+
+    put(d, &text);
+    if (buf_ok(&text))
+        ret = arena_strdup(a, buf_str(&text), text.len);
+    buf_release(&text);
+    return ret;
+}
+
 static enum status fill_cell(const struct plan_cell *cell, const struct engine *e, struct arena *a,
                              struct cell_row *ret, struct error *err)
 {
     const struct model_info *m = engine_info(e);
     const struct decode_options *d = &cell->decode;
     char *prompt_sha256 = arena_alloc(a, SHA256_HEX_SIZE);
-    const char *text, *decoder, *mode;
+    const char *text, *decoder, *cache, *mode;
     size_t len;
     enum status st = plan_prompt(e, cell->task, 0, a, &text, &len, err);
 
     if (st)
         return st;
-    decoder = strcmp(d->decoder, "low-confidence") == 0
-                  ? arena_printf(a, "%s:steps=%d", d->decoder, d->steps)
-                  : arena_printf(a, "%s:threshold=%.9g", d->decoder, d->threshold);
+    decoder = settings_text(engine_decoder_text, d, a);
+    cache = settings_text(engine_cache_text, d, a);
     /* two instruction sets of one backend round differently */
     mode = m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
-    if (!decoder || !mode || !prompt_sha256)
+    if (!decoder || !cache || !mode || !prompt_sha256)
         return no_memory(err);
     *ret = (struct cell_row){
         .task = cell->task->def->name,
@@ -86,7 +99,7 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
         .selector = d->selector,
         .budget = strchr(d->selector, ':') ? strchr(d->selector, ':') + 1 : "",
         .decoder = decoder,
-        .cache = d->cache,
+        .cache = cache,
         .backend = m->backend,
         .numeric_mode = mode,
         .gen_length = d->gen_length,

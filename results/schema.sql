@@ -81,7 +81,7 @@ CREATE TABLE cell (
     selector               TEXT NOT NULL, -- * expert selection with all its settings
     budget                 TEXT NOT NULL, -- its budget alone (part of selector); '': none
     decoder                TEXT NOT NULL, -- * with all its settings
-    cache                  TEXT NOT NULL, -- * KV cache: none, dual, ...
+    cache                  TEXT NOT NULL, -- * KV cache with all its settings: none, dual, ...
     backend                TEXT NOT NULL, -- * ref, cpu, cuda
     numeric_mode           TEXT NOT NULL, -- * invariant, with its instruction set for cpu: invariant:avx2
     answers_sha256         TEXT NOT NULL, -- * of the file that external answers are from; else ''

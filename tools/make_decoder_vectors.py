@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Write tests/vectors/decoder/*.json: which token a decoder commits at which step.
 
-An independent statement of two decoding loops and two cache policies, over the made-up model of
+An independent statement of two decoding loops and four cache policies, over the made-up model of
 tests/engine/fake_model.c, whose logits are hashes. Run from the repository root, no arguments.
 tools/make_generation_vectors.py runs the same loops over a checkpoint.
 
 Sources: low-confidence remasking, arXiv:2502.09992; threshold, dInfer (arXiv:2510.08666);
-dual cache, Fast-dLLM (arXiv:2505.22618).
+prefix and dual cache, Fast-dLLM (arXiv:2505.22618); vicinity refresh, dInfer.
 """
 import json
 import math
@@ -40,12 +40,14 @@ class Fake:
         self.c = c
         self.keys = [0] * (len(c['prompt']) + c['gen_length'])
 
-    def forward(self, x, fresh):
-        """Run positions `fresh` of canvas x; return a function from position to logits."""
+    def forward(self, x, fresh, is_stored):
+        """Run positions `fresh` of canvas x among the stored keys of the others; return a function
+        from position to logits. is_stored: later forwards find the keys of this one."""
         ctx = fold(self.c['seed'], x)
-        for i in fresh:
-            self.keys[i] = mix(ctx, i)
-        seen = fold(self.c['seed'], self.keys)
+        keys = [mix(ctx, i) if i in fresh else key for i, key in enumerate(self.keys)]
+        seen = fold(self.c['seed'], keys)
+        if is_stored:
+            self.keys = keys
         return lambda pos: self.logits(seen, pos)
 
     def logits(self, seen, pos):
@@ -84,20 +86,34 @@ def choose(c, cand, step, n_start, steps_per_block):
     return [i for i in ranked_free if cand[i][1] >= thr]
 
 
+def plan(c, block, step, n_forwards, n):
+    """What goes through the model, and whether it fills the cache that later steps read."""
+    whole, start, end = range(n), block[0], block[-1] + 1
+    if c['cache'] == 'none' or (c['cache'] == 'vicinity' and n_forwards < c['cache_warmup']):
+        return whole, False
+    if step == 0 or (c['cache'] == 'vicinity' and n_forwards == c['cache_warmup']):
+        return whole, True
+    if c['cache'] == 'prefix':
+        return range(start, n), False
+    if c['cache'] == 'dual':
+        return block, False
+    return range(max(0, start - c['prefix_look']), min(n, end + c['after_look'])), False
+
+
 def generate(c, model):
     prompt, gen, size = c['prompt'], c['gen_length'], c['block_length']
     x, when, forwards = prompt + [c['mask_id']] * gen, [-1] * gen, []
     for start in range(len(prompt), len(x), size):
         block, step = range(start, start + size), 0
         while any(x[i] == c['mask_id'] for i in block):
-            fresh = block if c['cache'] == 'dual' and step else range(len(x))
-            logits = model.forward(x, fresh)
+            fresh, is_stored = plan(c, block, step, len(forwards), len(x))
+            logits = model.forward(x, fresh, is_stored)
             cand = {i: propose(c, logits(i)) for i in block if x[i] == c['mask_id']}
             chosen = choose(c, cand, step, size, c['steps'] * size // gen)
             for i in chosen:
                 x[i] = cand[i][0]
                 when[i - len(prompt)] = len(forwards)
-            forwards.append([len(fresh), len(chosen)])
+            forwards.append([len(fresh), len(chosen), int(is_stored)])
             step += 1
         if c['eos_early_stop'] and any(x[i] == c['eos_id'] for i in block):
             x[start + size:] = [c['eos_id']] * (len(x) - start - size)
@@ -107,7 +123,8 @@ def generate(c, model):
 
 BASE = dict(n_vocab=12, mask_id=11, eos_id=10, seed=1, scale=8.0, levels=0, is_twin=False,
             mask_every=0, eos_from=1000, prompt=[1, 2, 3, 4, 5], gen_length=24, block_length=8,
-            steps=24, threshold=0.5, cache='none', eos_early_stop=True)
+            steps=24, threshold=0.5, cache='none', prefix_look=3, after_look=2, cache_warmup=4,
+            eos_early_stop=True)
 CASES = {
     'low-confidence': [
         dict(name='one position a step'),
@@ -121,6 +138,14 @@ CASES = {
         dict(name='EOS, but no early stop', eos_from=11, steps=12, eos_early_stop=False),
         dict(name='EOS in the last block', eos_from=28, steps=12, seed=12),
         dict(name='dual cache', cache='dual', steps=12, seed=5),
+        dict(name='prefix cache', cache='prefix', steps=12, seed=5),
+        dict(name='prefix cache, no prompt', cache='prefix', steps=12, prompt=[]),
+        dict(name='vicinity', cache='vicinity', steps=12, seed=5),
+        dict(name='vicinity, warm-up into the second block', cache='vicinity', steps=12,
+             cache_warmup=6),
+        dict(name='vicinity, warm-up to the end of a block', cache='vicinity', steps=12,
+             cache_warmup=8),
+        dict(name='vicinity, warm-up over all', cache='vicinity', steps=12, cache_warmup=100),
         dict(name='no prompt', prompt=[], steps=12),
     ],
     'threshold': [
@@ -137,6 +162,15 @@ CASES = {
         dict(name='EOS in the last block', eos_from=28, seed=12),
         dict(name='dual cache', cache='dual', seed=5),
         dict(name='dual cache, one block', cache='dual', block_length=24, threshold=0.6),
+        dict(name='prefix cache', cache='prefix', seed=5),
+        dict(name='prefix cache, one block', cache='prefix', block_length=24, threshold=0.6),
+        dict(name='prefix cache, early stop', cache='prefix', eos_from=16, threshold=0.3),
+        dict(name='vicinity', cache='vicinity', seed=5),
+        dict(name='vicinity, no warm-up', cache='vicinity', seed=5, cache_warmup=0),
+        dict(name='vicinity, no neighbours', cache='vicinity', prefix_look=0, after_look=0),
+        dict(name='vicinity, wider than the canvas', cache='vicinity', prefix_look=99,
+             after_look=99),
+        dict(name='vicinity, one block', cache='vicinity', block_length=24, threshold=0.6),
     ],
 }
 

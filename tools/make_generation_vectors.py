@@ -24,9 +24,12 @@ class Tiny:
         self.c = c
         self.m = models.Direct(models.CONFIG, safetensors.numpy.load_file(FOLDER / 'model.safetensors'))
 
-    def forward(self, x, fresh):
+    def forward(self, x, fresh, is_stored):
         rows = np.array(fresh)
+        stored = [a.copy() for a in self.m.keys], [a.copy() for a in self.m.values]
         logits = self.m.forward(np.array(x)[rows], rows, len(x))['logits']
+        if not is_stored:
+            self.m.keys, self.m.values = stored
         masked = [i for i in fresh if x[i] == self.c['mask_id']]
         self.check({i: logits[i - fresh[0]] for i in masked})
         return lambda pos: [float(v) for v in logits[pos - fresh[0]]]
@@ -43,12 +46,16 @@ class Tiny:
 
 
 BASE = dict(mask_id=models.MASK_ID, eos_id=256, decoder='threshold', gen_length=32,
-            block_length=16, steps=32, threshold=0.03, cache='none', eos_early_stop=True)
+            block_length=16, steps=32, threshold=0.03, cache='none', prefix_look=5, after_look=7,
+            cache_warmup=3, eos_early_stop=True)
 CASES = [
     dict(name='threshold'),
     dict(name='threshold, dual cache', cache='dual'),
     dict(name='low-confidence, 5 steps a block', decoder='low-confidence', steps=10),
     dict(name='low-confidence, dual cache', decoder='low-confidence', steps=16, cache='dual'),
+    dict(name='threshold, prefix cache', cache='prefix'),
+    dict(name='threshold, vicinity', cache='vicinity'),
+    dict(name='low-confidence, vicinity', decoder='low-confidence', steps=16, cache='vicinity'),
     dict(name='threshold, one block', block_length=32, threshold=0.038),
 ]
 

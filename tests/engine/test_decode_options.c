@@ -68,9 +68,11 @@ Test(decode_options, every_key_of_ours_is_read)
     struct decode_options o;
     const char *text = "{\"decoder\": \"low-confidence\", \"cache\": \"dual\", \"gen_length\": 96,"
                        "\"block_length\": 32, \"steps\": 48, \"threshold\": 0.25,"
-                       "\"temperature\": 0.5}";
+                       "\"temperature\": 0.5, \"prefix_look\": 1, \"after_look\": 0,"
+                       "\"cache_warmup\": 9}";
 
     cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
+    cr_assert(o.prefix_look == 1 && o.after_look == 0 && o.cache_warmup == 9);
     cr_assert_str_eq(o.decoder, "low-confidence");
     cr_assert_str_eq(o.cache, "dual");
     cr_assert(o.gen_length == 96 && o.block_length == 32 && o.steps == 48);
@@ -121,6 +123,8 @@ ParameterizedTestParameters(decode_options, bad_files_are_refused_by_field_and_v
         { "{\"threshold\": 1.5}", "found 1.5", ST_INVALID },
         { "{\"threshold\": null}", "'threshold'", ST_INVALID },
         { "{\"temperature\": -0.5}", "found -0.5", ST_INVALID },
+        { "{\"prefix_look\": -1}", "found -1", ST_INVALID },
+        { "{\"cache_warmup\": 1.5}", "'cache_warmup'", ST_INVALID },
         { "{\"decoder\": 3}", "'decoder'", ST_INVALID },
         { "{\"decoder\": \"magic\"}", "unknown decoder 'magic'", ST_UNSUPPORTED },
         { "{\"cache\": \"prefixx\"}", "unknown cache 'prefixx'", ST_UNSUPPORTED },
@@ -229,10 +233,13 @@ Test(decode_options, bad_options_are_named_with_their_value)
     refused(&o, 0, "unknown decoder 'magic'; known: low-confidence, threshold");
     o = good();
     o.cache = "full";
-    refused(&o, 0, "unknown cache 'full'; known: none, dual");
+    refused(&o, 0, "unknown cache 'full'; known: none, prefix, dual, vicinity");
     o = good();
     o.selector = "topk:k=3";
     refused(&o, 0, "k 3 is more than the model's own top-k 2");
+    o = good();
+    o.after_look = -2;
+    refused(&o, 0, "after_look -2");
     o = good();
     o.gen_length = 0;
     refused(&o, 0, "gen_length 0");
@@ -270,4 +277,31 @@ Test(decode_options, a_prompt_that_does_not_fit_is_refused_with_both_numbers)
     refused(&o, (size_t)-1, "is longer than 36");
     o.gen_length = 112;
     refused(&o, 0, "gen_length 112 is more than the 100 positions");
+}
+
+Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
+{
+    struct decode_options o = good();
+    struct buf b = { 0 };
+
+    o.threshold = 0.1;
+    o.steps = 8;
+    o.prefix_look = 3;
+    o.after_look = 2;
+    o.cache_warmup = 1;
+    o.decoder = "threshold";
+    o.cache = "dual";
+    engine_decoder_text(&o, &b);
+    buf_putc(&b, ' ');
+    engine_cache_text(&o, &b);
+    cr_assert_str_eq(buf_str(&b), "threshold:threshold=0.1 dual");
+    buf_clear(&b);
+    o.decoder = "low-confidence";
+    o.cache = "vicinity";
+    engine_decoder_text(&o, &b);
+    buf_putc(&b, ' ');
+    engine_cache_text(&o, &b);
+    cr_assert_str_eq(buf_str(&b),
+                     "low-confidence:steps=8 vicinity:prefix_look=3,after_look=2,cache_warmup=1");
+    buf_release(&b);
 }

@@ -44,6 +44,9 @@ static void check_vector(const json_t *c)
     o.gen_length = (int)get_int(c, "gen_length");
     o.block_length = (int)get_int(c, "block_length");
     o.steps = (int)get_int(c, "steps");
+    o.prefix_look = (int)get_int(c, "prefix_look");
+    o.after_look = (int)get_int(c, "after_look");
+    o.cache_warmup = (int)get_int(c, "cache_warmup");
     o.threshold = json_number_value(json_object_get(c, "threshold"));
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
     for (size_t i = 0; i < json_array_size(prompt); i++)
@@ -68,6 +71,8 @@ static void check_vector(const json_t *c)
                      "%s: forward %zu has %d tokens", name, i, g->forwards[i].n_tok);
         cr_assert_eq(g->forwards[i].n_committed, json_integer_value(json_array_get(pair, 1)),
                      "%s: forward %zu commits %d", name, i, g->forwards[i].n_committed);
+        cr_assert_eq(g->forwards[i].is_cache_refresh, json_integer_value(json_array_get(pair, 2)),
+                     "%s: forward %zu", name, i);
     }
     sequence_free(s);
     engine_close(e);

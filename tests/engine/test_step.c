@@ -1,5 +1,6 @@
 /* The denoising step: batches, what a forward is asked for, faults, allocations. */
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <string.h>
 
 #include "tests/base/fail_malloc.h"
@@ -160,6 +161,49 @@ Test(step, dual_cache_runs_the_canvas_once_a_block_and_then_the_block)
     }
     cr_assert_eq(refreshes, 3);
     cr_assert_eq(g->n_forwards_cache, 3);
+    sequence_free(s);
+    engine_close(e);
+}
+
+Test(step, prefix_cache_runs_from_the_block_on)
+{
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct engine *e = engine_of(&f);
+    struct sequence *s;
+
+    o.cache = "prefix";
+    s = start(e, &o, prompt5, 5);
+    while (!sequence_is_done(s)) {
+        const struct generation *g = sequence_result(s);
+        int first;
+
+        cr_assert_eq(engine_step(e, &s, 1, NULL), ST_OK);
+        first =
+            g->forwards[g->n_forwards - 1].step ? 5 + 8 * g->forwards[g->n_forwards - 1].block : 0;
+        cr_assert(fake_last[0].first == first && fake_last[0].n_tok == 29 - first);
+        cr_assert_eq(fake_last[0].n_kv, 29);
+    }
+    cr_assert_eq(sequence_result(s)->n_forwards_cache, 3);
+    sequence_free(s);
+    engine_close(e);
+}
+
+Test(step, a_vicinity_is_cut_at_the_canvas_even_where_it_is_huge)
+{
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct engine *e = engine_of(&f);
+    struct sequence *s;
+
+    o.cache = "vicinity";
+    o.prefix_look = o.after_look = INT_MAX;
+    o.cache_warmup = 1;
+    s = start(e, &o, prompt5, 5);
+    while (!sequence_is_done(s)) {
+        cr_assert_eq(engine_step(e, &s, 1, NULL), ST_OK);
+        cr_assert(fake_last[0].first == 0 && fake_last[0].n_tok == 29 && fake_last[0].n_kv == 29);
+    }
     sequence_free(s);
     engine_close(e);
 }

@@ -112,6 +112,23 @@ Test(plan, an_option_of_another_decoder_is_refused)
                  "%s", err.text);
 }
 
+Test(plan, an_option_of_another_cache_is_refused)
+{
+    static const char *const names[] = { "--prefix-look", "--after-look", "--cache-warmup" };
+
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(make(ARGV("-L1", "--cache", "dual", names[i], "2"), true), ST_INVALID);
+        cr_assert(strstr(err.text, names[i]) && strstr(err.text, "cache is 'dual'"), "%s",
+                  err.text);
+    }
+    cr_assert_eq(make(ARGV("-L1", "--cache", "vicinity", "--prefix-look", "1", "--after-look", "0",
+                           "--cache-warmup", "2"),
+                      true),
+                 ST_OK, "%s", err.text);
+    cr_assert(plan.cells[0].decode.prefix_look == 1 && plan.cells[0].decode.after_look == 0 &&
+              plan.cells[0].decode.cache_warmup == 2);
+}
+
 Test(plan, cells_are_tasks_times_selectors_with_room_for_each_prompt_and_answer)
 {
     cr_assert_eq(
