@@ -235,6 +235,27 @@ static void fill_decode(const struct bench *b, const struct engine *e, struct de
     d->steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d->gen_length;
 }
 
+/* An option that what is timed would never read is a mistake, not a wish. */
+static enum status check_read(const struct bench *b, struct error *err)
+{
+    static const enum option_id of_decode[] = { OPT_DECODER,      OPT_CACHE,        OPT_PREFIX_LOOK,
+                                                OPT_AFTER_LOOK,   OPT_CACHE_WARMUP, OPT_GEN_LENGTH,
+                                                OPT_BLOCK_LENGTH, OPT_STEPS,        OPT_THRESHOLD };
+    static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
+    bool is_decode = strcmp(b->what, "decode") == 0, is_ops = strcmp(b->what, "ops") == 0;
+    const char *name = NULL;
+
+    for (size_t i = 0; !is_decode && i < sizeof(of_decode) / sizeof(of_decode[0]); i++)
+        if (options_has(b->c, of_decode[i]))
+            name = option_table[of_decode[i]].name;
+    for (size_t i = 0; is_ops && i < sizeof(of_model) / sizeof(of_model[0]); i++)
+        if (options_is_given(b->c, of_model[i]))
+            name = option_table[of_model[i]].name;
+    return name
+               ? error_set(err, ST_INVALID, "`bench %s` does not read option '--%s'", b->what, name)
+               : ST_OK;
+}
+
 static enum status time_model(struct bench *b, struct engine_options *o, struct error *err)
 {
     bool is_forward = strcmp(b->what, "forward") == 0;
@@ -294,7 +315,9 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         strcmp(b.what, "ops") != 0)
         return error_set(err, ST_INVALID, "`bench` knows forward, decode and ops, not '%s'",
                          b.what);
-    st = fill_options(&b, &o, err);
+    st = check_read(&b, err);
+    if (!st)
+        st = fill_options(&b, &o, err);
     if (!st)
         st = strcmp(b.what, "ops") == 0 ? bench_ops(&b, &o, err) : time_model(&b, &o, err);
     arena_release(&b.arena);

@@ -309,6 +309,17 @@ def a_file_without_runs_lists_none(tmp):
     fails(3, ["no runs"], "show", "last", "-o", tmp)
 
 
+def bench_refuses_options_that_it_does_not_read(tmp):
+    fails(2, ["'--threshold'", "'low-confidence'"], "bench", "decode", "--decoder", "low-confidence", "--threshold",
+          "0.5")
+    fails(2, ["'--after-look'", "'dual'"], "bench", "decode", "--cache", "dual", "--after-look", "2")
+    for option, value in [("decoder", "threshold"), ("cache", "dual"), ("steps", "4"), ("block-length", "8"),
+                          ("gen-length", "8"), ("threshold", "0.5"), ("prefix-look", "2")]:
+        fails(2, [f"'--{option}'", "`bench forward`"], "bench", "forward", f"--{option}", value)
+        fails(2, [f"'--{option}'", "`bench ops`"], "bench", "ops", f"--{option}", value)
+    fails(2, ["'--selector'"], "bench", "ops", "--selector", "vanilla")
+
+
 def bench_measures_the_machine_and_keeps_every_sample(tmp):
     for what, names in (("forward", {"forward"}), ("decode", {"decode"}),
                         ("ops", {"matmul", "router", "route", "moe", "attention", "rope", "add", "rms_norm", "head",
