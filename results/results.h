@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/status.h"
+#include "results/stats.h"
 
 struct store;
 
@@ -279,15 +280,7 @@ MUST_CHECK enum status store_run_cells(struct store *s, const char *run_id, stru
                                        struct cell_row **ret, size_t *ret_n,
                                        const char **ret_checkers, struct error *err);
 
-/* ---- statistics and environment --------------------------------------------------------- */
-
-/* Wilson score interval of k successes in n trials at two-sided confidence 1 - alpha (Wilson
- * 1927). n = 0 gives 0, 1. */
-void stats_wilson(int64_t k, int64_t n, double alpha, double *ret_low, double *ret_high);
-
-/* Unbiased pass@k of n samples with c right (Chen et al. 2021, eq. 1), product form; NaN for
- * n < k. */
-double stats_pass_at_k(int64_t n, int64_t c, int64_t k);
+/* ---- environment ------------------------------------------------------------------------ */
 
 /* Host facts as one JSON object: host, os, kernel, cpu model and flags that matter, cores,
  * memory, governor, GPU name and driver when there are any. Unknown facts are absent. */
