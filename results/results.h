@@ -232,6 +232,51 @@ struct task_summary {
 MUST_CHECK enum status store_summarise(struct store *s, const char *run_id, struct arena *arena,
                                        struct task_summary **ret, size_t *ret_n, struct error *err);
 
+/* Samples in a group, as sums, so that groups can be put together. `internal` verdicts count in
+ * none. */
+struct score_sums {
+    int64_t n_items, max_per_item; /* most answers of one */
+    int64_t n_samples, n_passed;
+    double sum_score; /* over items, of their share of right answers */
+    int64_t n_tokens_before_eos, n_forwards;
+    int64_t sum_unique, n_layer_forwards; /* unique experts, over layers and forwards */
+    int64_t sum_expert_bytes;
+};
+/* Groups of different items. */
+void score_sums_add(struct score_sums *to, const struct score_sums *from);
+
+/* The Wilson interval at 95 % of the right answers, where each item has one; else NaN. */
+void score_sums_interval(const struct score_sums *x, double *ret_low, double *ret_high);
+
+/*
+ * The samples of a run in classes: per task and cell, and per level or subject of their items, or
+ * per how they ended or were read.
+ */
+enum stratum_by { STRATUM_LEVEL, STRATUM_SUBJECT, STRATUM_STOP_REASON, STRATUM_EXTRACTION_METHOD };
+struct stratum_summary {
+    const char *task, *cell_key, *selector;
+    const char *value; /* of the class: "3", "Algebra", "eos" */
+    struct score_sums sums;
+};
+/* (n) rows in the arena: cells in the order of their first samples, values ascending (levels as
+ * numbers). Items without a level or subject are in none. */
+MUST_CHECK enum status store_summarise_by(struct store *s, const char *run_id, enum stratum_by by,
+                                          struct arena *arena, struct stratum_summary **ret,
+                                          size_t *ret_n, struct error *err);
+
+/* The samples of a file by cell, whatever the run: those of the newest valid run that has any of
+ * the cell. (n) rows in the arena, by first sample. */
+struct cell_summary {
+    const char *task, *model, *load_format, *weights_sha256, *selector, *decoder, *cache, *backend;
+    const char *numeric_mode, *run_id, *git_commit; /* of the program; NULL: unknown */
+    int block_length;
+    int64_t n_exp;
+    struct score_sums sums;
+};
+MUST_CHECK enum status store_summarise_cells(struct store *s, struct arena *arena,
+                                             struct cell_summary **ret, size_t *ret_n,
+                                             struct error *err);
+
 /* A stored sample with everything `show` prints and `score` needs; pointers live in the arena. */
 struct stored_sample {
     int64_t sample_id;

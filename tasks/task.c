@@ -122,6 +122,8 @@ static const struct task_def defs[] = {
         .licence = MIT,
         .gen_length = 1024,
         .format = FORMAT_MATH,
+        .level_name = "level",
+        .subject_name = "subject",
     },
     {
         .name = "sample_humaneval",
@@ -187,6 +189,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 512,
         .format = FORMAT_MATH,
+        .level_name = "level",
+        .subject_name = "subject",
     },
     {
         .name = "mini-humaneval",
@@ -200,6 +204,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_HUMANEVAL,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-humaneval_pro",
@@ -213,6 +219,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_HUMANEVAL_PRO,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-mbpp",
@@ -226,6 +234,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 256,
         .format = FORMAT_MBPP,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-gsm8k",
@@ -239,6 +249,7 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_GSM8K,
+        .level_name = "depth",
     },
     {
         .name = "mini-math500",
@@ -252,6 +263,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_MATH,
+        .level_name = "depth",
+        .subject_name = "subject",
     },
     {
         .name = "mini-humaneval-full",
@@ -265,6 +278,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_HUMANEVAL,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-humaneval_pro-full",
@@ -278,6 +293,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_HUMANEVAL_PRO,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-mbpp-full",
@@ -291,6 +308,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 256,
         .format = FORMAT_MBPP,
+        .level_name = "depth",
+        .subject_name = "frequency",
     },
     {
         .name = "mini-gsm8k-full",
@@ -304,6 +323,7 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_GSM8K,
+        .level_name = "depth",
     },
     {
         .name = "mini-math500-full",
@@ -317,6 +337,8 @@ static const struct task_def defs[] = {
         .licence = OWN,
         .gen_length = 192,
         .format = FORMAT_MATH,
+        .level_name = "depth",
+        .subject_name = "subject",
     },
 };
 

@@ -84,9 +84,11 @@ struct task_def {
     const char *metric;      /* "pass@1", "accuracy" */
     const char *prompt_form; /* default form */
     const char *licence;
-    int gen_length;        /* sensible generation budget, tokens */
-    int format;            /* private to tasks/ */
-    int first_id, last_id; /* MBPP: task ids of the split; 0, 0: all */
+    int gen_length;                        /* sensible generation budget, tokens */
+    int format;                            /* private to tasks/ */
+    int first_id, last_id;                 /* MBPP: task ids of the split; 0, 0: all */
+    const char *level_name, *subject_name; /* what level and subject of its items are, in a word:
+                                            * "depth", "frequency"; NULL: they have none */
 };
 
 /* All tasks, NULL last. */

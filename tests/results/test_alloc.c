@@ -141,14 +141,19 @@ static enum status try_lists(void *arg, struct error *err)
     struct task_summary *t = NULL;
     struct run_row run;
     const char *id = NULL;
-    size_t n = 0, n_tasks = 0;
+    struct stratum_summary *strata = NULL;
+    struct cell_summary *cells = NULL;
+    size_t n = 0, n_tasks = 0, n_strata = 0, n_cells = 0;
     enum status st;
 
     if (!(st = store_list_runs(s, &arena, &r, &n, err)) &&
         !(st = store_find_run(s, "run", &arena, &id, err)) &&
         !(st = store_get_run(s, "run-1", &arena, &run, &summary, err)) &&
-        !(st = store_summarise(s, "run-1", &arena, &t, &n_tasks, err))) {
-        cr_expect(n == 1 && n_tasks == 1 && strcmp(id, "run-1") == 0);
+        !(st = store_summarise(s, "run-1", &arena, &t, &n_tasks, err)) &&
+        !(st = store_summarise_by(s, id, STRATUM_LEVEL, &arena, &strata, &n_strata, err)) &&
+        !(st = store_summarise_cells(s, &arena, &cells, &n_cells, err))) {
+        cr_expect(n == 1 && n_tasks == 1 && n_strata == 1 && n_cells == 1);
+        cr_expect_str_eq(id, "run-1");
         cr_expect_str_eq(summary.tasks, "humaneval");
         cr_expect_str_eq(t[0].selector, "vanilla");
     }
