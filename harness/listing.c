@@ -22,21 +22,55 @@ enum print_form print_form_of(const struct options *c)
     return strcmp(form, "csv") == 0 ? PRINT_CSV : PRINT_TEXT;
 }
 
+/* A column as it was given. */
+struct column {
+    const char *key, *title;
+    size_t key_len, title_len;
+    bool is_number, is_hidden;
+};
+
+/* The column at p; what follows it: the next one, or the end. */
+static const char *read_column(const char *p, struct column *ret)
+{
+    size_t len;
+
+    *ret = (struct column){ .is_hidden = *p == '-' };
+    p += ret->is_hidden;
+    ret->is_number = *p == '>';
+    p += ret->is_number;
+    len = strcspn(p, "|");
+    ret->key = ret->title = p;
+    ret->key_len = strcspn(p, "=|");
+    ret->title_len = len;
+    if (ret->key_len < len) {
+        ret->title = p + ret->key_len + 1;
+        ret->title_len = len - ret->key_len - 1;
+    }
+    return p + len + (p[len] == '|');
+}
+
+/* The current column. */
+static struct column column_of(const struct listing *l)
+{
+    const char *p = l->columns;
+    struct column c;
+
+    for (size_t i = 0; i <= l->column; i++)
+        p = read_column(p, &c);
+    return c;
+}
+
 /* The headings of a table: "a|>b|c" of "a|>key=b|c". */
 static void put_titles(struct buf *b, const char *columns)
 {
-    for (const char *p = columns; *p;) {
-        size_t len = strcspn(p, "|"), skip = strcspn(p, "=|");
+    struct column c;
 
-        if (*p == '>')
-            buf_putc(b, '>');
-        if (p[skip] == '=')
-            buf_append(b, p + skip + 1, len - skip - 1);
-        else
-            buf_append(b, p + (*p == '>'), len - (*p == '>'));
-        p += len;
-        if (*p)
-            buf_putc(b, *p++);
+    for (const char *p = columns; *p;) {
+        p = read_column(p, &c);
+        if (c.is_hidden)
+            continue;
+        buf_printf(b, "%s%s%.*s", b->len ? "|" : "", c.is_number ? ">" : "", (int)c.title_len,
+                   c.title);
     }
 }
 
@@ -61,29 +95,14 @@ void listing_row(struct listing *l)
     l->column = 0;
 }
 
-/* Key of the current column; whether it holds numbers. */
-static const char *key_of(const struct listing *l, size_t *ret_len, bool *ret_is_number)
-{
-    const char *name = l->columns;
-
-    for (size_t i = 0; i < l->column; i++)
-        name = strchr(name, '|') + 1;
-    *ret_is_number = *name == '>';
-    name += *ret_is_number;
-    *ret_len = strcspn(name, "=|");
-    return name;
-}
-
 /* A member in JSON, a field in CSV: the value is text, or the text of a number; NULL: absent. */
 static void put_value(struct listing *l, const char *ending, const char *value, bool is_number)
 {
     struct buf key = { 0 };
-    size_t len;
-    bool is_number_column;
-    const char *name = key_of(l, &len, &is_number_column);
+    struct column c = column_of(l);
     const char *comma = l->column || strcmp(ending, "_high") == 0 ? "," : "";
 
-    buf_append(&key, name, len);
+    buf_append(&key, c.key, c.key_len);
     buf_puts(&key, ending);
     buf_printf(&l->json, "%s%s", comma, *comma ? " " : "");
     json_put_str(&l->json, buf_str(&key), key.len);
@@ -107,12 +126,11 @@ static void put_value(struct listing *l, const char *ending, const char *value, 
 
 void listing_cell(struct listing *l, const char *text)
 {
-    size_t len;
-    bool is_number;
+    struct column c = column_of(l);
 
-    key_of(l, &len, &is_number);
-    table_cell(&l->table, "%s", text ? text : "");
-    put_value(l, "", text, is_number);
+    if (!c.is_hidden)
+        table_cell(&l->table, "%s", text ? text : "");
+    put_value(l, "", text, c.is_number);
     l->column++;
 }
 

@@ -33,8 +33,9 @@ struct listing {
 };
 
 /*
- * Columns: "a|>b|key=what a table calls it", one that begins with '>' holds numbers. In JSON and
- * CSV a column goes by its key, or by its one name. The string must outlive the listing.
+ * Columns: "a|>b|key=what a table calls it|-c": one that begins with '>' holds numbers, one with
+ * '-' (then '>') is in JSON and CSV alone. There a column goes by its key, or by its one name. The
+ * string must outlive the listing.
  */
 void listing_start(struct listing *l, const struct options *c, const char *columns);
 void listing_row(struct listing *l);

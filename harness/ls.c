@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "harness/listing.h"
 #include "harness/paths.h"
+#include "harness/policies.h"
 #include "harness/verb.h"
 #include "kernels/kernels.h"
 #include "results/results.h"
@@ -256,24 +257,30 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         return ls_backends(c, err);
     if (strcmp(what, "runs") == 0)
         return ls_runs(c, err);
+    if (strcmp(what, "policies") == 0)
+        return policies_print(c, err);
     return error_set(
         err, ST_INVALID,
-        "`ls` knows tasks, forms, models, selectors, decoders, caches, backends and runs, "
-        "not '%s'",
+        "`ls` knows tasks, forms, models, selectors, decoders, caches, backends, runs and "
+        "policies, not '%s'",
         what);
 }
 
 const struct verb verb_ls = {
     .name = "ls",
     .bit = VERB_LS,
-    .args = "tasks|forms [TASK]|models|selectors|decoders|caches|backends|runs",
+    .args = "tasks|forms [TASK]|models|selectors|decoders|caches|backends|runs|policies",
     .min_args = 1,
     .max_args = 2,
     .summary =
-        "list tasks, prompt forms, models, selectors, decoders, caches, backends or stored runs",
-    .help = "Lists what there is to choose from, or the runs in a results file.\n\n"
-            "  desbench ls tasks --data-dir DIR\n"
-            "  desbench ls forms humaneval              how it can be asked, and who asks so\n"
-            "  desbench ls runs -o runs --json\n",
+        "list tasks, prompt forms, models, selectors, decoders, caches, backends, or what is "
+        "stored",
+    .help =
+        "Lists what there is to choose from, or the runs in a results file.\n\n"
+        "  desbench ls tasks --data-dir DIR\n"
+        "  desbench ls forms humaneval              how it can be asked, and who asks so\n"
+        "  desbench ls runs -o runs --json\n"
+        "  desbench ls policies -o runs --format markdown   accuracy against experts, all tasks\n"
+        "                                                   of a model and policy together\n",
     .run = run,
 };

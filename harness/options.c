@@ -201,6 +201,11 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, "print every setting and where it comes from, and stop" },
     [OPT_FULL] = { "full", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                    "show prompts and every denoising step in full" },
+    [OPT_BY] = { "by", 0, OPTION_TEXT, VERB_SHOW, OUT, "FIELD", NULL, "no classes", 0, 0, NULL,
+                 NULL,
+                 "scores of a run by class of item or answer: level, subject, stop_reason, "
+                 "extraction_method, or a task's own word (mini suites: depth, frequency)",
+                 .is_command_only = true },
     [OPT_MIRROR] = { "mirror", 0, OPTION_TEXT, VERB_DATA, FETCH, "URL", NULL, "upstream's servers",
                      0, 0, NULL, NULL,
                      "a server that has the same paths: takes the place of https://HOST in every "

@@ -73,6 +73,7 @@ enum option_id {
     OPT_QUIET,
     OPT_VERBOSE,
     OPT_FULL,
+    OPT_BY,
     OPT_MIRROR,
     OPT_OFFLINE,
     OPT_NET_TIMEOUT,

@@ -6,7 +6,9 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "harness/listing.h"
 #include "harness/paths.h"
+#include "harness/strata.h"
 #include "harness/table.h"
 #include "harness/verb.h"
 #include "results/results.h"
@@ -368,24 +370,44 @@ static enum status show_run(const struct showing *x, struct store *store, const 
     return st;
 }
 
+/* Samples are no table, and a table of classes is of a run. */
+static enum status check_form(const struct options *c, struct error *err)
+{
+    enum print_form form = print_form_of(c);
+
+    if (options_text(c, OPT_BY) && c->n_args > 1)
+        return error_set(err, ST_INVALID, "--by is of a whole run, found task '%s'", c->args[1]);
+    if (!options_text(c, OPT_BY) && (form == PRINT_MARKDOWN || form == PRINT_CSV))
+        return error_set(err, ST_INVALID,
+                         "option '--format': '%s' is for tables (--by), samples are shown as text "
+                         "or json",
+                         options_text(c, OPT_TABLE_FORMAT));
+    return ST_OK;
+}
+
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct showing x = { .c = c,
                          .is_json = verb_wants_json(c),
                          .is_full = options_flag(c, OPT_FULL) };
     const char *task = c->n_args > 1 ? c->args[1] : NULL, *id = c->n_args > 2 ? c->args[2] : NULL;
+    const char *by = options_text(c, OPT_BY);
     struct arena a = { 0 };
     struct store *store = NULL;
     const char *path, *run_id;
     enum status st;
 
     (void)ret_exit;
-    st = path_results(c, false, &a, &path, err);
+    st = check_form(c, err);
+    if (!st)
+        st = path_results(c, false, &a, &path, err);
     if (!st)
         st = store_open(path, STORE_READ, &store, err);
     if (!st)
         st = store_find_run(store, c->args[0], &a, &run_id, err);
-    if (!st && !task) {
+    if (!st && by) {
+        st = strata_print(c, store, run_id, by, err);
+    } else if (!st && !task) {
         st = show_run(&x, store, run_id, &a, err);
     } else if (!st) {
         st = store_each_sample(store, run_id, task, id, show_sample, &x, err);
@@ -412,6 +434,7 @@ const struct verb verb_show = {
             "verdict with the end of what the program printed.\n\n"
             "  desbench show last\n"
             "  desbench show last humaneval HumanEval/0\n"
-            "  desbench show last gsm8k --json | jq .forwards\n",
+            "  desbench show last gsm8k --json | jq .forwards\n"
+            "  desbench show last --by depth                  scores by class of item\n",
     .run = run,
 };

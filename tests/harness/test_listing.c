@@ -32,6 +32,7 @@ static char *print(char *form, const char *columns, bool is_empty)
         listing_number(&l, i);
         listing_real(&l, i ? NAN : 1.0 / 3, 2);
         listing_interval(&l, i ? NAN : 0.25, i ? NAN : 0.5, 3);
+        listing_number(&l, 7 + i);
     }
     listing_note(&l, "two rows");
     fflush(stdout);
@@ -48,7 +49,7 @@ static char *print(char *form, const char *columns, bool is_empty)
 
 static void expect(char *form, const char *text)
 {
-    char *found = print(form, "name|>n|>x=a third|>ci=95 %", false);
+    char *found = print(form, "name|>n|>x=a third|>ci=95 %|->more", false);
 
     cr_expect_str_eq(found, text);
     free(found);
@@ -64,9 +65,9 @@ Test(listing, a_table_has_titles_and_rounded_numbers)
 Test(listing, json_has_keys_and_whole_numbers_and_null_where_there_is_nothing)
 {
     expect(forms[1], "[\n {\"name\": \"a|b, \\\"c\\\"\", \"n\": 0, \"x\": 0.3333333333333333, "
-                     "\"ci_low\": 0.25, \"ci_high\": 0.5},\n"
+                     "\"ci_low\": 0.25, \"ci_high\": 0.5, \"more\": 7},\n"
                      " {\"name\": null, \"n\": 1, \"x\": null, \"ci_low\": null, "
-                     "\"ci_high\": null}\n]\n");
+                     "\"ci_high\": null, \"more\": 8}\n]\n");
 }
 
 Test(listing, markdown_escapes_what_would_end_a_cell)
@@ -77,13 +78,13 @@ Test(listing, markdown_escapes_what_would_end_a_cell)
 
 Test(listing, csv_has_keys_quotes_and_empty_fields)
 {
-    expect(forms[3], "name,n,x,ci_low,ci_high\n"
-                     "\"a|b, \"\"c\"\"\",0,0.3333333333333333,0.25,0.5\n,1,,,\n");
+    expect(forms[3], "name,n,x,ci_low,ci_high,more\n"
+                     "\"a|b, \"\"c\"\"\",0,0.3333333333333333,0.25,0.5,7\n,1,,,,8\n");
 }
 
 Test(listing, of_nothing_json_is_still_an_array)
 {
-    char *found = print(forms[1], "name|>n|>x|>ci", true);
+    char *found = print(forms[1], "name|>n|>x|>ci|->more", true);
 
     cr_expect_str_eq(found, "[]\n");
     free(found);
