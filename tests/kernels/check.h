@@ -23,8 +23,9 @@ struct side {
 };
 
 struct check {
-    struct side ref, new, other; /* other: the backend under test with one thread */
-    struct rng rng;              /* of the running case */
+    struct side ref, new;
+    struct side two, other; /* the backend under test with two threads, with one */
+    struct rng rng;         /* of the running case */
     uint64_t case_seed;
     const struct tolerance *tol;      /* of the running op */
     const struct tolerance *tol_bf16; /* with bf16 weights, where that differs */
@@ -100,7 +101,7 @@ void fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2
 /* Describe the running case. */
 #define SHAPE(c, ...) snprintf((c)->shape, sizeof((c)->shape), __VA_ARGS__)
 
-/* One case of an op, number i: check_dense.c and check_moe.c. */
+/* One case of an op, number i: check_dense.c and check_moe.c. check_batch(): of all of them. */
 void check_embed(struct check *c, int i);
 void check_rms_norm(struct check *c, int i);
 void check_matmul(struct check *c, int i);
@@ -112,6 +113,7 @@ void check_router(struct check *c, int i);
 void check_route(struct check *c, int i);
 void check_moe(struct check *c, int i);
 void check_pick(struct check *c, int i);
+void check_batch(struct check *c, int i);
 
 /* Time the ops at the widths of LLaDA-MoE and print a table. op NULL: all. */
 void bench(const struct side *s, const char *op, int n_threads, uint64_t seed);

@@ -51,6 +51,9 @@ static const struct op_check op_checks[] = {
       120,
       check_moe },
     { { "pick", 1e-37, 5e-7, "ids exact; f32 exp summed in f64" }, 200, check_pick },
+    { { "batch", 0, 0, "every op for 1, 8 and 32 sequences, 1, 2 and more threads: same bits" },
+      6,
+      check_batch },
     { { NULL, 0, 0, NULL }, 0, NULL },
 };
 
@@ -147,10 +150,14 @@ static bool has_op(const struct kernel_ops *ops, const char *name)
         { "moe", ops->moe },     { "pick", ops->pick },
     };
 
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+    bool has_all = true;
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         if (!strcmp(table[i].name, name))
             return table[i].is_there;
-    return false;
+        has_all = has_all && table[i].is_there;
+    }
+    return has_all; /* "batch" runs them one after the other */
 }
 
 /* The op's tolerance on this backend. */
@@ -205,6 +212,7 @@ static int check_backend(const struct options *opts, const struct kernel_ops *op
         c.ref.ops->close(c.ref.k);
         return EXIT_SKIP;
     }
+    open_side(&c.two, ops, opts->isa, 2);
     open_side(&c.other, ops, opts->isa, 1);
     printf("backend %s (%s), seed %llu\n", ops->name, ops->describe(c.new.k),
            (unsigned long long)opts->seed);
@@ -213,6 +221,7 @@ static int check_backend(const struct options *opts, const struct kernel_ops *op
             check_op(&c, o, opts->seed);
     printf("%ld cases, %ld failures\n", c.n_cases, c.n_failed);
     c.other.ops->close(c.other.k);
+    c.two.ops->close(c.two.k);
     c.new.ops->close(c.new.k);
     c.ref.ops->close(c.ref.k);
     return c.n_failed ? EXIT_MISMATCH : EXIT_SUCCESS;
