@@ -13,6 +13,8 @@ import math
 import pathlib
 import struct
 
+import make_pick_vectors
+
 U64 = (1 << 64) - 1
 
 
@@ -63,9 +65,13 @@ class Fake:
         return row
 
 
-def propose(c, row):
-    """(token, confidence, mask is best): the mask never wins; ties to the lower id."""
-    token = max((v for v in range(len(row)) if v != c['mask_id']), key=lambda v: (row[v], -v))
+def propose(c, row, draw, pos):
+    """(token, confidence, mask is best): the mask never wins; ties to the lower id. With a
+    temperature the choice, not the confidence, is of the logits with noise."""
+    def score(v):
+        return row[v] + c['temperature'] * float(make_pick_vectors.noise(c['seed'], draw, pos, v))
+    allowed = [v for v in range(len(row)) if v != c['mask_id']]
+    token = max(allowed, key=lambda v: (score(v) if c.get('temperature') else row[v], -v))
     top = max(row)
     conf = f32(math.exp(row[token] - top) / sum(math.exp(x - top) for x in row))
     return token, conf, row.index(top) == c['mask_id']
@@ -108,7 +114,7 @@ def generate(c, model):
         while any(x[i] == c['mask_id'] for i in block):
             fresh, is_stored = plan(c, block, step, len(forwards), len(x))
             logits = model.forward(x, fresh, is_stored)
-            cand = {i: propose(c, logits(i)) for i in block if x[i] == c['mask_id']}
+            cand = {i: propose(c, logits(i), len(forwards), i) for i in block if x[i] == c['mask_id']}
             chosen = choose(c, cand, step, size, c['steps'] * size // gen)
             for i in chosen:
                 x[i] = cand[i][0]

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 import make_decoder_vectors as loops
 import make_model_vectors as models
+import make_pick_vectors as picks
 
 FOLDER = pathlib.Path('tests/vectors/model/tiny-f32')
 MARGIN = 1e-4  # relative; f32 forwards agree within about 1e-6
@@ -22,6 +23,7 @@ MARGIN = 1e-4  # relative; f32 forwards agree within about 1e-6
 class Tiny:
     def __init__(self, c):
         self.c = c
+        self.n_forwards = 0
         self.m = models.Direct(models.CONFIG, safetensors.numpy.load_file(FOLDER / 'model.safetensors'))
 
     def forward(self, x, fresh, is_stored):
@@ -31,14 +33,20 @@ class Tiny:
         if not is_stored:
             self.m.keys, self.m.values = stored
         masked = [i for i in fresh if x[i] == self.c['mask_id']]
-        self.check({i: logits[i - fresh[0]] for i in masked})
+        draw, self.n_forwards = self.n_forwards, self.n_forwards + 1
+        self.check(draw, {i: logits[i - fresh[0]] for i in masked})
         return lambda pos: [float(v) for v in logits[pos - fresh[0]]]
 
-    def check(self, rows):
-        for row in rows.values():
-            top = np.sort(np.delete(row, self.c['mask_id']))
-            assert top[-1] - top[-2] > MARGIN and abs(row[self.c['mask_id']] - top[-1]) > MARGIN
-        confs = sorted(loops.propose(self.c, list(r))[1] for r in rows.values())
+    def check(self, draw, rows):
+        mask, heat = self.c['mask_id'], self.c['temperature']
+        for pos, row in rows.items():
+            top = np.sort(np.delete(row, mask))
+            assert abs(row[mask] - top[-1]) > MARGIN
+            if heat:
+                noise = [float(picks.noise(self.c['seed'], draw, pos, v)) for v in range(len(row))]
+                top = np.sort(np.delete(row + heat * np.array(noise), mask))
+            assert top[-1] - top[-2] > MARGIN
+        confs = sorted(loops.propose(self.c, list(r), draw, i)[1] for i, r in rows.items())
         for a, b in zip(confs, confs[1:]):
             assert b - a > MARGIN * b, (a, b)
         for a in confs:
@@ -47,7 +55,8 @@ class Tiny:
 
 BASE = dict(mask_id=models.MASK_ID, eos_id=256, decoder='threshold', gen_length=32,
             block_length=16, steps=32, threshold=0.03, cache='none', prefix_look=5, after_look=7,
-            cache_warmup=3, eos_early_stop=True)
+            cache_warmup=3, temperature=0.0, seed=0,
+            eos_early_stop=True)
 CASES = [
     dict(name='threshold'),
     dict(name='threshold, dual cache', cache='dual'),
@@ -56,6 +65,9 @@ CASES = [
     dict(name='threshold, prefix cache', cache='prefix'),
     dict(name='threshold, vicinity', cache='vicinity'),
     dict(name='low-confidence, vicinity', decoder='low-confidence', steps=16, cache='vicinity'),
+    dict(name='threshold, sampled', temperature=1.0, seed=5, threshold=0.01),
+    dict(name='low-confidence, dual cache, sampled', decoder='low-confidence', steps=16, cache='dual',
+         temperature=0.7, seed=(1 << 53) - 1),
     dict(name='threshold, one block', block_length=32, threshold=0.038),
 ]
 
