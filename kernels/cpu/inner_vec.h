@@ -93,13 +93,19 @@ INLINE vf v_select(vi mask, vf a, vf b)
     return (vf)((mask & (vi)a) | (~mask & (vi)b));
 }
 
-/* One step of the panel to fetch: its streams are n_steps * STEP_BYTES / AHEAD_STREAMS long. */
+/* Part `part` of n_parts of one step of the panel to fetch: its streams are
+ * n_steps * STEP_BYTES / AHEAD_STREAMS long. */
+INLINE void fetch_part(struct ahead a, size_t n_steps, size_t step, int part, int n_parts)
+{
+    const size_t bytes = STEP_BYTES / AHEAD_STREAMS;
+    const char *p = a.panel + step * bytes;
+
+    for (int i = a.first + part * a.every; i < AHEAD_STREAMS; i += n_parts * a.every)
+        for (size_t line = 0; line < bytes; line += 64)
+            __builtin_prefetch(p + (size_t)i * n_steps * bytes + line, 0, 2); /* second level */
+}
+
 INLINE void fetch_ahead(struct ahead a, size_t n_steps, size_t step)
 {
-    const size_t part = STEP_BYTES / AHEAD_STREAMS;
-    const char *p = a.panel + step * part;
-
-    for (int i = a.first; i < AHEAD_STREAMS; i += a.every)
-        for (size_t line = 0; line < part; line += 64)
-            __builtin_prefetch(p + (size_t)i * n_steps * part + line, 0, 2); /* second level */
+    fetch_part(a, n_steps, step, 0, 1);
 }
