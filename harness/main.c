@@ -41,11 +41,12 @@ static void put_usage(struct buf *b)
              "desbench: what accuracy and speed cost, in experts\n\nUsage: desbench VERB ...\n\n");
     for (int i = 0; i < N_VERBS; i++)
         buf_printf(b, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
-    buf_puts(b, "\n`desbench VERB --help` says more about one; `desbench --version` what this is.\n"
-                "With no arguments, `desbench run` needs neither data nor a model.\n"
-                "Exit codes: 0 done, 1 check failed, 2 usage or unusable input, 3 environment,\n"
-                "4 not comparable, 5 undecided, 6 incomplete, 7 judge or internal fault, 130 "
-                "interrupted.\n");
+    buf_puts(
+        b, "\n`desbench VERB --help` says more about one; `desbench --version` what this is.\n"
+           "With no arguments, `desbench run` evaluates the bundled model on the bundled suites.\n"
+           "Exit codes: 0 done, 1 check failed, 2 usage or unusable input, 3 environment,\n"
+           "4 not comparable, 5 undecided, 6 incomplete, 7 judge or internal fault, 130 "
+           "interrupted.\n");
 }
 
 static void put_help(const struct verb *v, struct buf *b)

@@ -40,8 +40,9 @@ const struct option_def option_table[N_OPTIONS] = {
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
                     VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT, ASK, "A,B,...", NULL,
-                    "the bundled samples; validate: all real sets; export: all of the run; import: "
-                    "what each file says",
+                    "the five mini suites, with dummy weights the bundled samples; validate: all "
+                    "real "
+                    "sets; export: all of the run; import: what each file says",
                     0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
     [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
                     NULL, "only the first N items of each task" },
@@ -79,7 +80,8 @@ const struct option_def option_table[N_OPTIONS] = {
                             "MBPP: leave test_setup_code out, as lm-eval and OpenCompass do "
                             "(nothing passes item 367 then)" },
     [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING | VERB_BENCH, MODEL, "DIR", NULL,
-                    "the bundled tiny shape with dummy weights", 0, 0, NULL, NULL,
+                    "the bundled mini-e64; bench, and with dummy weights: tiny-llada-moe", 0, 0,
+                    NULL, NULL,
                     "model folder in Hugging Face layout, or the name of a bundled one" },
     [OPT_LOAD_FORMAT] = { "load-format", 0, OPTION_TEXT, MODELS, MODEL, "F", "safetensors", NULL, 0,
                           0, "safetensors|dummy", NULL,

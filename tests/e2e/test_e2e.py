@@ -74,6 +74,11 @@ def need_sandbox():
         raise Skip(f"no sandbox on this machine: {missing[0]}")
 
 
+def need_model(name="mini-e64"):
+    if not os.path.isfile(os.path.join(SOURCE, "models", name, "model.safetensors.index.json")):
+        raise Skip(f"no weights of the bundled model {name}")
+
+
 def need_data():
     if not HAS_DATA:
         raise Skip(f"no data sets in {DATA}")
@@ -404,14 +409,15 @@ def a_plan_file_gives_settings_and_the_command_line_wins(tmp):
 
 
 def bundled_plans_are_found_by_name(tmp):
+    need_model()
     for name in os.listdir(os.path.join(SOURCE, "plans")):
         for word in (name, name.removesuffix(".yaml")):
             assert json.loads(ok("run", word, "--dry-run", "--json", cwd=tmp))["n_samples"] > 0, name
 
 
-def samples_run_without_data_or_model_and_are_labelled(tmp):
+def dummy_weights_run_samples_without_data_or_model_and_are_labelled(tmp):
     need_sandbox()
-    out = ok("run", "-o", tmp, "--gen-length", "64", "--progress", "never")
+    out = ok("run", "--load-format", "dummy", "-o", tmp, "--gen-length", "64", "--progress", "never")
     assert "DUMMY WEIGHTS" in out
     assert all(t in out for t in SAMPLES.split(","))
     assert rows(tmp, "select count(*) from sample")[0][0] == 20
