@@ -20,11 +20,11 @@
 
 enum {
     RUN = VERB_RUN,
-    MODELS = VERB_RUN | VERB_BENCH, /* runs a model */
+    MODELS = VERB_RUN | VERB_BENCH | VERB_ROUTING, /* runs a model */
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
-    DATA = READING | VERB_EXPORT | VERB_IMPORT, /* reads data sets */
-    TABLES = VERB_SHOW | VERB_LS,               /* print tables in every form */
+    DATA = READING | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING, /* reads data sets */
+    TABLES = VERB_SHOW | VERB_LS | VERB_ROUTING,               /* print tables in every form */
     /* may differ when a run goes on: where things lie, how fast */
     RUNNING = VERB_RUN | VERB_RESUME,
 };
@@ -39,15 +39,16 @@ const struct option_def option_table[N_OPTIONS] = {
                      "plan file (YAML) with options by their long names, or the name of a bundled "
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
-                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT, ASK, "A,B,...", NULL,
+                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING, ASK,
+                    "A,B,...", NULL,
                     "the five mini suites, with dummy weights the bundled samples; validate: all "
                     "real "
                     "sets; export: all of the run; import: what each file says",
                     0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
-    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING, ASK, "N", NULL, "all items", 1, 1e9, NULL,
-                    NULL, "only the first N items of each task" },
-    [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING, ASK, "ID,...", NULL, "all items", 0, 0,
-                      NULL, NULL,
+    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | VERB_ROUTING, ASK, "N", NULL, "all items",
+                    1, 1e9, NULL, NULL, "only the first N items of each task" },
+    [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING | VERB_ROUTING, ASK, "ID,...", NULL,
+                      "all items", 0, 0, NULL, NULL,
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
                       "--limit then counts among them" },
@@ -56,9 +57,10 @@ const struct option_def option_table[N_OPTIONS] = {
                        "$DESBENCH_DATA, else ~/.local/share/desbench/data", 0, 0, NULL,
                        "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
-    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT, RUN | VERB_SCORE | VERB_EXTRACT, ASK,
-                          "NAME", NULL, "each task's own; extract: outputs stand alone", 0, 0, NULL,
-                          NULL, "prompt form; `desbench ls forms` lists each task's" },
+    [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT,
+                          RUN | VERB_SCORE | VERB_EXTRACT | VERB_ROUTING, ASK, "NAME", NULL,
+                          "each task's own; extract: outputs stand alone", 0, 0, NULL, NULL,
+                          "prompt form; `desbench ls forms` lists each task's" },
     [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, DATA, ASK, NULL, NULL, NULL, 0, 0,
                             NULL, NULL,
                             "accept a data file whose SHA-256 is not the pinned one (the hash "
@@ -79,9 +81,9 @@ const struct option_def option_table[N_OPTIONS] = {
                             0, NULL, NULL,
                             "MBPP: leave test_setup_code out, as lm-eval and OpenCompass do "
                             "(nothing passes item 367 then)" },
-    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING | VERB_BENCH, MODEL, "DIR", NULL,
-                    "the bundled mini-e64; bench, and with dummy weights: tiny-llada-moe", 0, 0,
-                    NULL, NULL,
+    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "DIR",
+                    NULL, "the bundled mini-e64; bench, and with dummy weights: tiny-llada-moe", 0,
+                    0, NULL, NULL,
                     "model folder in Hugging Face layout, or the name of a bundled one" },
     [OPT_LOAD_FORMAT] = { "load-format", 0, OPTION_TEXT, MODELS, MODEL, "F", "safetensors", NULL, 0,
                           0, "safetensors|dummy", NULL,
@@ -96,7 +98,7 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BACKEND] = { "backend", 0, OPTION_TEXT, MODELS, MODEL, "NAME", NULL,
                       "the fastest that this machine runs", 0, 0, NULL, NULL,
                       "kernel backend; `desbench ls backends` lists them" },
-    [OPT_ISA] = { "isa", 0, OPTION_TEXT, RUNNING | VERB_BENCH, MODEL, "NAME", NULL,
+    [OPT_ISA] = { "isa", 0, OPTION_TEXT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "NAME", NULL,
                   "the best that keeps f32", 0, 0, "generic|avx2|avx512|avx512bf16|amx", NULL,
                   "instruction set of backend cpu" },
     [OPT_UNPINNED] = { "unpinned", 0, OPTION_FLAG, MODELS, MODEL, NULL, NULL, NULL, 0, 0, NULL,
@@ -107,13 +109,13 @@ const struct option_def option_table[N_OPTIONS] = {
                            "(decode)" },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
-    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", NULL,
-                      "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
+    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "N",
+                      NULL, "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,
                          1, 256, NULL, NULL,
                          "sequences denoised together; answers do not depend on it" },
-    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, MODELS, DECODE, "S", "vanilla", NULL, 0, 0, NULL,
-                       NULL,
+    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, VERB_RUN | VERB_BENCH, DECODE, "S", "vanilla",
+                       NULL, 0, 0, NULL, NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "
                        "several; `desbench ls selectors` lists them" },
     [OPT_DECODER] = { "decoder", 0, OPTION_TEXT, MODELS, DECODE, "NAME", NULL, "the model's", 0, 0,
@@ -195,7 +197,7 @@ const struct option_def option_table[N_OPTIONS] = {
                            "text|json|markdown|csv", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                       VERB_IMPORT | VERB_DATA | VERB_BENCH,
+                       VERB_IMPORT | VERB_DATA | VERB_BENCH | VERB_ROUTING,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens, memory) and stop" },

@@ -100,7 +100,8 @@ enum verb_bit {
     VERB_DATA = 1 << 10,
     VERB_RESUME = 1 << 11,
     VERB_BENCH = 1 << 12,
-    VERB_ALL = (1 << 13) - 1
+    VERB_ROUTING = 1 << 13,
+    VERB_ALL = (1 << 14) - 1
 };
 
 enum option_kind {

@@ -318,7 +318,10 @@ static enum status measure_prompts(const struct engine *e, struct plan *p, struc
 enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                         struct error *err)
 {
-    const struct option_value *selectors = &c->values[OPT_SELECTOR];
+    static const char *own_routing = "vanilla"; /* of a verb without the option */
+    const struct option_value *given = &c->values[OPT_SELECTOR];
+    const char *const *selectors = given->n ? given->texts : &own_routing;
+    size_t n_selectors = given->n ? given->n : 1;
     const char *form = options_text(c, OPT_PROMPT_FORM);
     enum status st;
 
@@ -333,18 +336,18 @@ enum status plan_decode(const struct options *c, const struct engine *e, struct 
                              def->name, form, def->name);
         p->tasks[i].form = found->name;
     }
-    p->n_samples = (int)options_int(c, OPT_N_SAMPLES);
-    p->cells = arena_array(&p->arena, p->n_tasks * selectors->n, sizeof(*p->cells));
+    p->n_samples = options_has(c, OPT_N_SAMPLES) ? (int)options_int(c, OPT_N_SAMPLES) : 1;
+    p->cells = arena_array(&p->arena, p->n_tasks * n_selectors, sizeof(*p->cells));
     if (!p->cells)
         return no_memory(err);
     for (size_t i = 0; i < p->n_tasks; i++) {
-        for (size_t k = 0; k < selectors->n; k++) {
+        for (size_t k = 0; k < n_selectors; k++) {
             struct plan_cell *cell = &p->cells[p->n_cells];
             const char *selector;
             size_t n;
 
             cell->task = &p->tasks[i];
-            st = canonical_selector(&p->arena, selectors->texts[k], &selector, err);
+            st = canonical_selector(&p->arena, selectors[k], &selector, err);
             if (st)
                 return st;
             st = resolve(c, e, cell->task, selector, &cell->decode, err);

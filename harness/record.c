@@ -42,7 +42,7 @@ enum status record_new_id(struct store *s, struct arena *a, const char **ret, st
 }
 
 /* The process's own command line with words quoted for a shell. */
-static void put_command_line(struct buf *b)
+void record_put_command(struct buf *b)
 {
     struct buf raw = { 0 };
 
@@ -80,7 +80,7 @@ enum status record_begin(struct store *s, const struct options *c, const char *r
     enum status st;
 
     clock_utc(started, sizeof(started));
-    put_command_line(&command);
+    record_put_command(&command);
     options_put_json(c, &config);
     st = env_capture_json(&env, err);
     if (!st)
@@ -121,7 +121,7 @@ enum status record_resume(struct store *s, const char *run_id, struct error *err
     enum status st = env_capture_json(&env, err);
 
     clock_utc(now, sizeof(now));
-    put_command_line(&command);
+    record_put_command(&command);
     buf_printf(&text, "{\"at\":\"%s\",\"version\":\"%s\",\"git_commit\":\"%s\",\"command\":", now,
                build_version, build_commit);
     json_put_str(&text, buf_str(&command), command.len);

@@ -6,6 +6,7 @@
 #define HARNESS_RECORD_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/status.h"
 #include "harness/judge/judge.h"
 #include "harness/options.h"
@@ -23,6 +24,9 @@ MUST_CHECK enum status record_new_id(struct store *s, struct arena *a, const cha
 MUST_CHECK enum status record_begin(struct store *s, const struct options *c, const char *run_id,
                                     const char *parent_run, const struct judge *judge,
                                     struct error *err);
+
+/* Append this process' command line, shell-quoted. */
+void record_put_command(struct buf *b);
 
 /* Store that this process goes on with a run that another one began. */
 MUST_CHECK enum status record_resume(struct store *s, const char *run_id, struct error *err);

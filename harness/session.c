@@ -51,27 +51,36 @@ static enum status check_stop(const struct session *s, struct error *err)
     return error_set(err, ST_INTERRUPTED, "interrupted before the run began");
 }
 
-static enum status engine_options_fill(struct session *s, struct error *err)
+enum status session_model(const struct options *c, struct arena *a, struct engine_options *ret,
+                          struct error *err)
 {
-    const struct options *c = s->c;
-    const char *name = options_text(c, OPT_MODEL);
-    struct engine_options *o = &s->engine_options;
-    enum status st;
+    const char *name = options_text(c, OPT_MODEL), *dir;
+    enum status st = path_model(name ? name : defaults_of(c)->model, a, &dir, err);
 
-    o->load_format = options_text(c, OPT_LOAD_FORMAT);
-    o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
-    o->backend = options_text(c, OPT_BACKEND);
-    o->isa = options_text(c, OPT_ISA);
-    o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
-    o->is_unpinned = options_flag(c, OPT_UNPINNED);
-    o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);
-    o->overrides = c->values[OPT_OVERRIDE].texts;
-    o->n_overrides = c->values[OPT_OVERRIDE].n;
-    o->n_stops = s->n_stops;
-    st = path_model(name ? name : defaults_of(c)->model, &s->arena, &o->model_dir, err);
     if (st == ST_NOT_FOUND && !name)
-        error_prefix(err, st, "no --model is given, and the default is not there");
-    return st;
+        error_prefix(err, st,
+                     "this copy of the program has no weights of its default model, and no --model "
+                     "is given");
+    if (st)
+        return st;
+    *ret = (struct engine_options){
+        .model_dir = dir,
+        .load_format = options_text(c, OPT_LOAD_FORMAT),
+        .dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED),
+        .backend = options_text(c, OPT_BACKEND),
+        .isa = options_text(c, OPT_ISA),
+        .n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0,
+        .is_unpinned = options_flag(c, OPT_UNPINNED),
+        .max_batch = options_has(c, OPT_BATCH_SIZE) ? (int)options_int(c, OPT_BATCH_SIZE) : 1,
+        .overrides = c->values[OPT_OVERRIDE].texts,
+        .n_overrides = c->values[OPT_OVERRIDE].n,
+    };
+    return ST_OK;
+}
+
+const char *session_default_tasks(const struct options *c)
+{
+    return defaults_of(c)->tasks;
 }
 
 enum status session_plan(struct session *s, struct error *err)
@@ -81,12 +90,13 @@ enum status session_plan(struct session *s, struct error *err)
     enum status st;
 
     s->n_stops = stops_catch();
-    st = engine_options_fill(s, err);
+    st = session_model(s->c, &s->arena, &s->engine_options, err);
     if (st)
         return st;
+    s->engine_options.n_stops = s->n_stops;
     text_only = s->engine_options;
     text_only.is_text_only = true;
-    st = plan_tasks(s->c, defaults_of(s->c)->tasks, &s->plan, err);
+    st = plan_tasks(s->c, session_default_tasks(s->c), &s->plan, err);
     if (!st)
         st = engine_open(&text_only, &e, err);
     if (!st)

@@ -51,6 +51,14 @@ MUST_CHECK enum status session_execute(struct session *s, enum exit_code *ret_ex
 
 void session_close(struct session *s);
 
+/* The model that the options name, or by default mini-e64 (with dummy weights the smallest shape),
+ * and how it is to be opened, but for the sizes of a plan. ST_NOT_FOUND says what is missing. */
+MUST_CHECK enum status session_model(const struct options *c, struct arena *a,
+                                     struct engine_options *ret, struct error *err);
+
+/* The tasks where --tasks is not given. */
+const char *session_default_tasks(const struct options *c);
+
 /* What printing needs to know. */
 struct run_facts session_facts(const struct session *s);
 

@@ -1,0 +1,30 @@
+/*
+ * `desbench routing`: how a model's router behaves while it decodes, and that as a record: a JSON
+ * object that is printed, kept and printed again.
+ */
+#ifndef HARNESS_ROUTING_H
+#define HARNESS_ROUTING_H
+
+#include <jansson.h>
+
+#include "base/status.h"
+#include "harness/listing.h"
+
+/* Members of a record's objects; the names are those of the columns that are printed.
+ *
+ *   format "desbench-routing-1"; program, command, made; model, architecture, load_format,
+ *   weights_sha256, n_moe_layers, n_experts, top_k; backend; tasks (names), n_prompts; decoder,
+ * cache, block_length: of the model's own way of decoding blocks  objects: block_length, n_samples,
+ * mean_unique, sd_unique, uniform, ratio, least_layer, most_layer (means of the layers with the
+ * fewest and most) layers  of block_length: mean_unique, top1_mass, topk_mass, load_max_over_mean,
+ * dead, overlap; the object `all`: the same over layers votes   of block_length: n_core, n_samples,
+ * differs, mass_lost
+ */
+#define ROUTING_FORMAT "desbench-routing-1"
+
+/* Print a record as text, Markdown or JSON. ST_INVALID names the record's field that is missing or
+ * of another kind. */
+MUST_CHECK enum status routing_print(const json_t *record, const char *name, enum print_form form,
+                                     struct error *err);
+
+#endif
