@@ -68,7 +68,8 @@ static struct decode_options decode_in_blocks(const struct decode_options *own, 
         return d;
     d.block_length = n;
     d.gen_length = (own->gen_length + n - 1) / n * n;
-    d.steps = d.gen_length; /* one a position, as a task has it */
+    if (own->steps == own->gen_length)
+        d.steps = d.gen_length; /* one a position */
     return d;
 }
 
