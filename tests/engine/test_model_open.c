@@ -351,18 +351,27 @@ static enum status try_open(void *arg, struct error *err)
     return st;
 }
 
-static void sweep_allocations(const char *format)
+static void sweep_allocations(const char *backend, const char *format)
 {
     char dir[512];
     struct engine_options o = options(dir, format);
-    struct fail_sweep s = { .what = format, .f = try_open, .arg = &o };
+    struct fail_sweep s = { .what = backend, .f = try_open, .arg = &o };
 
+    o.backend = backend;
+    o.n_threads = 3;
     vector_path("tiny-bf16", dir, sizeof(dir));
     cr_expect_gt(fail_malloc_sweep(&s), 50);
 }
 
 Test(model_open, every_failed_allocation_is_reported)
 {
-    sweep_allocations("dummy");
-    sweep_allocations("safetensors");
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct kernels *k = NULL;
+
+        if ((*b)->open(&(struct kernel_params){ 0 }, &k, NULL))
+            continue; /* not on this machine */
+        (*b)->close(k);
+        sweep_allocations((*b)->name, "dummy");
+        sweep_allocations((*b)->name, "safetensors");
+    }
 }
