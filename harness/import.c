@@ -15,6 +15,7 @@
 #include "harness/paths.h"
 #include "harness/record.h"
 #include "harness/run_print.h"
+#include "harness/stops.h"
 #include "harness/verb.h"
 
 static enum status no_memory(struct error *err)
@@ -342,10 +343,13 @@ static enum status check_twice(const struct importing *x, struct error *err)
 
 /* ---- storing -------------------------------------------------------------------------------- */
 
+/* *ret_n: answers that were stored. ST_INTERRUPTED: a signal asked for an end. */
 static enum status put_all(struct importing *x, struct store *store, const char *run_id,
-                           struct error *err)
+                           const volatile sig_atomic_t *n_stops, size_t *ret_n, struct error *err)
 {
     enum status st = ST_OK;
+
+    *ret_n = 0;
 
     for (size_t i = 0; i < x->n_cells && !st; i++) {
         struct import_cell *c = &x->cells[i];
@@ -367,6 +371,9 @@ static enum status put_all(struct importing *x, struct store *store, const char 
         const struct import_cell *c = &x->cells[e->cell];
         struct task_item facts;
 
+        if (*n_stops)
+            return error_set(err, ST_INTERRUPTED,
+                             "interrupted: %zu of %zu answers stored in run '%s'", i, x->n, run_id);
         task_get_item(c->task->task, e->item, &facts);
         e->row.run_id = run_id;
         e->row.cell_key = c->key;
@@ -377,6 +384,7 @@ static enum status put_all(struct importing *x, struct store *store, const char 
                                          .subject = facts.subject,
                                          .level = facts.level };
         st = store_put_sample(store, &e->row, err);
+        *ret_n += !st;
     }
     return st;
 }
@@ -385,8 +393,9 @@ static enum status store_run(struct importing *x, struct error *err)
 {
     struct store *store = NULL;
     struct task_summary *rows;
-    struct runner_totals totals = { .n_stored = x->n };
-    const char *path, *run_id, *source;
+    struct runner_totals totals = { 0 };
+    const volatile sig_atomic_t *n_stops;
+    const char *path, *run_id, *source, *status;
     size_t n;
     enum status put, st = path_results(x->c, true, &x->arena, &path, err);
 
@@ -394,20 +403,24 @@ static enum status store_run(struct importing *x, struct error *err)
         st = store_open(path, STORE_WRITE, &store, err);
     if (!st)
         st = record_new_id(store, &x->arena, &run_id, err);
+    n_stops = stops_catch(); /* until here an end loses nothing */
     if (!st)
         st = record_begin(store, x->c, run_id, NULL, NULL, err);
     if (st)
         goto out;
-    put = put_all(x, store, run_id, err);
-    st = record_finish(store, run_id, put ? "failed" : "done", put ? "failed" : NULL, &x->arena,
-                       &rows, &n, put ? NULL : err);
-    st = put ? put : st;
-    if (st)
+    put = put_all(x, store, run_id, n_stops, &totals.n_stored, err);
+    status = !put ? "done" : put == ST_INTERRUPTED ? "interrupted" : "failed";
+    /* the failure itself comes first: what fails while tidying up after it is not told */
+    st = record_finish(store, run_id, status, put ? status : NULL, &x->arena, &rows, &n,
+                       put ? NULL : err);
+    if (st || (put && put != ST_INTERRUPTED)) {
+        st = put ? put : st;
         goto out;
+    }
     source = x->n_files == 1 ? arena_printf(&x->arena, "results of '%s'", x->files[0].name)
                              : arena_printf(&x->arena, "results of %zu files", x->n_files);
     if (!source) {
-        st = no_memory(err);
+        st = put ? put : no_memory(err);
         goto out;
     }
     st = run_print_results(&(struct run_facts){ .plan = &x->plan,
@@ -418,7 +431,8 @@ static enum status store_run(struct importing *x, struct error *err)
                                                 .is_json = verb_wants_json(x->c),
                                                 .source = source,
                                                 .model = x->cells[0].row.model },
-                           &totals, rows, n, "done", err);
+                           &totals, rows, n, status, put ? NULL : err);
+    st = put ? put : st;
 out:
     store_close(store);
     return st;

@@ -14,12 +14,12 @@ static void on_stop(int sig)
 
 const volatile sig_atomic_t *stops_catch(void)
 {
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
     struct sigaction sa = { .sa_handler = on_stop }, old;
 
     sigemptyset(&sa.sa_mask);
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(SIGHUP, &sa, NULL);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &sa, NULL);
     return &n_stops;
 }

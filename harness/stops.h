@@ -8,9 +8,9 @@
 
 /*
  * From here on SIGINT, SIGTERM and SIGHUP ask for an end instead of making one: *result says how
- * often. One that nobody heeds makes an end the third time. SIGINT is caught even where it was
- * ignored, as a shell does to jobs in the background: who sends it means it. SIGHUP stays ignored
- * under nohup.
+ * often. One that nobody heeds makes an end the third time. A signal that was ignored when the
+ * program started stays ignored: SIGHUP under nohup, SIGINT in the background of a shell without
+ * job control.
  */
 const volatile sig_atomic_t *stops_catch(void);
 

@@ -248,6 +248,37 @@ def a_plan_counts_memory_and_refuses_what_does_not_fit(tmp):
     assert json.loads(ok("run", "-m", SHAPE, "-t", "sample_gsm8k", "--dry-run", "--json"))["memory"] is None
 
 
+def signals_that_were_ignored_at_the_start_stay_ignored(tmp):
+    def ignore():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    p = subprocess.Popen([PROGRAM, *dry(tmp, "-t", "sample_gsm8k", "--gen-length", "256", "-n", "500", "--json")],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore)
+    for sig in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        n = samples_after(tmp, 1)
+        p.send_signal(sig)
+        if sig != signal.SIGTERM:
+            samples_after(tmp, n + 3)
+            assert p.poll() is None, f"{sig} ended it"
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and json.loads(out)["status"] == "interrupted", (p.returncode, err)
+
+
+def samples_after(folder, n):
+    """Samples stored, once there are n."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            found = rows(folder, "select count(*) from sample")[0][0]
+            if found >= n:
+                return found
+        except sqlite3.OperationalError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not {n} samples in a minute")
+
+
 def signals_end_a_run_in_order(tmp):
     need_sandbox()
     for i, sig in enumerate([signal.SIGTERM, signal.SIGHUP]):

