@@ -15,6 +15,7 @@
 #define DECODE "Decoding"
 #define JUDGE "Judging"
 #define FETCH "Fetching"
+#define DECIDE "Deciding"
 #define OUT "Output"
 #define TALK "Talk"
 
@@ -24,9 +25,11 @@ enum {
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING, /* reads data sets */
-    TABLES = VERB_SHOW | VERB_LS | VERB_ROUTING,               /* print tables in every form */
+    TABLES = VERB_SHOW | VERB_LS | VERB_ROUTING | VERB_COMPARE |
+             VERB_GATE, /* print tables in every form */
     /* may differ when a run goes on: where things lie, how fast */
     RUNNING = VERB_RUN | VERB_RESUME,
+    COMPARING = VERB_COMPARE | VERB_GATE,
 };
 
 /* Rows end before is_command_only, which clang's -Wextra takes for an oversight. */
@@ -39,11 +42,12 @@ const struct option_def option_table[N_OPTIONS] = {
                      "plan file (YAML) with options by their long names, or the name of a bundled "
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
-                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING, ASK,
-                    "A,B,...", NULL,
+                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING |
+                        COMPARING | VERB_BASELINE,
+                    ASK, "A,B,...", NULL,
                     "the five mini suites, with dummy weights the bundled samples; validate: all "
                     "real "
-                    "sets; export: all of the run; import: what each file says",
+                    "sets; import: what each file says; else all of the run",
                     0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
     [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | VERB_ROUTING, ASK, "N", NULL, "all items",
                     1, 1e9, NULL, NULL, "only the first N items of each task" },
@@ -167,12 +171,56 @@ const struct option_def option_table[N_OPTIONS] = {
                          "the model that made the answers" },
     [OPT_PARTIAL] = { "partial", 0, OPTION_FLAG, VERB_SCORE, ASK, NULL, NULL, NULL, 0, 0, NULL,
                       NULL, "items without an answer are meant to be: not an incomplete score" },
-    [OPT_RESULTS] = { "results", 0, OPTION_TEXT, VERB_EXPORT, ASK, "PATH", "runs", NULL, 0, 0, NULL,
-                      "DESBENCH_OUTPUT",
+    [OPT_RESULTS] = { "results", 0, OPTION_TEXT, VERB_EXPORT | COMPARING | VERB_BASELINE, ASK,
+                      "PATH", "runs", NULL, 0, 0, NULL, "DESBENCH_OUTPUT",
                       "the results that hold the run: a folder or an .sqlite file" },
     [OPT_EXPORT_SELECTOR] = { "selector", 0, OPTION_TEXT, VERB_EXPORT, ASK, "S", NULL,
                               "all of the run", 0, 0, NULL, NULL,
                               "only answers made under this selector, as `desbench show` has it",
+                              .is_command_only = true },
+    [OPT_BASELINE] = { "baseline", 'b', OPTION_TEXT, VERB_GATE, DECIDE, "RUN|FILE", NULL, NULL, 0,
+                       0, NULL, NULL,
+                       "what the candidate is held against: a run, or a file of `baseline "
+                       "export`" },
+    [OPT_MARGIN] = { "margin", 0, OPTION_TEXT, VERB_GATE, DECIDE, "M", "2pt", NULL, 0, 0, NULL,
+                     NULL, "loss that is tolerated, over all tasks: points, or a fraction" },
+    [OPT_UNDECIDED] = { "undecided", 0, OPTION_TEXT, VERB_GATE, DECIDE, "WHAT", NULL,
+                        "fail where the variable CI is set, else report", 0, 0,
+                        "fail|warn|pass|report", NULL,
+                        "exit code of an undecided gate: 1, 0 with a warning, 0, or 5" },
+    [OPT_FIXED_SUITE] = { "fixed-suite", 0, OPTION_FLAG, VERB_GATE, DECIDE, NULL, NULL, NULL, 0, 0,
+                          NULL, NULL,
+                          "no inference: these items are all that matters; more lost than --margin "
+                          "fails" },
+    [OPT_NOISE] = { "noise", 0, OPTION_LIST, VERB_GATE, DECIDE, "RUN", NULL, NULL, 0, 0, NULL, NULL,
+                    "a run of the baseline's model with a neutral change (threshold +-0.01, "
+                    "another "
+                    "backend, white space in the prompt): shows what changes mean nothing; may be "
+                    "repeated" },
+    [OPT_CHURN] = { "churn", 0, OPTION_REAL, VERB_GATE, DECIDE, "PCT", NULL,
+                    "what --noise showed, else 2", 0, 100, NULL, NULL,
+                    "gate plan: per cent of verdicts that change without meaning" },
+    [OPT_ALLOW_MISMATCH] = { "allow-mismatch", 0, OPTION_FLAG, COMPARING, DECIDE, NULL, NULL, NULL,
+                             0, 0, NULL, NULL,
+                             "compare what both have though items, prompts or checkers differ, or "
+                             "a "
+                             "run is not complete" },
+    [OPT_DRAWS] = { "draws", 0, OPTION_INT, COMPARING, DECIDE, "N", "10000", NULL, 10000, 1e6, NULL,
+                    NULL, "resamples of the bootstrap intervals" },
+    [OPT_DRAWS_SEED] = { "seed", 0, OPTION_INT, COMPARING, DECIDE, "N", "0", NULL, 0, 0x1p53, NULL,
+                         NULL, "seed of the bootstrap", .is_command_only = true },
+    [OPT_FLIPS] = { "flips", 0, OPTION_INT, COMPARING, OUT, "N", "20", NULL, 0, 1e6, NULL, NULL,
+                    "list so many changed verdicts; JSON lists all" },
+    [OPT_STORE] = { "store", 0, OPTION_FLAG, COMPARING, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                    "keep the comparison in the candidate's results (table `comparison`)" },
+    [OPT_JUNIT] = { "junit", 0, OPTION_TEXT, VERB_GATE, OUT, "FILE", NULL, NULL, 0, 0, NULL, NULL,
+                    "write JUnit XML: the gate and every item as a test case" },
+    [OPT_GITHUB_SUMMARY] = { "github-summary", 0, OPTION_FLAG, VERB_GATE, OUT, NULL, NULL, NULL, 0,
+                             0, NULL, NULL,
+                             "add the tables as Markdown to the file that GITHUB_STEP_SUMMARY "
+                             "names" },
+    [OPT_BASELINE_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_BASELINE, OUT, "FILE", "-", NULL, 0,
+                              0, NULL, NULL, "file to write, - for standard output",
                               .is_command_only = true },
     [OPT_EXPORT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_EXPORT, OUT, "PATH", NULL,
                             "named after the run, in this folder", 0, 0, NULL, NULL,
@@ -182,8 +230,8 @@ const struct option_def option_table[N_OPTIONS] = {
                             "jsonl|csv|summary-csv|lm-eval|evalplus|evalplus-raw|human-eval|"
                             "llama-bench",
                             NULL, "form of the files", .is_command_only = true },
-    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT | VERB_DATA, OUT, NULL, NULL, NULL, 0, 0,
-                    NULL, NULL,
+    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT | VERB_DATA | VERB_BASELINE, OUT, NULL,
+                    NULL, NULL, 0, 0, NULL, NULL,
                     "write over files that are there; data: fetch those that are right too" },
     [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT,
                      RUNNING | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
@@ -197,7 +245,7 @@ const struct option_def option_table[N_OPTIONS] = {
                            "text|json|markdown|csv", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                       VERB_IMPORT | VERB_DATA | VERB_BENCH | VERB_ROUTING,
+                       VERB_IMPORT | VERB_DATA | VERB_BENCH | VERB_ROUTING | COMPARING,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens, memory) and stop" },
@@ -720,7 +768,8 @@ static void put_wrapped(struct buf *ret, const char *text, size_t column, size_t
 
 void options_put_help(unsigned verb, struct buf *ret)
 {
-    static const char *const groups[] = { ASK, MODEL, DECODE, JUDGE, COMPAT, FETCH, OUT, TALK };
+    static const char *const groups[] = { ASK,    MODEL, DECODE, JUDGE, DECIDE,
+                                          COMPAT, FETCH, OUT,    TALK };
     struct buf text = { 0 };
 
     for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {

@@ -78,7 +78,21 @@ enum option_id {
     OPT_OFFLINE,
     OPT_NET_TIMEOUT,
     OPT_RETRIES,
-    OPT_TABLE_FORMAT,  /* of verbs that print tables: the same name as OPT_FORMAT, more forms */
+    OPT_TABLE_FORMAT, /* of verbs that print tables: the same name as OPT_FORMAT, more forms */
+    OPT_BASELINE,
+    OPT_MARGIN,
+    OPT_UNDECIDED,
+    OPT_FIXED_SUITE,
+    OPT_NOISE,
+    OPT_CHURN,
+    OPT_ALLOW_MISMATCH,
+    OPT_FLIPS,
+    OPT_DRAWS,
+    OPT_DRAWS_SEED,
+    OPT_STORE,
+    OPT_JUNIT,
+    OPT_GITHUB_SUMMARY,
+    OPT_BASELINE_OUTPUT,
     OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
     OPT_EXPORT_FORMAT,
     OPT_EXPORT_SELECTOR,
@@ -101,7 +115,10 @@ enum verb_bit {
     VERB_RESUME = 1 << 11,
     VERB_BENCH = 1 << 12,
     VERB_ROUTING = 1 << 13,
-    VERB_ALL = (1 << 14) - 1
+    VERB_COMPARE = 1 << 14,
+    VERB_GATE = 1 << 15,
+    VERB_BASELINE = 1 << 16,
+    VERB_ALL = (1 << 17) - 1
 };
 
 enum option_kind {

@@ -187,7 +187,7 @@ static bool ends_with(const char *s, const char *end)
 enum status path_results(const struct options *c, bool is_made, struct arena *a, const char **ret,
                          struct error *err)
 {
-    const char *out = options_text(c, c->verb == VERB_EXPORT ? OPT_RESULTS : OPT_OUTPUT);
+    const char *out = options_text(c, options_has(c, OPT_RESULTS) ? OPT_RESULTS : OPT_OUTPUT);
     bool is_file = !file_is_dir(out) &&
                    (ends_with(out, ".sqlite") || ends_with(out, ".db") || file_exists(out));
     const char *slash = strrchr(out, '/'), *dir = is_file ? NULL : out;

@@ -34,7 +34,7 @@ MUST_CHECK enum status path_model(const char *name, struct arena *a, const char 
 MUST_CHECK enum status path_plan(const char *name, struct arena *a, const char **ret,
                                  struct error *err);
 
-/* --output (export: --results) as the results file; its folder is made when is_made. */
+/* --output (of some verbs --results) as the results file; its folder is made when is_made. */
 MUST_CHECK enum status path_results(const struct options *c, bool is_made, struct arena *a,
                                     const char **ret, struct error *err);
 

@@ -67,6 +67,9 @@ struct dataset_row {
 };
 MUST_CHECK enum status store_put_dataset(struct store *s, const struct dataset_row *row,
                                          struct error *err);
+/* A stored one, strings in the arena. ST_NOT_FOUND: no such hash. */
+MUST_CHECK enum status store_get_dataset(struct store *s, const char *sha256, struct arena *arena,
+                                         struct dataset_row *ret, struct error *err);
 
 /*
  * A cell: everything that decides the tokens of a sample but the item and the seed. Its key is

@@ -207,7 +207,7 @@ CREATE TABLE comparison (
     comparison_id INTEGER PRIMARY KEY,
     made          TEXT NOT NULL, -- when
     base_run      TEXT NOT NULL, -- no foreign keys: either may lie in another file
-    base_cell     TEXT NOT NULL,
+    base_cell     TEXT NOT NULL, -- '': pooled over tasks
     cand_run      TEXT NOT NULL,
     cand_cell     TEXT NOT NULL,
     task          TEXT NOT NULL, -- 'all': pooled over tasks
@@ -220,7 +220,12 @@ CREATE TABLE comparison (
     loss_low      REAL,          -- Tango bounds of the paired loss (b - c) / n: one-sided 99 %
     loss_high     REAL,          -- one-sided 95 %
     margin        REAL NOT NULL, -- loss that is tolerated, a fraction
-    outcome       TEXT NOT NULL  -- identical, pass, fail, undecided
+    outcome       TEXT NOT NULL, -- identical, pass, fail, undecided
+    rel_accuracy  REAL,          -- mean over tasks of cand / base; NULL: not pooled, or undefined
+    rel_low       REAL,          -- its bootstrap interval, 95 %; NULL: none
+    rel_high      REAL,
+    seed          INTEGER NOT NULL, -- of the bootstrap; the bits of an unsigned 64-bit number
+    n_draws       INTEGER NOT NULL  -- 0: no bootstrap
 ) STRICT;
 
 -- Samples with what they point at: one flat row each.

@@ -28,6 +28,7 @@ enum store_sql {
     SQL_PUT_RESCORED,
     SQL_HAS_SAMPLE,
     SQL_PUT_METRIC,
+    SQL_PUT_COMPARISON,
     N_STORE_SQL
 };
 
