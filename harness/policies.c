@@ -79,16 +79,11 @@ static enum status add_cell(struct pool *p, const struct cell_summary *c, struct
     return ST_OK;
 }
 
-static double mean_unique(const struct score_sums *s)
-{
-    return (double)s->sum_unique / (double)s->n_layer_forwards; /* none: NaN */
-}
-
 static int by_model_and_experts(const void *a, const void *b)
 {
     const struct policy *x = a, *y = b;
-    double u = x->sums.n_layer_forwards ? mean_unique(&x->sums) : -1;
-    double v = y->sums.n_layer_forwards ? mean_unique(&y->sums) : -1;
+    double u = x->sums.n_layer_forwards ? score_sums_unique(&x->sums) : -1;
+    double v = y->sums.n_layer_forwards ? score_sums_unique(&y->sums) : -1;
 
     if (x->model != y->model)
         return x->model < y->model ? -1 : 1;
@@ -115,7 +110,8 @@ static void put_row(struct listing *l, const struct pool *p, const struct policy
     listing_number(l, s->n_samples);
     listing_real(l, s->sum_score / (double)s->n_items, 3);
     listing_interval(l, low, high, 3);
-    listing_real(l, mean_unique(s), 1);
+    listing_real(l, score_sums_unique(s), 1);
+    listing_real(l, score_sums_unique_block(s), 1);
     listing_number(l, c->n_exp);
     listing_real(l, (double)s->n_tokens_before_eos / (double)s->n_forwards, 2);
     listing_real(l, (double)s->sum_expert_bytes / (double)s->n_forwards * 1e-6, 2);
@@ -138,7 +134,8 @@ static void put_note(struct listing *l, const struct pool *p)
     struct buf b = { 0 };
 
     buf_puts(&b, "score: of all samples; experts a layer: unique routed experts read in a forward, "
-                 "mean over layers\nand forwards; interval: Wilson");
+                 "mean over layers\nand forwards; in a block: in forwards that fill no cache; "
+                 "interval: Wilson");
     for (size_t i = 0; i < p->n_policies; i++) {
         const struct cell_summary *c = p->policies[i].first;
         size_t j = 0;
@@ -168,7 +165,8 @@ static enum status print_pool(const struct options *c, const struct pool *p, str
         buf_printf(&columns, "|>%s", p->tasks[t]);
     buf_puts(&columns,
              "|>n_samples=samples|>score|>ci=95 % interval|>mean_unique_experts=experts a layer"
-             "|>n_experts=of|>tok_per_forward=tok/forward|>mb_per_forward=MB a forward"
+             "|>mean_unique_block=in a block|>n_experts=of|>tok_per_forward=tok/forward"
+             "|>mb_per_forward=MB a forward"
              "|->n_passed|->n_forwards|-decoder|-cache|->block_length|-backend|-numeric_mode"
              "|-load_format|-weights_sha256|-run|-git_commit");
     if (!buf_ok(&columns)) {

@@ -90,7 +90,8 @@ static void put_row(struct listing *l, const char *task, const struct stratum_su
     listing_real(l, x->sum_score / (double)x->n_items, 3);
     listing_interval(l, low, high, 3);
     listing_real(l, (double)x->n_tokens_before_eos / forwards, 2); /* none: NaN */
-    listing_real(l, (double)x->sum_unique / (double)x->n_layer_forwards, 1);
+    listing_real(l, score_sums_unique(x), 1);
+    listing_real(l, score_sums_unique_block(x), 1);
 }
 
 static bool is_same_class(const struct stratum_summary *a, const struct stratum_summary *b)
@@ -139,7 +140,7 @@ enum status strata_print(const struct options *c, struct store *s, const char *r
     buf_printf(&columns,
                "task|selector|%s|>n_items=items|>n_samples=samples|>n_passed=right|>score|"
                ">ci=95 %% interval|>tok_per_forward=tok/forward|"
-               ">mean_unique_experts=experts a layer",
+               ">mean_unique_experts=experts a layer|>mean_unique_block=in a block",
                field);
     if (!st && !buf_ok(&columns))
         st = error_set(err, ST_NOMEM, "out of memory listing");

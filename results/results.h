@@ -242,11 +242,16 @@ struct score_sums {
     int64_t n_samples, n_passed;
     double sum_score; /* over items, of their share of right answers */
     int64_t n_tokens_before_eos, n_forwards;
-    int64_t sum_unique, n_layer_forwards; /* unique experts, over layers and forwards */
+    int64_t sum_unique, n_layer_forwards;             /* unique experts, over layers and forwards */
+    int64_t sum_unique_cache, n_layer_forwards_cache; /* of these, forwards that filled a cache */
     int64_t sum_expert_bytes;
 };
 /* Groups of different items. */
 void score_sums_add(struct score_sums *to, const struct score_sums *from);
+
+/* Unique experts a layer and forward: of all, and of those that filled no cache; NaN: of none. */
+double score_sums_unique(const struct score_sums *x);
+double score_sums_unique_block(const struct score_sums *x);
 
 /* The Wilson interval at 95 % of the right answers, where each item has one; else NaN. */
 void score_sums_interval(const struct score_sums *x, double *ret_low, double *ret_high);

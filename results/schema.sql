@@ -127,6 +127,7 @@ CREATE TABLE sample (
     telemetry          BLOB,             -- per forward and layer, telemetry.c; NULL: none
     n_layer_forwards   INTEGER NOT NULL, -- forwards times MoE layers in telemetry
     sum_unique         INTEGER NOT NULL, -- unique experts, summed over n_layer_forwards
+    sum_unique_cache   INTEGER NOT NULL, -- those of forwards that filled the cache
     sum_expert_bytes   INTEGER NOT NULL, -- expert bytes read, summed likewise
     UNIQUE (run_id, cell_key, item_id, sample_idx)
 ) STRICT;
@@ -240,6 +241,9 @@ SELECT s.sample_id, s.run_id, s.cell_key, c.task, i.task_id, i.subject, i.level,
        s.n_tokens_before_eos, s.n_tokens_after_stop, s.n_forwards, s.n_forwards_cache,
        s.queue_ns, s.first_block_ns, s.total_ns,
        1.0 * s.sum_unique / nullif(s.n_layer_forwards, 0) AS mean_unique, -- per layer, forward
+       1.0 * (s.sum_unique - s.sum_unique_cache) -- of forwards that filled no cache
+           / nullif(s.n_layer_forwards - s.n_layer_forwards * s.n_forwards_cache
+                    / nullif(s.n_forwards, 0), 0) AS mean_unique_block,
        1.0 * s.sum_expert_bytes / nullif(s.n_forwards, 0) AS mean_expert_bytes -- per forward
 FROM sample s JOIN cell c USING (cell_key) JOIN item i USING (item_id)
      JOIN verdict v USING (sample_id);

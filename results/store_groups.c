@@ -15,11 +15,13 @@ static const char *const strata[] = {
 #define ITEM_SUMS                                                                                  \
     " count(*) AS n, sum(v.passed) AS n_passed, sum(s.n_tokens_before_eos) AS tokens,"             \
     " sum(s.n_forwards) AS forwards, sum(s.sum_unique) AS uniques,"                                \
-    " sum(s.n_layer_forwards) AS layers, sum(s.sum_expert_bytes) AS bytes,"                        \
-    " min(s.sample_id) AS first"
+    " sum(s.n_layer_forwards) AS layers, sum(s.sum_unique_cache) AS cache_uniques,"                \
+    " sum(s.n_layer_forwards * s.n_forwards_cache / max(s.n_forwards, 1)) AS cache_layers,"        \
+    " sum(s.sum_expert_bytes) AS bytes, min(s.sample_id) AS first"
 #define SUMS                                                                                       \
     " count(*), max(x.n), sum(x.n), sum(x.n_passed), sum(1.0 * x.n_passed / x.n), sum(x.tokens),"  \
-    " sum(x.forwards), sum(x.uniques), sum(x.layers), sum(x.bytes)"
+    " sum(x.forwards), sum(x.uniques), sum(x.layers), sum(x.cache_uniques),"                       \
+    " sum(x.cache_layers), sum(x.bytes)"
 
 static void read_sums(struct columns *c, struct score_sums *ret)
 {
@@ -32,6 +34,8 @@ static void read_sums(struct columns *c, struct score_sums *ret)
     ret->n_forwards = column_int(c);
     ret->sum_unique = column_int(c);
     ret->n_layer_forwards = column_int(c);
+    ret->sum_unique_cache = column_int(c);
+    ret->n_layer_forwards_cache = column_int(c);
     ret->sum_expert_bytes = column_int(c);
 }
 
@@ -47,7 +51,20 @@ void score_sums_add(struct score_sums *to, const struct score_sums *from)
     to->n_forwards += from->n_forwards;
     to->sum_unique += from->sum_unique;
     to->n_layer_forwards += from->n_layer_forwards;
+    to->sum_unique_cache += from->sum_unique_cache;
+    to->n_layer_forwards_cache += from->n_layer_forwards_cache;
     to->sum_expert_bytes += from->sum_expert_bytes;
+}
+
+double score_sums_unique(const struct score_sums *x)
+{
+    return (double)x->sum_unique / (double)x->n_layer_forwards;
+}
+
+double score_sums_unique_block(const struct score_sums *x)
+{
+    return (double)(x->sum_unique - x->sum_unique_cache) /
+           (double)(x->n_layer_forwards - x->n_layer_forwards_cache);
 }
 
 void score_sums_interval(const struct score_sums *x, double *ret_low, double *ret_high)

@@ -67,6 +67,11 @@ Test(store_groups, levels_are_in_the_order_of_numbers_and_items_without_one_are_
     cr_expect_eq(rows[0].sums.n_forwards, 4);
     cr_expect_eq(rows[0].sums.sum_unique, 20, "4 + 3 + 2 + 1 each");
     cr_expect_eq(rows[0].sums.n_layer_forwards, 8);
+    cr_expect_eq(rows[0].sums.sum_unique_cache, 14,
+                 "4 + 3 each: the first forward fills the cache");
+    cr_expect_eq(rows[0].sums.n_layer_forwards_cache, 4);
+    cr_expect_eq(score_sums_unique(&rows[0].sums), 2.5);
+    cr_expect_eq(score_sums_unique_block(&rows[0].sums), 1.5);
     cr_expect_eq(rows[0].sums.n_tokens_before_eos, 6);
     cr_expect_eq(rows[0].sums.sum_expert_bytes, 2 * 10 * 1536);
 }
