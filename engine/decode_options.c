@@ -310,7 +310,6 @@ enum status decode_options_resolve(const struct decode_options *opts,
                                    struct decode_setup *ret, struct error *err)
 {
     struct decode_setup s = { 0 };
-    struct selector sel;
     int steps = opts->steps ? opts->steps : opts->gen_length;
     enum status st;
 
@@ -321,9 +320,9 @@ enum status decode_options_resolve(const struct decode_options *opts,
     s.cache = cache_policy_find(opts->cache);
     if (!s.cache)
         return unknown("cache", opts->cache, engine_caches(), err);
-    st = selector_parse(opts->selector, &sel, err);
+    st = selector_parse(opts->selector, &s.selector, err);
     if (!st)
-        st = selector_route(&sel, &limits->route, &s.route, err);
+        st = selector_route(&s.selector, &limits->route, &s.route, err);
     if (!st)
         st = check_lengths(opts, limits->max_canvas, limits->max_block, n_prompt, err);
     if (st)

@@ -10,6 +10,7 @@
 #include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/forward_plan.h"
+#include "engine/selector.h"
 #include "kernels/kernels.h"
 
 /*
@@ -26,7 +27,8 @@ MUST_CHECK enum status decode_defaults_read(const char *model_dir, const char *a
 struct decode_setup {
     const struct decoder *decoder;
     const struct cache_policy *cache;
-    struct route_params route;
+    struct selector selector;  /* its file, if any, lies in the options' text */
+    struct route_params route; /* of forwards that decode */
     int n_blocks;
     int n_steps; /* scheduled forwards of a block, for decoders with has_steps */
 };

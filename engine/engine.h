@@ -39,6 +39,9 @@ struct engine_options {
     int max_batch;       /* sequences in flight at once, >= 1 */
     int max_block;       /* positions of one sequence that get logits in one forward: the longest
                           * block_length; 0: max_canvas. Logits are the largest buffer by far */
+    bool is_diagnosed;   /* each MoE layer runs the model's own routing too and tells how far the
+                          * selector's output is from it: layer_record.output_error. Costs about
+                          * twice the experts' time; tokens are the same */
     /* "key=value" (value: JSON) laid over config.json; dummy weights only (a shape experiment) */
     const char *const *overrides;
     size_t n_overrides;
@@ -125,7 +128,7 @@ MUST_CHECK enum status engine_detokenize(const struct engine *e, const int32_t *
 struct decode_options {
     const char *decoder;  /* a name of engine_decoders() */
     const char *cache;    /* a name of engine_caches() */
-    const char *selector; /* "vanilla", "topk:k=4": NAME[:field=value,...] */
+    const char *selector; /* "vanilla", "des-vote:beta=0.4": NAME[:field=value,...] */
     int gen_length;       /* positions to denoise; a multiple of block_length */
     int block_length;
     int steps; /* low-confidence: total steps; a multiple of gen_length/block_length;
@@ -143,24 +146,53 @@ struct decode_options {
  * live as long as the engine. */
 void engine_decode_defaults(const struct engine *e, struct decode_options *ret);
 
-/* ST_INVALID / ST_UNSUPPORTED with the option named, for a prompt of n_prompt tokens (0: only
+/* ST_INVALID / ST_UNSUPPORTED with the option named (a file of the selector's is read, which may
+ * fail otherwise), for a prompt of n_prompt tokens (0: only
  * the options themselves). */
 MUST_CHECK enum status engine_check_decode(const struct engine *e,
                                            const struct decode_options *opts, size_t n_prompt,
                                            struct error *err);
 
-/* Name, one-line help and source of each decoder / selector of this build, NULL-name ended. */
+/* Name, one-line help and source of each decoder / cache of this build, NULL-name ended. */
 struct engine_choice {
     const char *name, *help, *source;
 };
 const struct engine_choice *engine_decoders(void);
-const struct engine_choice *engine_selectors(void);
 const struct engine_choice *engine_caches(void);
 
-/* Append the canonical text of a selector ("topk:k=04" is "topk:k=4"): equal texts mean equal
- * settings. ST_INVALID as in engine_check_decode(), but for what only a model can tell. */
+/* Append the canonical text of a selector ("topk:k=04" is "topk:k=4", "oea:k0=3" is
+ * "des-seq:k0=3"): the policy, its budget and what was overridden. Equal texts mean equal settings,
+ * as long as a policy's defaults stay. ST_INVALID as in engine_check_decode(), but for what only a
+ * model can tell. */
 MUST_CHECK enum status engine_selector_text(const char *selector, struct buf *ret,
                                             struct error *err);
+
+/* Append all settings that have an effect, defaults included, without the policy's name; a file by
+ * its SHA-256. Fails as a file cannot be read, too. */
+MUST_CHECK enum status engine_selector_settings(const char *selector, struct buf *ret,
+                                                struct error *err);
+
+/* Append the fields that are the selector's budget ("beta=0.4"), or nothing. */
+MUST_CHECK enum status engine_selector_budget(const char *selector, struct buf *ret,
+                                              struct error *err);
+
+/* Policies of this build, then other names for them. Strings are static. */
+struct engine_selector {
+    const char *name;
+    const char *alias_of;             /* NULL, or the policy; what follows is then NULL */
+    const char *help, *source, *open; /* open: what the source leaves open and how it is settled */
+};
+
+/* Number i, and append its settings, "FIELD=?" where there is no default. False beyond the last. */
+bool engine_selector_get(size_t i, struct engine_selector *ret, struct buf *settings);
+
+/* Fields that settings are made of. */
+struct engine_selector_field {
+    const char *name, *help;
+    const char *read_with; /* settings under which it has an effect; "": always */
+};
+/* Number i, and append the values it takes. False beyond the last. */
+bool engine_selector_field_get(size_t i, struct engine_selector_field *ret, struct buf *values);
 
 /*
  * Append the decoder, or the cache, with every option that it reads ("threshold:threshold=0.9",

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "engine/model_impl.h"
 
 /* ---- what is asked for ------------------------------------------------------------------- */
@@ -30,11 +31,11 @@ static enum status check_route(const struct model *m, const struct route_params 
     if (r->n_exp != m->c.n_exp)
         return error_set(err, ST_INVALID, "item %d routes over %d experts, the model has %d", i,
                          r->n_exp, m->c.n_exp);
-    if (r->top_k < 1 || r->top_k > most || r->top_k_base < 1 || r->top_k_base > m->c.n_exp)
+    if (r->top_k < 1 || r->top_k > most || r->top_k_base < 1 || r->top_k_base > most)
         return error_set(err, ST_INVALID,
                          "item %d: need 1 <= top_k %d <= %d and 1 <= top_k_base "
                          "%d <= %d",
-                         i, r->top_k, most, r->top_k_base, m->c.n_exp);
+                         i, r->top_k, most, r->top_k_base, most);
     return ST_OK;
 }
 
@@ -193,34 +194,79 @@ static enum status run_attention(struct model *m, int l, const struct forward_it
     return st;
 }
 
-static bool is_same_route(const struct route_params *a, const struct route_params *b)
+/* What routing reads at layer l for an item. */
+static struct route_input route_input_of(const struct model *m, int l,
+                                         const struct forward_item *it)
 {
-    return a->n_exp == b->n_exp && a->top_k == b->top_k && a->top_k_base == b->top_k_base &&
-           a->renorm == b->renorm && a->scale == b->scale;
+    size_t at = (size_t)l * (size_t)m->c.n_exp;
+
+    return (struct route_input){ .scores = m->scores,
+                                 .logits = m->router_logits,
+                                 .importance = m->importance,
+                                 .popularity = it->popularity ? it->popularity + at : NULL };
 }
 
-/* y = experts(h) for items [first, end), which share their routing. */
-static enum status run_experts(struct model *m, int l, const struct forward_item *items,
-                               int n_items, int first, int end, struct error *err)
+static struct route_segment route_segment_of(struct model *m, int l,
+                                             const struct forward_item *items, int n_items, int i)
+{
+    size_t n_exp = (size_t)m->c.n_exp, core = (size_t)l * n_exp;
+    size_t at = (size_t)l * (size_t)n_items + (size_t)i;
+    const struct forward_item *it = &items[i];
+    uint64_t key = it->key + (uint64_t)l;
+
+    return (struct route_segment){ .row = m->segs[i].row,
+                                   .n_tok = m->segs[i].n_tok,
+                                   .group = it->group,
+                                   .is_voter = it->is_voter,
+                                   .key = splitmix64(&key),
+                                   .core_before = it->cores_before ? it->cores_before + core : NULL,
+                                   .ret_core = it->ret_cores ? it->ret_cores + core : NULL,
+                                   .stats = &m->stats_by_layer[at],
+                                   .tokens_per_expert = m->counts_by_layer + at * n_exp };
+}
+
+/* Experts of all items' tokens: m->route_ids, m->route_w, of stride slots. */
+static enum status route_items(struct model *m, int l, const struct forward_item *items,
+                               int n_items, int stride, struct error *err)
+{
+    const struct route_output out = { m->route_ids, m->route_w, stride };
+    enum status st = ST_OK;
+
+    for (int i = 0; i < n_items && !st; i++) {
+        const struct route_input in = route_input_of(m, l, &items[i]);
+        int joint = items[i].joint, n = 0;
+        bool is_done = false;
+
+        for (int j = 0; j < i; j++)
+            is_done = is_done || (joint && items[j].joint == joint);
+        if (is_done)
+            continue;
+        for (int j = i; j < n_items; j++)
+            if (j == i || (joint && items[j].joint == joint))
+                m->route_segs[n++] = route_segment_of(m, l, items, n_items, j);
+        st = m->k->ops->route(m->k, items[i].route, &in, m->route_segs, n, &out, err);
+    }
+    return st;
+}
+
+/* How far m->y is from what the model's own routing gives. */
+static enum status compare_plain(struct model *m, int l, int n_items, int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    const struct route_params *route = items[first].route;
-    int row = m->segs[first].row, n_tok = m->segs[end - 1].row + m->segs[end - 1].n_tok - row;
-    size_t n_exp = (size_t)m->c.n_exp, width = (size_t)m->c.d_model;
-    size_t at = (size_t)l * (size_t)n_items + (size_t)first;
-    struct segment *segs = m->route_segs;
+    const struct route_output out = { m->plain_ids, m->plain_w, m->route.top_k };
+    const struct route_segment all = { .n_tok = n_tok,
+                                       .stats = &m->plain_stats,
+                                       .tokens_per_expert = m->plain_counts };
     enum status st;
 
-    for (int i = first; i < end; i++)
-        segs[i] = (struct segment){ .row = m->segs[i].row - row, .n_tok = m->segs[i].n_tok };
-    st = ops->route(m->k, m->scores + (size_t)row * n_exp, route, segs + first, end - first, n_tok,
-                    m->route_ids, m->route_w, m->stats_by_layer + at,
-                    m->counts_by_layer + at * n_exp, err);
+    st = ops->route(m->k, &m->route, &(struct route_input){ .scores = m->scores }, &all, 1, &out,
+                    err);
     if (!st)
-        st = ops->moe(m->k, m->h + (size_t)row * width, m->layers[l].routed, m->route_ids,
-                      m->route_w, n_tok, route->top_k, m->y + (size_t)row * width, err);
-    if (!st && m->observing)
-        st = observing_tell(m, l, first, end, route->top_k, err);
+        st = ops->moe(m->k, m->h, m->layers[l].routed, m->plain_ids, m->plain_w, n_tok,
+                      m->route.top_k, m->plain_y, err);
+    if (!st)
+        st = ops->rel_error(m->k, m->y, m->plain_y, m->segs, n_items, m->c.d_model,
+                            m->errors_by_layer + (size_t)l * (size_t)n_items, err);
     return st;
 }
 
@@ -231,17 +277,31 @@ static enum status run_ffn(struct model *m, int l, const struct forward_item *it
     const struct kernel_ops *ops = m->k->ops;
     const struct layer *w = &m->layers[l];
     const struct model_config *c = &m->c;
+    bool has_logits = false, has_importance = false;
+    int stride = 0;
     enum status st;
 
+    for (int i = 0; i < n_items; i++) {
+        const struct route_params *r = items[i].route;
+
+        stride = r->top_k > stride ? r->top_k : stride;
+        has_logits = has_logits || r->vote == VOTE_LOGIT;
+        has_importance = has_importance || r->protect > 0;
+    }
     st = ops->rms_norm(m->k, m->x, w->norm_ffn, (float)c->rms_eps, n_tok, m->h, err);
     if (!st)
-        st = ops->router(m->k, m->h, w->router, n_tok, c->score, m->scores, err);
-    for (int first = 0, end; first < n_items && !st; first = end) {
-        end = first + 1;
-        while (end < n_items && is_same_route(items[first].route, items[end].route))
-            end++;
-        st = run_experts(m, l, items, n_items, first, end, err);
-    }
+        st = ops->router(m->k, m->h, w->router, n_tok, c->score, m->scores,
+                         has_logits ? m->router_logits : NULL, err);
+    if (!st && has_importance)
+        st = ops->l1_norm(m->k, m->h, n_tok, c->d_model, m->importance, err);
+    if (!st)
+        st = route_items(m, l, items, n_items, stride, err);
+    if (!st)
+        st = ops->moe(m->k, m->h, w->routed, m->route_ids, m->route_w, n_tok, stride, m->y, err);
+    if (!st && m->observing)
+        st = observing_tell(m, l, 0, n_items, stride, err);
+    if (!st && m->opts.is_diagnosed)
+        st = compare_plain(m, l, n_items, n_tok, err);
     if (!st)
         st = ops->add(m->k, m->x, m->y, (size_t)n_tok * (size_t)c->d_model, err);
     return st;
@@ -277,6 +337,7 @@ static void transpose_stats(struct model *m, int n_items)
     for (size_t l = 0; l < n_layer; l++)
         for (size_t i = 0; i < n; i++) {
             m->stats[i * n_layer + l] = m->stats_by_layer[l * n + i];
+            m->errors[i * n_layer + l] = m->errors_by_layer[l * n + i];
             memcpy(m->counts + (i * n_layer + l) * n_exp, m->counts_by_layer + (l * n + i) * n_exp,
                    n_exp * sizeof(int32_t));
         }
@@ -307,7 +368,8 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     transpose_stats(m, n_items);
     *ret = (struct forward_result){ .logits = m->logits,
                                     .stats = m->stats,
-                                    .tokens_per_expert = m->counts };
+                                    .tokens_per_expert = m->counts,
+                                    .output_errors = m->opts.is_diagnosed ? m->errors : NULL };
     return ST_OK;
 }
 

@@ -36,7 +36,18 @@ struct forward_item {
     int n_tok;
     int n_kv;                 /* cache positions attended to, after this forward's are written */
     int logits_row, n_logits; /* rows [logits_row, + n_logits) of this item get logits */
+
+    /* Routing: what a route_segment has (kernels/route.h), for all layers. */
     const struct route_params *route;
+    int group;
+    const uint8_t *is_voter; /* (n_tok) or NULL */
+    uint64_t key;            /* of the sequence and the forward; layers draw apart */
+    /* (n_moe_layer, n_exp) backend memory, or NULL */
+    const uint8_t *cores_before;
+    uint8_t *ret_cores;
+    const double *popularity; /* (n_moe_layer, n_exp), or NULL */
+    int joint; /* with route->is_joint: items of the same number, which have the same settings,
+                * share their coresets. 0: shared with none */
 };
 
 struct forward_result {
@@ -44,6 +55,9 @@ struct forward_result {
                                  * valid until the next forward; items one after the other */
     struct route_stats *stats;  /* (n_items, n_moe_layer) host memory, owned by the model */
     int32_t *tokens_per_expert; /* (n_items, n_moe_layer, n_exp) host memory, owned by the model */
+    double *output_errors;      /* (n_items, n_moe_layer) likewise; NULL unless opened with
+                                 * is_diagnosed: |y - y0| / |y0| of what the experts add to an item's
+                                 * tokens, y0 being the same under the model's own routing */
 };
 
 /*

@@ -29,6 +29,11 @@ enum {
     BUFFER_ROUTE_IDS,
     BUFFER_ROUTE_W,
     BUFFER_LOGITS,
+    BUFFER_ROUTER_LOGITS,
+    BUFFER_IMPORTANCE,
+    BUFFER_PLAIN_IDS,
+    BUFFER_PLAIN_W,
+    BUFFER_PLAIN_Y,
     N_BUFFERS
 };
 
@@ -55,16 +60,24 @@ struct model {
     float *y;      /* (max_tok, max of d_model and q's width) of attention, of a projection */
     float *scores; /* (max_tok, n_exp) */
     int32_t *route_ids;
-    float *route_w; /* (max_tok, slots of a token) both */
-    float *logits;  /* (max_rows, n_vocab) */
+    float *route_w;       /* (max_tok, slots of a token) both */
+    float *logits;        /* (max_rows, n_vocab) */
+    float *router_logits; /* (max_tok, n_exp) */
+    float *importance;    /* (max_tok) */
+    /* with is_diagnosed: the model's own routing and what its experts give */
+    int32_t *plain_ids;
+    float *plain_w, *plain_y;
 
     /* Workspace in host memory */
-    int32_t *ids, *positions;   /* (max_tok) all items one after the other */
-    struct segment *segs;       /* (max_batch) tokens of each item */
-    struct segment *route_segs; /* the same, counted from the first item of a run */
+    int32_t *ids, *positions; /* (max_tok) all items one after the other */
+    struct segment *segs;     /* (max_batch) tokens of each item */
+    struct route_segment *route_segs;
     struct attn_segment *attn_segs;
     struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
     int32_t *counts_by_layer, *counts;          /* the same times n_exp */
+    double *errors_by_layer, *errors;           /* as the stats; with is_diagnosed */
+    struct route_stats plain_stats;             /* of the model's own routing: not used */
+    int32_t *plain_counts;                      /* (n_exp) */
 
     struct observing *observing; /* NULL: nobody looks on */
 };

@@ -231,6 +231,8 @@ static const char *missing_op(const struct kernel_ops *o)
     NEED(add)
     NEED(router)
     NEED(route)
+    NEED(l1_norm)
+    NEED(rel_error)
     NEED(moe)
 #undef NEED
     return NULL;
@@ -276,6 +278,13 @@ static void plan_buffers(const struct model *m, struct buffer ret[N_BUFFERS])
     ret[BUFFER_ROUTE_IDS] = (struct buffer){ n, slots };
     ret[BUFFER_ROUTE_W] = (struct buffer){ n, slots };
     ret[BUFFER_LOGITS] = (struct buffer){ m->max_rows, c->n_vocab };
+    ret[BUFFER_ROUTER_LOGITS] = (struct buffer){ n, c->n_exp };
+    ret[BUFFER_IMPORTANCE] = (struct buffer){ n, 1 };
+    if (!m->opts.is_diagnosed)
+        n = 0;
+    ret[BUFFER_PLAIN_IDS] = (struct buffer){ n, c->top_k };
+    ret[BUFFER_PLAIN_W] = (struct buffer){ n, c->top_k };
+    ret[BUFFER_PLAIN_Y] = (struct buffer){ n, c->d_model };
 }
 
 static bool buffer_bytes(const struct buffer *b, size_t *ret)
@@ -345,6 +354,8 @@ static enum status make_workspace(struct model *m, struct error *err)
 
         if (!buffer_bytes(&list[i], &bytes))
             return no_room(err);
+        if (!bytes)
+            continue;
         st = m->k->ops->alloc(m->k, bytes, &m->buffers[i], err);
         if (st)
             return st;
@@ -359,6 +370,11 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->route_ids = m->buffers[BUFFER_ROUTE_IDS];
     m->route_w = m->buffers[BUFFER_ROUTE_W];
     m->logits = m->buffers[BUFFER_LOGITS];
+    m->router_logits = m->buffers[BUFFER_ROUTER_LOGITS];
+    m->importance = m->buffers[BUFFER_IMPORTANCE];
+    m->plain_ids = m->buffers[BUFFER_PLAIN_IDS];
+    m->plain_w = m->buffers[BUFFER_PLAIN_W];
+    m->plain_y = m->buffers[BUFFER_PLAIN_Y];
     if (!size_mul(n_batch, (size_t)m->info.n_moe_layer, &n_stats) ||
         !size_mul(n_stats, (size_t)m->c.n_exp, &n_counts))
         return no_room(err);
@@ -371,8 +387,12 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->stats_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->stats));
     m->counts = arena_array(&m->arena, n_counts, sizeof(*m->counts));
     m->counts_by_layer = arena_array(&m->arena, n_counts, sizeof(*m->counts));
+    m->errors = arena_array(&m->arena, n_stats, sizeof(*m->errors));
+    m->errors_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->errors));
+    m->plain_counts = arena_array(&m->arena, (size_t)m->c.n_exp, sizeof(*m->plain_counts));
     if (!m->ids || !m->positions || !m->segs || !m->route_segs || !m->attn_segs || !m->stats ||
-        !m->stats_by_layer || !m->counts || !m->counts_by_layer)
+        !m->stats_by_layer || !m->counts || !m->counts_by_layer || !m->errors ||
+        !m->errors_by_layer || !m->plain_counts)
         return no_room(err);
     return ST_OK;
 }

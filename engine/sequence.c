@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/rng.h"
 #include "base/size.h"
 #include "engine/decode_options.h"
 
@@ -29,6 +30,14 @@ struct sequence {
     int64_t start_ns;
 
     int32_t *canvas; /* (n_canvas) prompt, then what is generated */
+
+    /* Selection of experts. */
+    const char *joint;        /* canonical selector, where sequences share coresets; else NULL */
+    const double *popularity; /* the engine's; NULL: not asked for */
+    uint8_t *is_voter;        /* (n_canvas) of the forward under way; NULL: all vote */
+    uint8_t *cores[2];        /* (n_moe_layer, n_exp) of this forward and the one before, in backend
+                               * memory; NULL: not asked for */
+    bool has_core;            /* of the forward before */
 
     /* The block under way. */
     int block, step, n_masked, n_masked_start;
@@ -104,6 +113,7 @@ void engine_close(struct engine *e)
     free(e->active);
     free(e->free);
     free(e->positions);
+    popularity_free(e->popularity);
     model_close(e->model);
     tokenizer_close(e->text_tokenizer);
     arena_release(&e->text_arena);
@@ -120,12 +130,29 @@ void engine_decode_defaults(const struct engine *e, struct decode_options *ret)
     *ret = e->defaults;
 }
 
+/* Options looked up and checked; a file of the selector's is read into list. */
+static enum status resolve(const struct engine *e, const struct decode_options *opts,
+                           size_t n_prompt, struct popularity **list, struct decode_setup *ret,
+                           const double **ret_popularity, struct error *err)
+{
+    enum status st = decode_options_resolve(opts, &e->limits, n_prompt, ret, err);
+    const struct selector *s = &ret->selector;
+
+    if (!st && s->file)
+        st = popularity_get(list, s->file, s->file_len, e->info, ret_popularity, err);
+    return st;
+}
+
 enum status engine_check_decode(const struct engine *e, const struct decode_options *opts,
                                 size_t n_prompt, struct error *err)
 {
+    struct popularity *list = NULL;
+    const double *popularity;
     struct decode_setup setup;
+    enum status st = resolve(e, opts, n_prompt, &list, &setup, &popularity, err);
 
-    return decode_options_resolve(opts, &e->limits, n_prompt, &setup, err);
+    popularity_free(list);
+    return st;
 }
 
 /* ---- start and end ---------------------------------------------------------------------- */
@@ -135,6 +162,7 @@ static void block_enter(struct sequence *s)
     s->step = 0;
     s->n_masked = s->block_length;
     s->n_masked_start = s->n_masked;
+    s->has_core = false;
     for (int i = 0; i < s->block_length; i++)
         s->is_masked[i] = true;
 }
@@ -174,18 +202,51 @@ static enum status sequence_alloc(struct sequence *s, size_t n_gen, struct error
     return ST_OK;
 }
 
+/* What its selector needs beside its settings. */
+static enum status selector_alloc(struct sequence *s, struct error *err)
+{
+    const struct selector *sel = &s->setup.selector;
+    const struct model_info *info = s->engine->info;
+    struct kernels *k = model_kernels(s->engine->model);
+    size_t bytes = (size_t)info->n_moe_layer * (size_t)info->n_exp;
+    struct buf text = { 0 };
+    enum status st = ST_OK;
+
+    if (s->setup.route.is_joint) {
+        selector_put(sel, &text);
+        if (buf_ok(&text))
+            s->joint = arena_strdup(&s->arena, buf_str(&text), text.len);
+        buf_release(&text);
+        if (!s->joint)
+            return error_set(err, ST_NOMEM, "out of memory for a selector");
+    }
+    if ((int)sel->v[SEL_VOTERS] != VOTERS_ALL) {
+        s->is_voter = arena_array(&s->arena, (size_t)s->n_canvas, 1);
+        if (!s->is_voter)
+            return error_set(err, ST_NOMEM, "out of memory for a selector");
+    }
+    for (int i = 0; i < 2 && s->setup.route.is_lagged && !st; i++) {
+        void *core = NULL;
+
+        st = k->ops->alloc(k, bytes, &core, err);
+        s->cores[i] = core;
+    }
+    return st;
+}
+
 enum status sequence_start(struct engine *e, const struct decode_options *opts,
                            const int32_t *prompt, size_t n_prompt, struct sequence **ret,
                            struct error *err)
 {
     int64_t start_ns = clock_mono_ns();
+    const double *popularity = NULL;
     struct decode_setup setup;
     struct sequence *s;
     enum status st;
 
     if (!e->model)
         return error_set(err, ST_UNSUPPORTED, "model '%s' was opened for text only", e->info->name);
-    st = decode_options_resolve(opts, &e->limits, n_prompt, &setup, err);
+    st = resolve(e, opts, n_prompt, &e->popularity, &setup, &popularity, err);
     if (st)
         return st;
     for (size_t i = 0; i < n_prompt; i++)
@@ -212,7 +273,11 @@ enum status sequence_start(struct engine *e, const struct decode_options *opts,
     s->seed = opts->seed;
     s->is_eos_early_stop = opts->is_eos_early_stop;
     s->start_ns = start_ns;
+    s->popularity = popularity;
     st = sequence_alloc(s, (size_t)opts->gen_length, err);
+    if (!st)
+        st = selector_alloc(s, err);
+    s->setup.selector.file = NULL; /* the caller's text ends here */
     if (st)
         goto out;
     if (n_prompt)
@@ -234,6 +299,8 @@ void sequence_free(struct sequence *s)
     if (!s)
         return;
     s->engine->free[s->engine->n_free++] = s->cache;
+    for (int i = 0; i < 2 && s->cores[i]; i++)
+        model_kernels(s->engine->model)->ops->free(model_kernels(s->engine->model), s->cores[i]);
     arena_release(&s->arena);
     free(s);
 }
@@ -290,6 +357,42 @@ static void block_leave(struct sequence *s, int64_t now_ns)
 
 /* ---- the step --------------------------------------------------------------------------- */
 
+/* Who votes of the forward's tokens: positions of the block, or its masked ones. */
+static void step_voters(struct sequence *s, const struct canvas_view *v,
+                        const struct forward_plan *p)
+{
+    bool is_block = (int)s->setup.selector.v[SEL_VOTERS] == VOTERS_BLOCK;
+
+    for (int i = 0; i < p->n_tok; i++) {
+        int at = p->first + i - v->block_start;
+
+        s->is_voter[i] = at >= 0 && at < s->block_length && (is_block || s->is_masked[at]);
+    }
+}
+
+/* How the forward's tokens are routed. */
+static void step_route(struct sequence *s, const struct canvas_view *v,
+                       const struct forward_plan *p, struct forward_item *it)
+{
+    const double *set = s->setup.selector.v;
+    uint64_t key = s->seed ^ (uint64_t)set[SEL_SEED] << 32;
+
+    it->route = &s->setup.route;
+    if (p->is_refresh && (int)set[SEL_PREFILL] == PREFILL_OFF)
+        it->route = &s->engine->limits.route;
+    if (p->is_refresh && (int)set[SEL_PREFILL] == PREFILL_BLOCKS)
+        it->group = s->block_length;
+    if (s->is_voter) {
+        step_voters(s, v, p);
+        it->is_voter = s->is_voter;
+    }
+    key = splitmix64(&key) + (uint64_t)s->result.n_forwards;
+    it->key = splitmix64(&key);
+    it->popularity = s->popularity;
+    it->ret_cores = s->cores[0];
+    it->cores_before = s->has_core ? s->cores[1] : NULL;
+}
+
 /* What goes through the model next, and its record. */
 static void step_plan(struct sequence *s, struct forward_item *ret)
 {
@@ -321,8 +424,8 @@ static void step_plan(struct sequence *s, struct forward_item *ret)
         .n_kv = p.n_kv,
         .logits_row = v.block_start + s->row_first - p.first,
         .n_logits = s->n_rows,
-        .route = &s->setup.route,
     };
+    step_route(s, &v, &p, ret);
     assert(ret->logits_row >= 0 && ret->logits_row + ret->n_logits <= ret->n_tok);
     s->forwards[s->result.n_forwards] = (struct forward_record){
         .block = s->block,
@@ -437,6 +540,23 @@ enum status engine_observe(struct engine *e, const struct engine_observer *o, st
     return st;
 }
 
+/* Sequences of equal selectors that share coresets get one number, from 1. */
+static void number_joint(const struct engine *e, int n_active)
+{
+    for (int i = 0; i < n_active; i++) {
+        const struct sequence *s = e->active[i];
+
+        e->items[i].joint = 0;
+        if (!e->items[i].route->is_joint)
+            continue;
+        for (int j = 0; j < i && !e->items[i].joint; j++)
+            if (e->items[j].joint && strcmp(e->active[j]->joint, s->joint) == 0)
+                e->items[i].joint = e->items[j].joint;
+        if (!e->items[i].joint)
+            e->items[i].joint = i + 1;
+    }
+}
+
 /* Collect the sequences that are not done in e->active, their forwards in e->items. */
 static enum status step_gather(struct engine *e, struct sequence *const *seqs, size_t n, int *ret_n,
                                struct error *err)
@@ -472,6 +592,7 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
     st = step_gather(e, seqs, n, &n_active, err);
     if (st || !n_active)
         return st;
+    number_joint(e, n_active);
     st = model_forward(e->model, e->items, n_active, &r, err);
     if (st)
         return st;
@@ -493,6 +614,13 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
         f->wall_ns = now_ns - start_ns;
         s->result.n_forwards++;
         s->result.n_forwards_cache += f->is_cache_refresh;
+        s->has_core = s->setup.route.is_lagged && !f->is_cache_refresh;
+        if (s->has_core) {
+            uint8_t *elected = s->cores[0];
+
+            s->cores[0] = s->cores[1];
+            s->cores[1] = elected;
+        }
         s->step++;
         if (!s->n_masked)
             block_leave(s, now_ns);

@@ -16,6 +16,7 @@
 #include "engine/decode_options.h"
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "engine/popularity.h"
 #include "engine/tokenizer.h"
 
 struct engine {
@@ -29,8 +30,9 @@ struct engine {
     int32_t *positions;     /* (max_canvas) 0, 1, 2, ... */
     struct kv_cache **free; /* (max_batch) caches that no sequence holds: the first n_free */
     int n_free;
-    struct sequence **active;   /* (max_batch) the sequences of the step under way */
-    struct forward_item *items; /* (max_batch) beside them */
+    struct sequence **active;      /* (max_batch) the sequences of the step under way */
+    struct forward_item *items;    /* (max_batch) beside them */
+    struct popularity *popularity; /* tables read so far */
     struct engine_observer observer;
 
     /* Without a model, what it would own. */

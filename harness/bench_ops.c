@@ -60,7 +60,8 @@ static enum status run_router(void *arg, int n, struct error *err)
 {
     struct ops_job *j = arg;
 
-    return j->ops->router(j->k, j->x, copy_of(j, n), j->n_tok, ROUTER_SOFTMAX, j->scores, err);
+    return j->ops->router(j->k, j->x, copy_of(j, n), j->n_tok, ROUTER_SOFTMAX, j->scores, NULL,
+                          err);
 }
 
 static enum status run_norm(void *arg, int n, struct error *err)
@@ -101,13 +102,17 @@ static enum status run_add(void *arg, int n, struct error *err)
 static enum status run_route(void *arg, int n, struct error *err)
 {
     struct ops_job *j = arg;
-    const struct route_params p = { j->m->n_exp, j->m->top_k, j->m->top_k, false, 1 };
-    const struct segment s = { 0, j->n_tok };
+    const struct route_params p = {
+        .n_exp = j->m->n_exp, .top_k = j->m->top_k, .top_k_base = j->m->top_k, .scale = 1
+    };
     struct route_stats stats;
+    const struct route_segment seg = { .n_tok = j->n_tok,
+                                       .stats = &stats,
+                                       .tokens_per_expert = j->counts };
 
     (void)n;
-    return j->ops->route(j->k, j->scores, &p, &s, 1, j->n_tok, j->route_ids, j->w, &stats,
-                         j->counts, err);
+    return j->ops->route(j->k, &p, &(struct route_input){ .scores = j->scores }, &seg, 1,
+                         &(struct route_output){ j->route_ids, j->w, j->m->top_k }, err);
 }
 
 static enum status run_moe(void *arg, int n, struct error *err)

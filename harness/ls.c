@@ -15,6 +15,11 @@
 #include "results/results.h"
 #include "tasks/task.h"
 
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, ST_NOMEM, "out of memory listing");
+}
+
 static enum status ls_tasks(const struct options *c, struct error *err)
 {
     struct listing l;
@@ -173,6 +178,78 @@ static enum status ls_choices(const struct options *c, const char *what,
     return listing_end(&l, ST_OK, err);
 }
 
+/* A paragraph a policy, as its parts are whole sentences. */
+static enum status print_selectors(struct error *err)
+{
+    struct engine_selector s;
+    struct buf settings = { 0 }, text = { 0 };
+    enum status st = ST_OK;
+
+    for (size_t i = 0; engine_selector_get(i, &s, &settings); i++, buf_clear(&settings)) {
+        if (!buf_ok(&settings))
+            st = no_memory(err);
+        buf_printf(&text, "%s\n", s.name);
+        if (s.alias_of)
+            buf_printf(&text, "  another name of %s\n\n", s.alias_of);
+        else
+            buf_printf(&text, "  %s\n  settings  %s\n  source    %s\n  settled   %s\n\n", s.help,
+                       buf_str(&settings), s.source, s.open);
+    }
+    buf_puts(&text, "NAME:FIELD=VALUE,... overrides any of these; `desbench ls fields` explains "
+                    "them.\n");
+    if (!st)
+        st = verb_print(&text, err);
+    buf_release(&text);
+    buf_release(&settings);
+    return st;
+}
+
+static enum status ls_selectors(const struct options *c, struct error *err)
+{
+    struct listing l;
+    struct engine_selector s;
+    struct buf settings = { 0 };
+    enum status st = ST_OK;
+
+    if (print_form_of(c) == PRINT_TEXT)
+        return print_selectors(err);
+    listing_start(&l, c, "selector|alias_of|help=what it does|settings|source|settled");
+    for (size_t i = 0; engine_selector_get(i, &s, &settings); i++, buf_clear(&settings)) {
+        if (!buf_ok(&settings))
+            st = no_memory(err);
+        listing_row(&l);
+        listing_cell(&l, s.name);
+        listing_cell(&l, s.alias_of);
+        listing_cell(&l, s.help);
+        listing_cell(&l, s.alias_of ? NULL : buf_str(&settings));
+        listing_cell(&l, s.source);
+        listing_cell(&l, s.open);
+    }
+    buf_release(&settings);
+    return listing_end(&l, st, err);
+}
+
+static enum status ls_fields(const struct options *c, struct error *err)
+{
+    struct listing l;
+    struct engine_selector_field f;
+    struct buf values = { 0 };
+    enum status st = ST_OK;
+
+    listing_start(&l, c, "field|values|read_with=read with|help=what it sets");
+    for (size_t i = 0; engine_selector_field_get(i, &f, &values); i++, buf_clear(&values)) {
+        if (!buf_ok(&values))
+            st = no_memory(err);
+        listing_row(&l);
+        listing_cell(&l, f.name);
+        listing_cell(&l, buf_str(&values));
+        listing_cell(&l, *f.read_with ? f.read_with : NULL);
+        listing_cell(&l, f.help);
+    }
+    buf_release(&values);
+    return listing_end(&l, st, err);
+}
+
 static enum status ls_backends(const struct options *c, struct error *err)
 {
     const struct kernel_ops *best = kernel_backend_best();
@@ -248,7 +325,9 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     if (strcmp(what, "models") == 0)
         return ls_models(c, err);
     if (strcmp(what, "selectors") == 0)
-        return ls_choices(c, "selector", engine_selectors(), err);
+        return ls_selectors(c, err);
+    if (strcmp(what, "fields") == 0)
+        return ls_fields(c, err);
     if (strcmp(what, "decoders") == 0)
         return ls_choices(c, "decoder", engine_decoders(), err);
     if (strcmp(what, "caches") == 0)
@@ -261,7 +340,7 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         return policies_print(c, err);
     return error_set(
         err, ST_INVALID,
-        "`ls` knows tasks, forms, models, selectors, decoders, caches, backends, runs and "
+        "`ls` knows tasks, forms, models, selectors, fields, decoders, caches, backends, runs and "
         "policies, not '%s'",
         what);
 }
@@ -269,12 +348,12 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 const struct verb verb_ls = {
     .name = "ls",
     .bit = VERB_LS,
-    .args = "tasks|forms [TASK]|models|selectors|decoders|caches|backends|runs|policies",
+    .args = "tasks|forms [TASK]|models|selectors|fields|decoders|caches|backends|runs|policies",
     .min_args = 1,
     .max_args = 2,
     .summary =
-        "list tasks, prompt forms, models, selectors, decoders, caches, backends, or what is "
-        "stored",
+        "list tasks, prompt forms, models, selectors and their fields, decoders, caches, backends, "
+        "or what is stored",
     .help =
         "Lists what there is to choose from, or the runs in a results file.\n\n"
         "  desbench ls tasks --data-dir DIR\n"

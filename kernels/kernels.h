@@ -38,8 +38,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-enum { KERNEL_MAX_EXPERTS = 1024, KERNEL_MAX_TOP_K = 64 };
+#include "kernels/route.h"
 
 enum dtype { DT_F32, DT_BF16, DT_F16 };
 
@@ -75,28 +74,7 @@ struct kernel_params {
 
 enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
 
-/*
- * How tokens are routed to experts, given scores (n_tok, n_exp). A selector (engine/selector.h)
- * turns a policy's name and the model's own routing into this.
- */
-struct route_params {
-    int n_exp;
-    int top_k;      /* experts a token is routed to, 1 .. min(n_exp, KERNEL_MAX_TOP_K) */
-    int top_k_base; /* the model's own top-k: what rerouted and lost top-1 are counted against */
-    bool renorm;    /* divide the chosen scores by their sum (LLaDA2.x yes, LLaDA-MoE no) */
-    float scale;    /* multiplies each weight after that (LLaDA-MoE 1, LLaDA2.x 2.5) */
-};
-
-/* What routing did in one layer of one forward, for the tokens of one segment. */
-struct route_stats {
-    int n_unique;     /* distinct experts executed */
-    int n_rerouted;   /* (token, slot) pairs on an expert outside the token's natural top-k */
-    int n_lost_top1;  /* tokens whose natural first expert is not executed for them */
-    double kept_mass; /* mean over tokens of (score mass of its experts / of its natural top-k) */
-};
-
-/* Tokens [row, row + n_tok) of a forward that belong to one sequence. Coresets and statistics
- * are per segment. */
+/* Tokens [row, row + n_tok) of a forward that belong to one sequence. */
 struct segment {
     int row, n_tok;
 };
@@ -204,23 +182,30 @@ struct kernel_ops {
     enum status (*add)(struct kernels *k, float *x, const float *y, size_t n, struct error *err);
 
     /* Router scores ret_s (n_tok, n_exp): softmax over experts, or sigmoid, of x w^T, in f32 or
-     * better throughout. */
+     * better throughout. ret_z, unless NULL: x w^T itself, rounded to f32. */
     enum status (*router)(struct kernels *k, const float *x, const struct weight *w, int n_tok,
-                          enum router_score score, float *ret_s, struct error *err);
+                          enum router_score score, float *ret_s, float *ret_z, struct error *err);
 
-    /* Choose experts. For each token the top_k largest scores (ties: lower expert id), ids
-     * ascending within a token: ret_ids (n_tok, top_k) i32, ret_w (n_tok, top_k) f32 beside them.
-     * stats (n_segs), host memory; tokens_per_expert (n_segs, n_exp) i32, host memory. */
-    enum status (*route)(struct kernels *k, const float *scores, const struct route_params *p,
-                         const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
-                         float *ret_w, struct route_stats *ret_stats,
-                         int32_t *ret_tokens_per_expert, struct error *err);
+    /* ret (n_rows) = sum of |x| over each row of length d; summed in f64, rounded to f32. */
+    enum status (*l1_norm)(struct kernels *k, const float *x, int n_rows, int d, float *ret,
+                           struct error *err);
+
+    /* Choose experts for the rows of the segments, which do not overlap: kernels/route.h. */
+    enum status (*route)(struct kernels *k, const struct route_params *p,
+                         const struct route_input *in, const struct route_segment *segs, int n_segs,
+                         const struct route_output *out, struct error *err);
 
     /* ret_y (n_tok, d_model) = sum over slots of w * down(silu(gate x) * up x), only chosen
      * experts are read; a slot with id -1 is skipped. Sums run in ascending expert id. */
     enum status (*moe)(struct kernels *k, const float *x, const struct experts *e,
                        const int32_t *ids, const float *w, int n_tok, int top_k, float *ret_y,
                        struct error *err);
+
+    /* ret[s], host memory: |a - b| / |b| over the rows of segment s, of length d, as one vector;
+     * Euclidean, summed in f64. 0 where both are 0, infinite where b alone is. */
+    enum status (*rel_error)(struct kernels *k, const float *a, const float *b,
+                             const struct segment *segs, int n_segs, int d, double *ret,
+                             struct error *err);
 
     /* One proposal a row from logits (n_rows, n_vocab). ret (n_rows), host memory: waits. */
     enum status (*pick)(struct kernels *k, const float *logits, int n_rows, int n_vocab,

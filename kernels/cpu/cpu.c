@@ -214,7 +214,9 @@ const struct kernel_ops cpu_ops = {
     .attention = cpu_attention,
     .add = cpu_add,
     .router = cpu_router,
+    .l1_norm = cpu_l1_norm,
     .route = cpu_route,
+    .rel_error = cpu_rel_error,
     .moe = cpu_moe,
     .pick = cpu_pick,
 };

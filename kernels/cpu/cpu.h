@@ -101,13 +101,17 @@ enum status cpu_attention(struct kernels *k, const float *q, const int32_t *posi
 
 /* cpu_route.c */
 enum status cpu_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
-                       enum router_score score, float *ret_s, struct error *err);
-enum status cpu_route(struct kernels *k, const float *scores, const struct route_params *p,
-                      const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
-                      float *ret_w, struct route_stats *ret_stats, int32_t *ret_tokens_per_expert,
+                       enum router_score score, float *ret_s, float *ret_z, struct error *err);
+enum status cpu_l1_norm(struct kernels *k, const float *x, int n_rows, int d, float *ret,
+                        struct error *err);
+enum status cpu_route(struct kernels *k, const struct route_params *p, const struct route_input *in,
+                      const struct route_segment *segs, int n_segs, const struct route_output *out,
                       struct error *err);
 
 /* cpu_moe.c */
+enum status cpu_rel_error(struct kernels *k, const float *a, const float *b,
+                          const struct segment *segs, int n_segs, int d, double *ret,
+                          struct error *err);
 enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                     const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
 

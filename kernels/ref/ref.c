@@ -54,7 +54,9 @@ const struct kernel_ops ref_ops = {
     .attention = ref_attention,
     .add = ref_add,
     .router = ref_router,
+    .l1_norm = ref_l1_norm,
     .route = ref_route,
+    .rel_error = ref_rel_error,
     .moe = ref_moe,
     .pick = ref_pick,
 };

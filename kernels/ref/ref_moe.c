@@ -1,7 +1,5 @@
-/* Reference ops of the mixture of experts: router scores, routing, experts. */
+/* Reference ops of the mixture of experts: router scores, experts, measures of rows. */
 #include <math.h>
-#include <stdbool.h>
-#include <string.h>
 
 #include "kernels/dtype.h"
 #include "kernels/ref/ref.h"
@@ -20,7 +18,7 @@ static void softmax(const double *z, size_t n, float *ret)
 }
 
 enum status ref_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
-                       enum router_score score, float *ret_s, struct error *err)
+                       enum router_score score, float *ret_s, float *ret_z, struct error *err)
 {
     size_t n_exp = (size_t)w->m.rows, d = (size_t)w->m.cols;
     double z[KERNEL_MAX_EXPERTS];
@@ -34,6 +32,8 @@ enum status ref_router(struct kernels *k, const float *x, const struct weight *w
             z[e] = 0;
             for (size_t i = 0; i < d; i++)
                 z[e] += (double)x[i] * dtype_get(row, w->m.dtype, i);
+            if (ret_z)
+                ret_z[(size_t)t * n_exp + e] = (float)z[e];
         }
         if (score == ROUTER_SOFTMAX) {
             softmax(z, n_exp, ret_s);
@@ -41,97 +41,6 @@ enum status ref_router(struct kernels *k, const float *x, const struct weight *w
             for (size_t e = 0; e < n_exp; e++)
                 ret_s[e] = (float)(1 / (1 + exp(-z[e])));
         }
-    }
-    return ST_OK;
-}
-
-/* Place of each expert among the scores of a token, from 0: larger first, ties to the lower id.
- * NaN and -inf can never be chosen; they get n_exp. */
-static void rank_experts(const float *s, int n_exp, int *ret_rank)
-{
-    for (int e = 0; e < n_exp; e++) {
-        ret_rank[e] = 0;
-        for (int f = 0; f < n_exp; f++)
-            ret_rank[e] += s[f] > s[e] || (s[f] == s[e] && f < e);
-        if (!(s[e] > -INFINITY))
-            ret_rank[e] = n_exp;
-    }
-}
-
-/* Choose for one token; the slots it cannot fill get id -1 and weight 0. */
-static void choose(const float *s, const int *rank, const struct route_params *p, int32_t *ret_ids,
-                   float *ret_w)
-{
-    double sum = 0;
-    int n = 0;
-
-    for (int e = 0; e < p->n_exp; e++) {
-        if (rank[e] < p->top_k) {
-            ret_ids[n++] = e;
-            sum += s[e];
-        }
-    }
-    for (int i = 0; i < p->top_k; i++) {
-        if (i < n) {
-            /* 1e-20 as LLaDA2's own code has it: all scores 0 give weights 0 */
-            double w = p->renorm ? s[ret_ids[i]] / (sum + 1e-20) : s[ret_ids[i]];
-
-            ret_w[i] = (float)(w * p->scale);
-        } else {
-            ret_ids[i] = -1;
-            ret_w[i] = 0;
-        }
-    }
-}
-
-/* Add one token's part to the statistics; kept_mass is a sum here. */
-static void count(const float *s, const int *rank, const struct route_params *p, const int32_t *ids,
-                  struct route_stats *stats, int32_t *tokens_per_expert)
-{
-    double natural = 0, kept = 0;
-    bool has_top1 = false;
-
-    for (int e = 0; e < p->n_exp; e++)
-        if (rank[e] < p->top_k_base)
-            natural += s[e];
-    for (int i = 0; i < p->top_k && ids[i] >= 0; i++) {
-        int rank_i = rank[ids[i]];
-
-        kept += s[ids[i]];
-        stats->n_rerouted += rank_i >= p->top_k_base;
-        has_top1 |= rank_i == 0;
-        stats->n_unique += tokens_per_expert[ids[i]]++ == 0;
-    }
-    stats->n_lost_top1 += !has_top1;
-    stats->kept_mass += natural > 0 ? kept / natural : 1;
-}
-
-enum status ref_route(struct kernels *k, const float *scores, const struct route_params *p,
-                      const struct segment *segs, int n_segs, int n_tok, int32_t *ret_ids,
-                      float *ret_w, struct route_stats *ret_stats, int32_t *ret_tokens_per_expert,
-                      struct error *err)
-{
-    size_t n_exp = (size_t)p->n_exp, top_k = (size_t)p->top_k;
-    int rank[KERNEL_MAX_EXPERTS];
-
-    (void)k;
-    (void)err;
-    for (size_t t = 0; t < (size_t)n_tok; t++) {
-        rank_experts(scores + t * n_exp, p->n_exp, rank);
-        choose(scores + t * n_exp, rank, p, ret_ids + t * top_k, ret_w + t * top_k);
-    }
-    for (int i = 0; i < n_segs; i++) {
-        const struct segment *seg = &segs[i];
-        int32_t *counts = ret_tokens_per_expert + (size_t)i * n_exp;
-
-        memset(counts, 0, n_exp * sizeof(*counts));
-        ret_stats[i] = (struct route_stats){ 0 };
-        for (size_t t = (size_t)seg->row; t < (size_t)(seg->row + seg->n_tok); t++) {
-            rank_experts(scores + t * n_exp, p->n_exp, rank);
-            count(scores + t * n_exp, rank, p, ret_ids + t * top_k, &ret_stats[i], counts);
-        }
-        if (seg->n_tok)
-            ret_stats[i].kept_mass /= seg->n_tok;
     }
     return ST_OK;
 }
@@ -183,6 +92,42 @@ enum status ref_moe(struct kernels *k, const float *x, const struct experts *e, 
                     run_expert(e, id, w[i], x64, h, y);
         for (size_t i = 0; i < d_model; i++)
             ret_y[i] = (float)y[i];
+    }
+    return ST_OK;
+}
+
+enum status ref_l1_norm(struct kernels *k, const float *x, int n_rows, int d, float *ret,
+                        struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int r = 0; r < n_rows; r++, x += d) {
+        double sum = 0;
+
+        for (int i = 0; i < d; i++)
+            sum += fabs((double)x[i]);
+        ret[r] = (float)sum;
+    }
+    return ST_OK;
+}
+
+enum status ref_rel_error(struct kernels *k, const float *a, const float *b,
+                          const struct segment *segs, int n_segs, int d, double *ret,
+                          struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int s = 0; s < n_segs; s++) {
+        size_t from = (size_t)segs[s].row * (size_t)d, n = (size_t)segs[s].n_tok * (size_t)d;
+        double diff = 0, norm = 0;
+
+        for (size_t i = from; i < from + n; i++) {
+            double e = (double)a[i] - (double)b[i];
+
+            diff += e * e;
+            norm += (double)b[i] * (double)b[i];
+        }
+        ret[s] = diff == 0 ? 0 : sqrt(diff) / sqrt(norm);
     }
     return ST_OK;
 }

@@ -69,6 +69,9 @@ double row_norm(const struct host_matrix *m, int64_t r);
 /* n floats of a regime, of magnitude about scale. */
 float *random_floats(struct rng *r, size_t n, enum regime regime, float scale);
 
+/* Make some of n floats NaN, -inf, or equal to the first. */
+void spoil(struct rng *r, float *x, size_t n);
+
 /* A host matrix of random weights; data is the caller's to free. */
 struct host_matrix random_matrix(struct rng *r, enum dtype t, int64_t rows, int64_t cols,
                                  enum regime regime, float scale);
@@ -101,7 +104,8 @@ void fail(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2
 /* Describe the running case. */
 #define SHAPE(c, ...) snprintf((c)->shape, sizeof((c)->shape), __VA_ARGS__)
 
-/* One case of an op, number i: check_dense.c and check_moe.c. check_batch(): of all of them. */
+/* One case of an op, number i: check_dense.c, check_moe.c and check_route.c. check_batch(): of all
+ * of them. */
 void check_embed(struct check *c, int i);
 void check_rms_norm(struct check *c, int i);
 void check_matmul(struct check *c, int i);
@@ -111,6 +115,8 @@ void check_attention(struct check *c, int i);
 void check_add(struct check *c, int i);
 void check_router(struct check *c, int i);
 void check_route(struct check *c, int i);
+void check_l1_norm(struct check *c, int i);
+void check_rel_error(struct check *c, int i);
 void check_moe(struct check *c, int i);
 void check_pick(struct check *c, int i);
 void check_batch(struct check *c, int i);

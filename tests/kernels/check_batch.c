@@ -278,18 +278,24 @@ static void run_experts(struct check *c, struct run *r, const struct layer_case 
                                         .draw = 3,
                                         .positions = r->positions };
     struct pick *picks = must_alloc((size_t)r->n_tok, sizeof(*picks));
+    const struct route_input in = { .scores = o[STAGE_ROUTER].data };
+    const struct route_output out = { (int32_t *)o[STAGE_ROUTE_IDS].data, o[STAGE_ROUTE].data,
+                                      TOP_K };
+    struct route_segment segs[N_SEQ];
     struct route_stats stats[N_SEQ];
     struct error err;
     int n = r->n_tok;
 
     check_status(ops->router(k, o[STAGE_ADD].data, r->l->w[W_ROUTER], n, l->score,
-                             o[STAGE_ROUTER].data, &err),
+                             o[STAGE_ROUTER].data, NULL, &err),
                  &err);
     keep(c, r, STAGE_ROUTER);
-    check_status(ops->route(k, o[STAGE_ROUTER].data, &route, r->segs, r->n_seqs, n,
-                            (int32_t *)o[STAGE_ROUTE_IDS].data, o[STAGE_ROUTE].data, stats,
-                            r->counts, &err),
-                 &err);
+    for (int s = 0; s < r->n_seqs; s++)
+        segs[s] = (struct route_segment){ .row = r->segs[s].row,
+                                          .n_tok = r->segs[s].n_tok,
+                                          .stats = &stats[s],
+                                          .tokens_per_expert = r->counts + s * N_EXP };
+    check_status(ops->route(k, &route, &in, segs, r->n_seqs, &out, &err), &err);
     keep(c, r, STAGE_ROUTE_IDS);
     keep(c, r, STAGE_ROUTE);
     check_status(ops->moe(k, o[STAGE_ADD].data, r->l->experts,

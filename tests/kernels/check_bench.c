@@ -38,7 +38,7 @@ struct bench_state {
     float *x, *y, *z;
     int32_t *ids;
     int n_tok;
-    struct segment seg;
+    struct route_params route;
     struct attn_segment attn;
     struct pick_params pick;
     struct pick picks[N_TOK];
@@ -255,7 +255,8 @@ static void bench_kv_store(struct bench_state *b)
 
 static enum status call_router(struct bench_state *b, int call, struct error *err)
 {
-    return b->s->ops->router(b->s->k, b->x, next_copy(b, call), N_TOK, ROUTER_SOFTMAX, b->y, err);
+    return b->s->ops->router(b->s->k, b->x, next_copy(b, call), N_TOK, ROUTER_SOFTMAX, b->y, NULL,
+                             err);
 }
 
 static void bench_router(struct bench_state *b)
@@ -267,16 +268,19 @@ static void bench_router(struct bench_state *b)
 
 static enum status call_route(struct bench_state *b, int call, struct error *err)
 {
-    const struct route_params p = { N_EXP, TOP_K, TOP_K, false, 1 };
+    const struct route_segment seg = { .n_tok = N_TOK,
+                                       .stats = &b->stats,
+                                       .tokens_per_expert = b->counts };
 
     (void)call;
-    return b->s->ops->route(b->s->k, b->x, &p, &b->seg, 1, N_TOK, b->ids, b->y, &b->stats,
-                            b->counts, err);
+    return b->s->ops->route(b->s->k, &b->route, &(struct route_input){ .scores = b->x }, &seg, 1,
+                            &(struct route_output){ b->ids, b->y, TOP_K }, err);
 }
 
 static void bench_route(struct bench_state *b)
 {
-    b->seg = (struct segment){ 0, N_TOK };
+    b->route =
+        (struct route_params){ .n_exp = N_EXP, .top_k = TOP_K, .top_k_base = TOP_K, .scale = 1 };
     time_op(b, "route", "32 x 64, top 8", call_route, 4.0 * N_TOK * N_EXP, 0);
 }
 

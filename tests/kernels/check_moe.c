@@ -8,16 +8,18 @@
 
 /* ---- router ---- */
 
+/* ret_z: backend memory, or NULL. */
 static float *run_router(struct check *c, const struct side *s, const float *x,
-                         const struct host_matrix *w, int n_tok, enum router_score score)
+                         const struct host_matrix *w, int n_tok, enum router_score score,
+                         float *ret_z)
 {
     struct buffer bx = buffer_new(s, x, (size_t)n_tok * (size_t)w->cols);
     struct buffer by = buffer_new(s, NULL, (size_t)n_tok * (size_t)w->rows);
     struct error err;
     float *out;
 
-    check_status(s->ops->router(s->k, bx.data, load_weight(s, w), n_tok, score, by.data, &err),
-                 &err);
+    check_status(
+        s->ops->router(s->k, bx.data, load_weight(s, w), n_tok, score, by.data, ret_z, &err), &err);
     out = buffer_take(c, &by);
     buffer_free(&bx);
     buffer_free(&by);
@@ -35,6 +37,8 @@ void check_router(struct check *c, int i)
     float *x = random_floats(&c->rng, (size_t)n_tok * (size_t)d, regime, 1), *ref, *new, *other;
     size_t n = (size_t)n_tok * (size_t)n_exp, row = rng_below(&c->rng, (uint64_t)n_tok);
     double *unit = must_alloc((size_t)n_tok, sizeof(*unit)), widest = 0;
+    struct buffer bz;
+    float *z;
 
     SHAPE(c, "n_tok %d n_exp %d d %d %s %s", n_tok, n_exp, d, score ? "sigmoid" : "softmax",
           regime_names[regime]);
@@ -42,13 +46,21 @@ void check_router(struct check *c, int i)
         widest = fmax(widest, row_norm(&w, e));
     for (int t = 0; t < n_tok; t++)
         unit[t] = 1 + widest * norm(x + (size_t)t * (size_t)d, (size_t)d);
-    ref = run_router(c, &c->ref, x, &w, n_tok, score);
-    new = run_router(c, &c->new, x, &w, n_tok, score);
+    ref = run_router(c, &c->ref, x, &w, n_tok, score, NULL);
+    bz = buffer_new(&c->new, NULL, n);
+    new = run_router(c, &c->new, x, &w, n_tok, score, bz.data);
     compare_floats(c, "s", new, ref, n, unit, (size_t)n_exp);
-    other = run_router(c, &c->other, x, &w, n_tok, score);
+    z = buffer_take(c, &bz);
+    for (size_t j = 0; score == ROUTER_SIGMOID && j < n; j++)
+        z[j] = (float)(1 / (1 + exp(-(double)z[j])));
+    if (score == ROUTER_SIGMOID) /* the scores are those of the logits it tells */
+        compare_floats(c, "z", z, new, n, NULL, 1);
+    buffer_free(&bz);
+    free(z);
+    other = run_router(c, &c->other, x, &w, n_tok, score, NULL);
     compare_bits(c, "one thread", new, other, n);
     free(other);
-    other = run_router(c, &c->new, x + row * (size_t)d, &w, 1, score);
+    other = run_router(c, &c->new, x + row * (size_t)d, &w, 1, score, NULL);
     compare_bits(c, "a token alone", new + row *(size_t)n_exp, other, (size_t)n_exp);
     free(ref);
     free(new);
@@ -56,87 +68,6 @@ void check_router(struct check *c, int i)
     free(unit);
     free(x);
     free((void *)w.data);
-}
-
-/* ---- route ---- */
-
-static void spoil(struct rng *r, float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        switch (rng_below(r, 16)) {
-        case 0: x[i] = NAN; break;
-        case 1: x[i] = -INFINITY; break;
-        case 2: x[i] = x[0]; break;
-        default: break;
-        }
-    }
-}
-
-void check_route(struct check *c, int i)
-{
-    int n_exp = CHOOSE(&c->rng, 1, 2, 8, 17, 64, 256, KERNEL_MAX_EXPERTS);
-    int most = n_exp < KERNEL_MAX_TOP_K ? n_exp : KERNEL_MAX_TOP_K;
-    struct route_params p = {
-        .n_exp = n_exp,
-        .top_k = 1 + (int)rng_below(&c->rng, (uint64_t)(i % 4 ? (most < 8 ? most : 8) : most)),
-        .top_k_base = 1 + (int)rng_below(&c->rng, (uint64_t)(most < 8 ? most : 8)),
-        .renorm = i % 2,
-        .scale = i % 2 ? 2.5f : 1,
-    };
-    struct segment segs[3];
-    int n_segs = CHOOSE(&c->rng, 1, 2, 3), n_tok = 0;
-    enum regime regime = choose_regime(c);
-    const struct side *sides[] = { &c->ref, &c->new };
-    struct route_stats stats[2][3];
-    int32_t *counts[2], *ids[2];
-    float *w[2], *scores;
-    size_t n_pairs, n_scores;
-    struct error err;
-
-    for (int s = 0; s < n_segs; s++) {
-        segs[s] = (struct segment){ n_tok, CHOOSE(&c->rng, 0, 1, 5, 32) };
-        n_tok += segs[s].n_tok;
-    }
-    n_scores = (size_t)n_tok * (size_t)n_exp;
-    n_pairs = (size_t)n_tok * (size_t)p.top_k;
-    scores = random_floats(&c->rng, n_scores, regime, 1);
-    for (size_t j = 0; j < n_scores; j++)
-        scores[j] = fabsf(scores[j]);
-    if (i % 5 == 0)
-        spoil(&c->rng, scores, n_scores);
-    SHAPE(c, "n_tok %d n_exp %d top_k %d base %d %s%s", n_tok, n_exp, p.top_k, p.top_k_base,
-          regime_names[regime], i % 5 ? "" : " with NaN");
-    for (int s = 0; s < 2; s++) {
-        struct buffer bs = buffer_new(sides[s], scores, n_scores);
-        struct buffer bi = buffer_new(sides[s], NULL, n_pairs);
-        struct buffer bw = buffer_new(sides[s], NULL, n_pairs);
-
-        counts[s] = must_alloc((size_t)n_segs * (size_t)n_exp, sizeof(**counts));
-        check_status(sides[s]->ops->route(sides[s]->k, bs.data, &p, segs, n_segs, n_tok,
-                                          (int32_t *)bi.data, bw.data, stats[s], counts[s], &err),
-                     &err);
-        ids[s] = (int32_t *)buffer_take(c, &bi);
-        w[s] = buffer_take(c, &bw);
-        buffer_free(&bs);
-        buffer_free(&bi);
-        buffer_free(&bw);
-    }
-    compare_ints(c, "ids", ids[1], ids[0], n_pairs);
-    compare_ints(c, "tokens_per_expert", counts[1], counts[0], (size_t)n_segs * (size_t)n_exp);
-    compare_floats(c, "w", w[1], w[0], n_pairs, NULL, 1);
-    for (int s = 0; s < n_segs; s++) {
-        compare_ints(c, "n_unique", &stats[1][s].n_unique, &stats[0][s].n_unique, 1);
-        compare_ints(c, "n_rerouted", &stats[1][s].n_rerouted, &stats[0][s].n_rerouted, 1);
-        compare_ints(c, "n_lost_top1", &stats[1][s].n_lost_top1, &stats[0][s].n_lost_top1, 1);
-        compare_floats(c, "kept_mass", &(float){ (float)stats[1][s].kept_mass },
-                       &(float){ (float)stats[0][s].kept_mass }, 1, NULL, 1);
-    }
-    for (int s = 0; s < 2; s++) {
-        free(ids[s]);
-        free(w[s]);
-        free(counts[s]);
-    }
-    free(scores);
 }
 
 /* ---- moe ---- */

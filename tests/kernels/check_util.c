@@ -247,3 +247,15 @@ void compare_bits(struct check *c, const char *what, const float *a, const float
         }
     }
 }
+
+void spoil(struct rng *r, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        switch (rng_below(r, 16)) {
+        case 0: x[i] = NAN; break;
+        case 1: x[i] = -INFINITY; break;
+        case 2: x[i] = x[0]; break;
+        default: break;
+        }
+    }
+}

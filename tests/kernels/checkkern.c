@@ -45,8 +45,10 @@ static const struct op_check op_checks[] = {
     { { "add", 0, 0, "one correct rounding" }, 30, check_add },
     { { "router", 2e-7, 5e-7, "f32 sums under exp; unit: 1 + |x| max |w|" }, 90, check_router },
     { { "route", 0, 1e-7, "ids and counts exact; weights in f64, one rounding" },
-      120,
+      600,
       check_route },
+    { { "l1_norm", 1e-37, 1e-7, "f64 sums, one rounding" }, 30, check_l1_norm },
+    { { "rel_error", 1e-37, 1e-7, "f64 sums" }, 30, check_rel_error },
     { { "moe", 4e-7, 0, "f32 sums, exp to an ulp; unit: first-order effect of such errors" },
       120,
       check_moe },
@@ -144,10 +146,19 @@ static bool has_op(const struct kernel_ops *ops, const char *name)
         const char *name;
         bool is_there;
     } table[] = {
-        { "embed", ops->embed }, { "rms_norm", ops->rms_norm }, { "matmul", ops->matmul },
-        { "rope", ops->rope },   { "kv_store", ops->kv_store }, { "attention", ops->attention },
-        { "add", ops->add },     { "router", ops->router },     { "route", ops->route },
-        { "moe", ops->moe },     { "pick", ops->pick },
+        { "embed", ops->embed },
+        { "rms_norm", ops->rms_norm },
+        { "matmul", ops->matmul },
+        { "rope", ops->rope },
+        { "kv_store", ops->kv_store },
+        { "attention", ops->attention },
+        { "add", ops->add },
+        { "router", ops->router },
+        { "route", ops->route },
+        { "moe", ops->moe },
+        { "pick", ops->pick },
+        { "l1_norm", ops->l1_norm },
+        { "rel_error", ops->rel_error },
     };
 
     bool has_all = true;

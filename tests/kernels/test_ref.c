@@ -204,12 +204,29 @@ Test(ref, router_scores_are_softmax_or_sigmoid)
 {
     const float x[] = { 1 }, w[] = { 0, 0.69314718056f, 1.09861228867f };
     struct weight *weight = load(w, DT_F32, 3, 1);
-    float s[3];
+    float s[3], z[3];
 
-    ops->router(k, x, weight, 1, ROUTER_SOFTMAX, s, NULL);
+    ops->router(k, x, weight, 1, ROUTER_SOFTMAX, s, NULL, NULL);
     assert_floats(s, 1 / 6.0, 2 / 6.0, 3 / 6.0);
-    ops->router(k, x, weight, 1, ROUTER_SIGMOID, s, NULL);
+    ops->router(k, x, weight, 1, ROUTER_SIGMOID, s, z, NULL);
     assert_floats(s, 1 / 2.0, 2 / 3.0, 3 / 4.0);
+    assert_floats(z, 0, log(2), log(3));
+}
+
+/* The op with one segment after the other; stats and counts lie beside them. */
+static void route(const float *s, const struct route_params *p, const struct segment *segs,
+                  int n_segs, int32_t *ids, float *w, struct route_stats *stats, int32_t *counts)
+{
+    struct route_segment all[4];
+
+    for (int i = 0; i < n_segs; i++)
+        all[i] = (struct route_segment){ .row = segs[i].row,
+                                         .n_tok = segs[i].n_tok,
+                                         .stats = &stats[i],
+                                         .tokens_per_expert = counts + i * p->n_exp };
+    cr_assert_eq(ops->route(k, p, &(struct route_input){ .scores = s }, all, n_segs,
+                            &(struct route_output){ ids, w, p->top_k }, NULL),
+                 ST_OK);
 }
 
 Test(ref, route_breaks_ties_to_the_lower_id_and_counts)
@@ -224,7 +241,7 @@ Test(ref, route_breaks_ties_to_the_lower_id_and_counts)
     int32_t ids[4], counts[4];
     float w[4];
 
-    ops->route(k, s, &p, &seg, 1, 2, ids, w, &stats, counts, NULL);
+    route(s, &p, &seg, 1, ids, w, &stats, counts);
     assert_ints(ids, 1, 2, 0, 1);
     assert_floats(w, 0.5, 0.5, 0.5, 0.25);
     assert_ints(counts, 1, 2, 1, 0);
@@ -243,13 +260,13 @@ Test(ref, route_counts_against_the_natural_top_k)
     int32_t ids[3], counts[4];
     float w[3];
 
-    ops->route(k, s, &p, &seg, 1, 1, ids, w, &stats, counts, NULL);
+    route(s, &p, &seg, 1, ids, w, &stats, counts);
     assert_ints(ids, 3);
     cr_assert_eq(stats.n_rerouted, 0);
     cr_assert_float_eq(stats.kept_mass, 0.4 / 0.7, 1e-6);
     p.top_k = 3;
     p.top_k_base = 1;
-    ops->route(k, s, &p, &seg, 1, 1, ids, w, &stats, counts, NULL);
+    route(s, &p, &seg, 1, ids, w, &stats, counts);
     assert_ints(ids, 1, 2, 3);
     cr_assert_eq(stats.n_rerouted, 2);
     cr_assert_eq(stats.n_lost_top1, 0);
@@ -267,7 +284,7 @@ Test(ref, route_renormalises_and_scales)
     int32_t ids[2], counts[3];
     float w[2];
 
-    ops->route(k, s, &p, &seg, 1, 1, ids, w, &stats, counts, NULL);
+    route(s, &p, &seg, 1, ids, w, &stats, counts);
     assert_floats(w, 0.625, 1.875);
 }
 
@@ -280,7 +297,7 @@ Test(ref, route_keeps_statistics_a_segment)
     int32_t ids[3], counts[6];
     float w[3];
 
-    ops->route(k, s, &p, segs, 2, 3, ids, w, stats, counts, NULL);
+    route(s, &p, segs, 2, ids, w, stats, counts);
     assert_ints(ids, 0, 2, 0);
     assert_ints(counts, 1, 0, 1, 1, 0, 0);
     cr_assert_eq(stats[0].n_unique, 2);
@@ -296,7 +313,7 @@ Test(ref, route_never_chooses_nan_or_minus_infinity)
     int32_t ids[6], counts[4];
     float w[6];
 
-    ops->route(k, s, &p, &seg, 1, 2, ids, w, &stats, counts, NULL);
+    route(s, &p, &seg, 1, ids, w, &stats, counts);
     assert_ints(ids, 1, 3, -1, -1, -1, -1);
     assert_floats(w, 0.25, 0.5, 0, 0, 0, 0);
     cr_assert_eq(stats.n_unique, 2);
