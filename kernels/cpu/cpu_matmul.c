@@ -111,12 +111,18 @@ static void group_panel(const struct matmul_job *j, int group, int panel, struct
     int first = group * GROUP_TOKENS, left = j->n_tok - first, row = panel * PANEL_ROWS;
     int n = left < GROUP_TOKENS ? left : GROUP_TOKENS;
     size_t n_rows = (size_t)(j->rows - row < PANEL_ROWS ? j->rows - row : PANEL_ROWS);
+    float *ret = j->ret + (size_t)first * (size_t)j->rows + row;
 
+    for (int t = 0; t < n; t++) /* the two lines of each; logits lie in no cache */
+        for (size_t at = 0; at < n_rows; at += 16)
+            __builtin_prefetch(ret + (size_t)t * (size_t)j->rows + at, 1);
     j->gemm->run(j->w + (size_t)panel * j->panel_bytes, j->n_steps,
                  j->prepared + (size_t)first * j->token_bytes, n, y, ahead);
-    for (int t = 0; t < n; t++)
-        memcpy(j->ret + (size_t)(first + t) * (size_t)j->rows + row, y + t * PANEL_ROWS,
-               n_rows * sizeof(*y));
+    for (int t = 0; t < n; t++, ret += j->rows)
+        if (n_rows == PANEL_ROWS) /* a size that the compiler knows */
+            memcpy(ret, y + t * PANEL_ROWS, PANEL_ROWS * sizeof(*y));
+        else
+            memcpy(ret, y + t * PANEL_ROWS, n_rows * sizeof(*y));
 }
 
 static void matmul_unit(void *arg, int unit, int next, int thread)

@@ -11,14 +11,11 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/gumbel.h"
 
-enum { BITS = 52, N_BOUNDS = BITS + 1 };
-
 struct pick_job {
     const struct inner *inner;
     const float *logits;
     int n_vocab;
     const struct pick_params *p;
-    double bounds[N_BOUNDS]; /* temperature * bound, by floor(log2(2^52 - bits)) */
     struct pick *ret;
 };
 
@@ -60,21 +57,22 @@ static int32_t draw(const struct pick_job *j, const float *l, uint64_t key, int3
     int32_t best = start;
     double best_score = score_of(j, l, start, gumbel_bits(key, start));
 
-    for (int32_t i = 0; i < j->n_vocab; i++) {
-        uint64_t bits = gumbel_bits(key, i), rest = (UINT64_C(1) << BITS) - bits;
+    for (size_t n = (size_t)j->n_vocab, next = 0;; next++) {
+        int32_t i;
         double score;
 
-        if (!((double)l[i] + j->bounds[63 - __builtin_clzll(rest)] >= best_score))
-            continue;
+        next = j->inner->next_draw(l, next, n, key, j->p->temperature, best_score);
+        if (next >= n)
+            return best;
+        i = (int32_t)next;
         if (!is_allowed(j->p, i))
             continue;
-        score = score_of(j, l, i, bits);
+        score = score_of(j, l, i, gumbel_bits(key, i));
         if (score > best_score || (score == best_score && i < best)) {
             best = i;
             best_score = score;
         }
     }
-    return best;
 }
 
 static void pick_unit(void *arg, int unit, int thread)
@@ -107,11 +105,9 @@ enum status cpu_pick(struct kernels *k, const float *logits, int n_rows, int n_v
                      const struct pick_params *p, struct pick *ret, struct error *err)
 {
     struct cpu *c = (struct cpu *)k;
-    struct pick_job j = { c->inner, logits, n_vocab, p, { 0 }, ret };
+    struct pick_job j = { c->inner, logits, n_vocab, p, ret };
 
     (void)err;
-    for (int i = 0; i < N_BOUNDS; i++)
-        j.bounds[i] = p->temperature * ((BITS + 1 - i) * 0x1.62e42fefa39efp-1 + 1e-9);
     pool_run(c->pool, pick_unit, &j, n_rows);
     return ST_OK;
 }

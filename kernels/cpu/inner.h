@@ -93,6 +93,12 @@ struct inner {
     ptrdiff_t (*argmax)(const float *x, size_t n);
     /* Sum of exp(x - max), in f64; a value equal to max counts 1, NaN nothing. */
     double (*sum_exp)(const float *x, size_t n, float max);
+
+    /* Index, from first on, of the next of n tokens whose logit plus temperature times the most
+     * that its noise can be (cpu_pick.c) reaches best; n if there is none. key: gumbel_row_key().
+     */
+    size_t (*next_draw)(const float *logits, size_t first, size_t n, uint64_t key,
+                        double temperature, double best);
 };
 
 extern const struct inner inner_generic;

@@ -39,6 +39,19 @@ INLINE float v_sum(vf a)
     return _mm_cvtss_f32(_mm_hadd_ps(s, s));
 }
 
+INLINE float v_max(vf a)
+{
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128((__m256)a), _mm256_extractf128_ps((__m256)a, 1));
+
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+INLINE bool v_any(vw mask)
+{
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+}
+
 INLINE vf v_load_f16(const uint16_t *p)
 {
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));

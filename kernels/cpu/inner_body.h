@@ -3,6 +3,8 @@
  *
  *   v_fma(a, b, c)                a * b + c, fused where the machine can
  *   v_sum(a)                      sum of the lanes, in a fixed order
+ *   v_max(a)                      largest lane of a vector without NaN
+ *   v_any(mask)                   whether a bit is set
  *   v_store_sums4(ret, a..d)      four sums at once, in the order of v_sum
  *   v_load_f16(p)                 VL f16 values, widened
  *   TILE_TOKENS                   tokens of a register tile
@@ -256,16 +258,6 @@ INLINE vf v_exp(vf x)
     return v_select(x == x, p, x);
 }
 
-/* Largest lane, NaN aside; -inf if all are NaN. */
-INLINE float v_max(vf v)
-{
-    float max = -INFINITY;
-
-    for (int i = 0; i < VL; i++)
-        max = v[i] > max ? v[i] : max;
-    return max;
-}
-
 /* Largest of n values, NaN aside; -inf if there is none. */
 INLINE float max_of(const float *x, size_t n)
 {
@@ -430,6 +422,53 @@ TARGET static double in_sum_exp(const float *x, size_t n, float max)
     return v_sum_f64(low, high);
 }
 
+/* temperature * the most that the noise of VL / 2 tokens can be (cpu_pick.c). bits: gumbel_bits();
+ * 2^52 - bits is exact in f64, and its logarithm's integer part is its exponent. */
+INLINE vd noise_bound(vw bits, double temperature)
+{
+    const uint64_t two_52 = UINT64_C(0x4330000000000000); /* as f64; + k is 2^52 + k, k <= 2^52 */
+    vd rest = (vd)((UINT64_C(1) << 52) - bits + two_52) - 0x1p52;
+    vd exponent = (vd)(((vw)rest >> 52) + two_52) - (0x1p52 + 1023);
+
+    return ((53 - exponent) * 0x1.62e42fefa39efp-1 + 1e-9) * temperature;
+}
+
+/* gumbel_bits() of the tokens whose numbers times the stream's step, and the row's key, are in s.
+ */
+INLINE vw gumbel_bits_of(vw s)
+{
+    s += UINT64_C(0x9e3779b97f4a7c15);
+    s = (s ^ s >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    s = (s ^ s >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (s ^ s >> 31) >> 12;
+}
+
+TARGET static size_t in_next_draw(const float *l, size_t first, size_t n, uint64_t key,
+                                  double temperature, double best)
+{
+    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+    vw s[2];
+
+    for (size_t i = 0; i < VL; i++)
+        s[i / (VL / 2)][i % (VL / 2)] = key + (first + i) * golden;
+    for (size_t i = first; i < n; i += VL) {
+        vd x[2];
+        vw hits[2];
+
+        v_to_f64(v_load_n(l + i, n - i, NAN), &x[0], &x[1]);
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            hits[h] = (vw)(x[h] + noise_bound(gumbel_bits_of(s[h]), temperature) >= best);
+            s[h] += VL * golden;
+        }
+        if (v_any(hits[0] | hits[1]))
+            for (size_t j = 0; j < VL; j++)
+                if (hits[j / (VL / 2)][j % (VL / 2)])
+                    return i + j;
+    }
+    return n;
+}
+
 const struct inner INNER_TABLE = {
     .name = INNER_NAME,
     .lanes = VL,
@@ -449,4 +488,5 @@ const struct inner INNER_TABLE = {
     .sigmoid = in_sigmoid,
     .argmax = in_argmax,
     .sum_exp = in_sum_exp,
+    .next_draw = in_next_draw,
 };

@@ -28,6 +28,18 @@ INLINE void v_store_sums4(float *ret, vf a, vf b, vf c, vf d)
     ret[3] = v_sum(d);
 }
 
+INLINE float v_max(vf a)
+{
+    float low = a[0] > a[1] ? a[0] : a[1], high = a[2] > a[3] ? a[2] : a[3];
+
+    return low > high ? low : high;
+}
+
+INLINE bool v_any(vw mask)
+{
+    return mask[0] | mask[1];
+}
+
 INLINE vf v_load_f16(const uint16_t *p)
 {
     return (vf){ f16_to_f32(p[0]), f16_to_f32(p[1]), f16_to_f32(p[2]), f16_to_f32(p[3]) };

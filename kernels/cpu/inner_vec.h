@@ -24,6 +24,7 @@ typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 typedef uint32_t vu __attribute__((vector_size(VL * 4)));
 typedef double vd __attribute__((vector_size(VL * 4))); /* VL / 2 of them */
+typedef uint64_t vw __attribute__((vector_size(VL * 4)));
 
 INLINE vf v_load(const float *p)
 {

@@ -42,6 +42,16 @@ INLINE float v_sum(vf a)
     return _mm_cvtss_f32(_mm_hadd_ps(s, s));
 }
 
+INLINE float v_max(vf a)
+{
+    return _mm512_reduce_max_ps((__m512)a);
+}
+
+INLINE bool v_any(vw mask)
+{
+    return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask);
+}
+
 INLINE vf v_load_f16(const uint16_t *p)
 {
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
