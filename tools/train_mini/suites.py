@@ -10,6 +10,7 @@ normal form; the quick set is the first 128, spread over depths like the whole. 
 by a flatter law than in training, so that rare ones occur. Python's standard library only.
 """
 
+import ast
 import gzip
 import hashlib
 import io
@@ -40,13 +41,15 @@ ANSWER_CHARS = {"humaneval": 380, "humaneval_pro": 400, "mbpp": 520, "gsm8k": 23
 
 
 def mutants_fail(rng, choose, task, item):
-    """Is an answer with one line left out caught by the item's tests, wherever it runs?"""
+    """Is a stub, and an answer with one line left out, caught by the item's tests, wherever it runs?"""
     record = item.record
     tests = {
         "humaneval": lambda: record["test"] + f"check({record['entry_point']})\n",
         "humaneval_pro": lambda: record["test_code"],
         "mbpp": lambda: "\n".join(record["test_list"]),
     }[task]()
+    if not stubs_fail(tests):
+        return False
     lines = item.code.rstrip("\n").split("\n")
     for i, line in enumerate(lines):
         name, _, expr = line.strip().partition(" = ")
@@ -64,6 +67,14 @@ def mutants_fail(rng, choose, task, item):
                     pass
                 break
     return True
+
+
+def stubs_fail(tests):
+    """Do the tests ask for more than the first argument, or one value, given back?"""
+    cases = [a.test for a in ast.walk(ast.parse(tests)) if isinstance(a, ast.Assert)]
+    wanted = [ast.dump(c.comparators[0]) for c in cases]
+    first = [ast.dump(c.left.args[0]) for c in cases]
+    return len(set(wanted)) > 1 and wanted != first
 
 
 def make(task):
