@@ -39,7 +39,7 @@ def main():
     net = load(o.file, device)
     tok = tokenizers.Tokenizer.from_file(os.path.join(stream.HERE, "tokenizer.json"))
     out, stats = evaluate.run(net, tok, workers, is_full=not o.quick, n_max=o.n_max, threshold=o.threshold)
-    evaluate.report("vanilla", out, stats, True)
+    evaluate.report(f"vanilla {o.threshold}", out, stats, True)
     if o.texts:
         with open(o.texts, "w") as f:
             for task, result in out.items():

@@ -12,6 +12,7 @@ Sequences lie one after the other in (n_tok, ...) tensors.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -136,24 +137,53 @@ class Mini(nn.Module):
         return norm(x, self.ln), aux
 
 
-def attend_ranges(starts):
+class Packing(NamedTuple):
+    """Where sequences lie in a batch, and the steps on dual caches that follow them.
+
+    Sequence i is rows starts[i] .. starts[i + 1]. Behind them all lie blocks of the first n_dual
+    sequences, which end before row n_filled: a block attends to the keys and values of its
+    sequence as that left them, with its own in the rows `rows`. That is a denoising step on a dual
+    cache, its sequence being the pass that filled the cache.
+    """
+
+    starts: torch.Tensor  # (n_seq + 1) int32
+    n_dual: int
+    n_filled: int
+    rows: torch.Tensor  # (n_dual * length of a block) int64
+
+
+def attend_packed(packing, attend):
+    """attend(q, k, v, starts_q, starts_k) of every sequence, then of the blocks behind them."""
+
+    def run(q, k, v):
+        starts, n_dual, n_filled, rows = packing
+        if not n_dual:
+            return attend(q, k, v, starts, starts)
+        n = len(q) - len(rows)
+        out = attend(q[:n], k[:n], v[:n], starts, starts)
+        k, v = (t[:n_filled].index_copy(0, rows, t[n:]) for t in (k, v))
+        blocks = torch.arange(n_dual + 1, device=q.device, dtype=torch.int32) * (len(rows) // n_dual)
+        return torch.cat((out, attend(q[n:], k, v, blocks, starts[: n_dual + 1])))
+
+    return run
+
+
+def attend_ranges(packing):
     """Attention within each range of tokens, one at a time: for the CPU and short checks."""
 
-    def attend(q, k, v):
+    def attend(q, k, v, starts_q, starts_k):
         out = []
-        for a, b in zip(starts, starts[1:]):
-            part = (t[a:b].transpose(0, 1)[None] for t in (q, k, v))
+        at, of = starts_q.tolist(), starts_k.tolist()
+        for a, b, c, d in zip(at, at[1:], of, of[1:]):
+            part = (t.transpose(0, 1)[None] for t in (q[a:b], k[c:d], v[c:d]))
             out.append(F.scaled_dot_product_attention(*part)[0].transpose(0, 1))
         return torch.cat(out)
 
-    return attend
+    return attend_packed(packing, attend)
 
 
-def attend_varlen(starts, longest):
-    """The same by one kernel; starts is an int32 tensor on the GPU."""
+def attend_varlen(packing, longest):
+    """The same by one kernel each, on the GPU."""
     from torch.nn.attention.varlen import varlen_attn
 
-    def attend(q, k, v):
-        return varlen_attn(q, k, v, starts, starts, longest, longest)
-
-    return attend
+    return attend_packed(packing, lambda q, k, v, a, b: varlen_attn(q, k, v, a, b, longest, longest))

@@ -8,12 +8,16 @@ new ones in. A checkpoint is written every --save-every seconds; with --resume t
 from it, so that a training may be spread over calls. --stop-after SECONDS ends a call early.
 
 A sequence is masked in one of three ways, and the cross entropy there is weighted so that each
-sequence counts the same: (1) a share t ~ U(0.02, 1) of all that is generated, 1 / max(t, 0.1);
-(2) the same within one block of 32, what comes before clean, what comes after masked and not
-scored, as in decoding; (3) all but a stretch from the start, and perhaps a part of the rest of its
+sequence counts the same: (0) a share t ~ U(0.02, 1) of all that is generated, 1 / max(t, 0.1);
+(1) the same within one block of 32, what comes before clean, what comes after masked and not
+scored, as in decoding; (2) all but a stretch from the start, and perhaps a part of the rest of its
 block, the nearest positions weighing most: the order in which most tokens are committed. Filling
 behind the first end token counts a twentieth. Half of the sequences are cut behind a block that
 nothing but filling follows; decoding is of whole canvases.
+
+More than half of the sequences are trained as decoding with a dual cache sees them: the pass that
+fills the cache, with the whole block masked, and a step in that block, in way 1 or 2, on the keys
+and values which that pass left of all other positions (model.Packing).
 
 Matrices of the layers are trained by Muon (orthogonalised momentum, each expert by itself), the
 rest by AdamW. With several processes (torchrun) each takes its share of the micro-batches.
@@ -38,13 +42,15 @@ import stream
 
 BLOCK = 32
 DECAY = 0.85
+PACED = 1000, 1500  # steps whose time sets the number of steps, with --seconds
 
 
 class Pool:
     """All sequences of the shards read so far, on the device."""
 
-    def __init__(self, folder, device):
+    def __init__(self, folder, device, tasks=items.TASKS):
         self.folder, self.device, self.read = folder, device, set()
+        self.kept = [items.TASKS.index(t) for t in tasks]
         self.tokens = torch.zeros(0, dtype=torch.int16, device=device)
         self.start = self.p_len = self.a_len = self.task = numpy.zeros(0, numpy.int64)
         self.fresh = []
@@ -72,6 +78,8 @@ class Pool:
         self.tokens = torch.cat((self.tokens, torch.from_numpy(tokens).to(self.device)))
         total = lens.sum(1)
         start = base + numpy.concatenate(([0], numpy.cumsum(total)[:-1]))
+        is_kept = numpy.isin(tasks, self.kept)
+        start, lens, tasks = start[is_kept], lens[is_kept], tasks[is_kept]
         self.start = numpy.concatenate((self.start, start))
         self.p_len = numpy.concatenate((self.p_len, lens[:, 0]))
         self.a_len = numpy.concatenate((self.a_len, lens[:, 1]))
@@ -89,38 +97,60 @@ class Pool:
 GEN = numpy.array([evaluate.GEN_LENGTH[t] for t in items.TASKS])
 
 
-def make_batch(pool, rng, gen, n_tok, eos, mask, modes=(0.35, 0.25, 0.4)):
-    """A packed batch: ids, targets, weights, positions (n_tok) and sequence starts."""
-    device = pool.device
-    pick = rng.integers(0, len(pool.start), 2 + n_tok // 200)
+def send(x, device):
+    """An array to the device, without waiting for what runs there."""
+    x = torch.from_numpy(x)
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
+
+
+def make_batch(pool, rng, gen, n_tok, n_dual, eos, mask):
+    """A packed batch: ids, targets, weights, positions (n_tok) and what model.attend_*() takes.
+
+    The last n_dual * BLOCK rows are blocks of the first n_dual sequences as a later step sees them.
+    """
+    device, n_pack = pool.device, n_tok - n_dual * BLOCK
+    pick = rng.integers(0, len(pool.start), 2 + n_pack // 200)
     p, a = pool.p_len[pick], pool.a_len[pick]
     g = GEN[pool.task[pick]]
     least = (a + BLOCK) // BLOCK * BLOCK  # whole blocks with the answer and its end
     g = numpy.where(rng.random(len(g)) < 0.5, numpy.minimum(g, least + BLOCK * rng.integers(0, 2, len(g))), g)
     ends = numpy.cumsum(p + g)
-    n = int((ends <= n_tok).sum())
+    n = int((ends <= n_pack).sum())
+    assert n >= n_dual, "sequences are too long for this many blocks"
     pick, p, a, g = pick[:n], p[:n], a[:n], g[:n]
+    is_dual = numpy.arange(n) < n_dual
     block = rng.integers(0, (a + 1 + BLOCK - 1) // BLOCK)  # holds part of the answer
-    mode = rng.choice(3, n, p=modes)
+    mode = numpy.where(is_dual, rng.choice([1, 2], n, p=(0.4, 0.6)), rng.choice(3, n, p=(0.6, 0.15, 0.25)))
     t = 0.02 + 0.98 * rng.random(n)
     cut = rng.integers(0, a + 1)
     first = numpy.where(mode == 1, p + block * BLOCK, numpy.where(mode == 2, p + cut, p))
     last = numpy.where(mode == 1, first + BLOCK, numpy.where(mode == 2, p + (cut // BLOCK + 1) * BLOCK, p + g))
     t = numpy.where(mode == 2, numpy.where(rng.random(n) < 0.5, 1.0, 0.4 + 0.6 * t), t)
     scale = numpy.where(mode == 2, 1 / (1 - DECAY), last - first)
-    # The rest of the tensor is one sequence of nothing.
-    rest = n_tok - int(ends[n - 1])
-    cols = numpy.stack([pool.start[pick], p, a, p + g, first, last])
-    if rest:
-        cols = numpy.concatenate([cols, [[0], [0], [0], [rest], [rest], [rest]]], 1)
-        t, mode, scale = numpy.append(t, 1.0), numpy.append(mode, 0), numpy.append(scale, 1.0)
-    cols = torch.from_numpy(cols).to(device, non_blocking=True)
-    t = torch.from_numpy(t.astype(numpy.float32)).to(device)
-    mode, scale = torch.from_numpy(mode).to(device), torch.from_numpy(scale.astype(numpy.float32)).to(device)
-    start, p, a, total, first, last = cols
-    row = torch.repeat_interleave(torch.arange(len(total), device=device), total, output_size=n_tok)
+    cols = numpy.stack([pool.start[pick], p, a, p + g, first, last, mode])
+    # The step on a dual cache scores what the mode says; the pass that fills it, all of the block.
+    n_filled = int(ends[n_dual - 1]) if n_dual else 0
+    later, later_t, later_scale = cols[:, :n_dual].copy(), t[:n_dual].copy(), scale[:n_dual].copy()
+    cols[4, :n_dual] = cols[5, :n_dual] - BLOCK
+    cols[6, :n_dual] = 2
+    t[:n_dual], scale[:n_dual] = 1.0, 2 / (1 - DECAY)
+    rest = n_pack - int(ends[n - 1])
+    if rest:  # one sequence of nothing
+        cols = numpy.concatenate([cols, [[0], [0], [0], [rest], [rest], [rest], [0]]], 1)
+        t, scale = numpy.append(t, 1.0), numpy.append(scale, 1.0)
+    total = send(cols[3], device)
     begin = torch.cumsum(total, 0) - total
-    pos = torch.arange(n_tok, device=device) - begin[row]
+    row = torch.repeat_interleave(torch.arange(len(total), device=device), total, output_size=n_pack)
+    pos = torch.arange(n_pack, device=device) - begin[row]
+    cols = send(numpy.concatenate([cols, later], 1), device)
+    t = send(numpy.append(t, later_t).astype(numpy.float32), device)
+    scale = send(numpy.append(scale, later_scale).astype(numpy.float32), device)
+    begin_later = cols[5, len(total):] - BLOCK
+    pos_later = (begin_later[:, None] + torch.arange(BLOCK, device=device)).flatten()
+    rows_later = (begin[:n_dual] + begin_later)[:, None] + torch.arange(BLOCK, device=device)
+    row = torch.cat((row, len(total) + torch.arange(n_dual, device=device).repeat_interleave(BLOCK)))
+    pos = torch.cat((pos, pos_later))
+    start, p, a, _, first, last, mode = cols
     known = pos < (p + a)[row]
     target = torch.where(known, pool.tokens[(start[row] + pos) * known].long(), eos)
     is_open = (pos >= first[row]) & (pos < last[row])
@@ -128,12 +158,14 @@ def make_batch(pool, rng, gen, n_tok, eos, mask, modes=(0.35, 0.25, 0.4)):
     after = (pos >= last[row]) & (last > first)[row]
     ids = torch.where(hit | after, mask, target)
     near = (mode == 2)[row]
-    hit = hit | (near & (pos == first[row]))
+    # Of a stretch that begins at `first` the nearest position is always masked.
+    front = near & (pos == first[row])
+    hit, ids = hit | front, torch.where(front, mask, ids)
     depth = (pos - first[row]).clamp(min=0).float()
     weight = hit * torch.where(near, DECAY**depth, 1 / t[row].clamp(min=0.1)) / scale[row]
     weight = torch.where(pos > (p + a)[row], weight * 0.05, weight)
-    starts = torch.cat((begin, begin.new_tensor([n_tok]))).int()
-    return ids, target, weight, pos, starts
+    starts = torch.cat((begin, begin.new_tensor([n_pack]))).int()
+    return ids, target, weight, pos, M.Packing(starts, n_dual, n_filled, rows_later.flatten())
 
 
 def orthogonal(g):
@@ -215,9 +247,9 @@ class Trainer:
 
     def micro_step(self, pool, i):
         """Loss and balance of one micro-batch; gradients are added up."""
-        ids, target, weight, pos, starts = make_batch(
-            pool, self.rng[i], self.gen[i], self.o.batch_tokens, self.eos, self.mask)
-        attend = M.attend_varlen(starts, 720) if self.device.type == "cuda" else M.attend_ranges(starts.tolist())
+        ids, target, weight, pos, packing = make_batch(
+            pool, self.rng[i], self.gen[i], self.o.batch_tokens, self.o.batch_tokens // 512, self.eos, self.mask)
+        attend = M.attend_varlen(packing, 720) if self.device.type == "cuda" else M.attend_ranges(packing)
         x, aux = self.net.hidden(ids, pos, attend, self.dtype)
         # Only scored positions go through the head; a fixed number of rows, the rest of weight 0.
         n_rows = self.o.batch_tokens // 3
@@ -292,10 +324,11 @@ def main():
     add("--balance", type=float, default=0.01)
     add("--seed", type=int, default=1)
     add("--min-shards", type=int, default=20)
-    add("--max-shards", type=int, default=400)
+    add("--max-shards", type=int, default=700)
+    add("--tasks", default=",".join(items.TASKS), help="train on items of these tasks only")
     add("--save-every", type=float, default=120)
     add("--stop-after", type=float, default=1e9)
-    add("--seconds", type=float, default=0, help="set --steps after 400 from the pace so far, to end by then")
+    add("--seconds", type=float, default=0, help="fewer steps, set by the pace of the first, to end by then")
     add("--resume", action="store_true")
     add("--eval-every", type=int, default=0, help="look at 128 items of each suite every so many steps")
     add("--workers", type=int, default=6)
@@ -315,7 +348,7 @@ def main():
     checkpoint = os.path.join(o.out, f"{o.name}.pt")
     if o.resume and os.path.exists(checkpoint):
         t.load(checkpoint)
-    pool = Pool(o.shards, device)
+    pool = Pool(o.shards, device, o.tasks.split(","))
     while len(pool.read) < o.min_shards:
         pool.poll(o.max_shards)
         time.sleep(0.5)
@@ -342,17 +375,18 @@ def main():
                  f"{now - begin:.0f} s")
             last, last_step, sums = now, t.step, []
             pool.merge()
-        if o.seconds and t.step == 400:
-            pace = (time.time() - paced) / 200
-            steps = 400 + int((o.seconds - (time.time() - begin)) / pace) // 100 * 100
-            steps = torch.tensor(steps, device=device)
+        if o.seconds and t.step == PACED[0]:
+            torch.cuda.synchronize()
+            paced = time.time()
+        if o.seconds and t.step == PACED[1]:
+            torch.cuda.synchronize()
+            pace = (time.time() - paced) / (PACED[1] - PACED[0])
+            steps = t.step + int((o.seconds - (time.time() - begin)) / pace) // 100 * 100
+            steps = torch.tensor(min(steps, o.steps), device=device)
             if world > 1:
                 torch.distributed.broadcast(steps, 0)
             o.steps = int(steps)
             note(f"steps set to {o.steps}")
-        if t.step == 200:
-            torch.cuda.synchronize()
-            paced = time.time()
         if o.eval_every and t.step % o.eval_every == 0 and t.step < o.steps:
             net = t.rounded()
             evaluate.report(f"step {t.step}", *evaluate.run(net, t.tok, workers, n_max=128))

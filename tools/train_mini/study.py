@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Do more experts buy throughput at equal accuracy? Trainings and evaluations of the study.
+
+    python3 study.py train --shards DIR --out DIR --gpus 0,1,2,3 [--seeds 1,2,3] [--steps 2600]
+    python3 study.py evaluate --program desbench --out DIR --cores 8-31 --records FILE
+
+Two families of models, all with 8 experts a token, the rest as mini-e64:
+  active   experts of width 32: 8, 16, 32, 64 of them. Every token multiplies with the same number
+           of parameters, the model grows.
+  total    width times number is 1024: the model stays one size, what a token uses of it shrinks.
+Trained on code alone, the same number of steps each, in at most 120 s.
+
+`train` may be called several times for one folder, with other GPUs: a model is claimed by creating
+NAME.claim. `evaluate` runs the program on mini-humaneval_pro for each model that is there and each
+threshold, one thread on a processor of its own, and appends a JSON line of what came out; models
+that are not there yet are waited for.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TASK = "mini-humaneval_pro"
+THRESHOLDS = (0.7, 0.9, 0.96, 0.99)
+SHAPES = [(64, 32), (8, 32), (32, 32), (16, 32), (8, 128), (64, 16), (16, 64)]
+
+
+def names(seeds):
+    return [(f"e{e}-w{w}-s{s}", e, w, s) for s in seeds for e, w in SHAPES]
+
+
+def claim(folder, name):
+    try:
+        os.close(os.open(os.path.join(folder, name + ".claim"), os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+
+def train(o):
+    def work(gpu):
+        for name, e, w, seed in names(map(int, o.seeds.split(","))):
+            if time.time() - begin > o.stop_after:
+                return
+            if not claim(o.out, name):
+                continue
+            args = [sys.executable, os.path.join(HERE, "train.py"), "--shards", o.shards, "--out", o.out,
+                    "--name", name, "--n-exp", str(e), "--d-ff", str(w), "--seed", str(seed),
+                    "--batch-tokens", "32768", "--steps", str(o.steps), "--min-shards", "350", "--max-shards", "350",
+                    "--tasks", "humaneval,humaneval_pro,mbpp", "--save-every", "1e9", "--workers", "1"]
+            subprocess.run(args, check=True, stdout=subprocess.DEVNULL,
+                           env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": "2"})
+            folder = os.path.join(o.out, name)
+            subprocess.run([sys.executable, os.path.join(HERE, "export.py"), os.path.join(o.out, name + ".bf16.pt"),
+                            folder + ".tmp"], check=True)
+            os.rename(folder + ".tmp", folder)
+
+    begin = time.time()
+    os.makedirs(o.out, exist_ok=True)
+    threads = [threading.Thread(target=work, args=(g,)) for g in o.gpus.split(",")]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as f:
+        return next((x.split(":")[1].strip() for x in f if x.startswith("model name")), platform.machine())
+
+
+def evaluate(o):
+    a, b = map(int, o.cores.split("-"))
+    done, lock, begin = set(), threading.Lock(), time.time()
+    jobs = [(n, t) for n in names(map(int, o.seeds.split(","))) for t in THRESHOLDS]
+
+    def take():
+        """A job whose model is there, or None."""
+        with lock:
+            for job in jobs:
+                if os.path.isdir(os.path.join(o.out, job[0][0])):
+                    jobs.remove(job)
+                    return job
+        return None
+
+    def work(core):
+        while jobs and time.time() - begin < o.stop_after:
+            job = take()
+            if not job:
+                time.sleep(1)
+                continue
+            (name, e, w, seed), threshold = job
+            store = os.path.join(o.out, f"{name}-{threshold}.sqlite")
+            command = [o.program, "run", "-m", os.path.join(o.out, name), "-t", TASK, "--threshold", str(threshold),
+                       "--threads", "1", "-j", "1", "-q", "--progress", "never", "--json", "-o", store]
+            got = subprocess.run(["taskset", "-c", str(core)] + command, capture_output=True, text=True)
+            line = {"model": name, "n_exp": e, "d_ff": w, "seed": seed, "threshold": threshold,
+                    "exit": got.returncode, "cpu": cpu_name(), "load": os.getloadavg()[0],
+                    "command": " ".join(["desbench"] + command[1:]).replace(o.out + "/", "")}
+            try:
+                line["run"] = json.loads(got.stdout)
+            except ValueError:
+                line["error"] = got.stderr[-2000:]
+            with lock, open(o.records, "a") as f:
+                f.write(json.dumps(line) + "\n")
+
+    threads = [threading.Thread(target=work, args=(c,)) for c in range(a, b + 1)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sub = ap.add_subparsers(dest="verb", required=True)
+    t, e = sub.add_parser("train"), sub.add_parser("evaluate")
+    for p in (t, e):
+        p.add_argument("--out", required=True)
+        p.add_argument("--seeds", default="1,2,3")
+        p.add_argument("--stop-after", type=float, default=1e9)
+    t.add_argument("--shards", required=True)
+    t.add_argument("--gpus", default="0")
+    t.add_argument("--steps", type=int, default=2600)
+    e.add_argument("--program", required=True)
+    e.add_argument("--cores", default="0-1")
+    e.add_argument("--records", required=True)
+    o = ap.parse_args()
+    {"train": train, "evaluate": evaluate}[o.verb](o)
+
+
+if __name__ == "__main__":
+    main()
