@@ -5,8 +5,7 @@
 #ifndef HARNESS_ROUTING_H
 #define HARNESS_ROUTING_H
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "base/status.h"
 #include "harness/listing.h"
 

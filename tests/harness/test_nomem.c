@@ -62,9 +62,12 @@ Test(nomem, options_and_plan)
 static enum status try_run(void *path, struct error *err)
 {
     const char *argv[] = {
-        "--tasks",     "sample_gsm8k", "--output",         path,         "--backend", "cpu",
-        "--limit=2",   "-b2",          "--gen-length=16",  "-j1",        "--cache",   "dual",
-        "--threads=2", "--json",       "--block-length=8", "--progress", "never",
+        "--tasks",     "sample_gsm8k", "--output",
+        path,          "--backend",    "cpu",
+        "--limit=2",   "-b2",          "--gen-length=16",
+        "-j1",         "--cache",      "dual",
+        "--threads=2", "--json",       "--block-length=8",
+        "--progress",  "never",        "--load-format=dummy",
     };
     enum exit_code code = EXIT_DONE;
     struct options c = { 0 };
