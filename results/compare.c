@@ -107,18 +107,22 @@ static void put_mismatch(struct buf *b, const struct pairing *x, enum mismatch w
     size_t n = x->n_mismatched[what];
 
     switch (what) {
-    case MISSING: buf_printf(b, "%zu answers of the baseline have no counterpart", n); break;
-    case ADDED: buf_printf(b, "%zu answers have no counterpart in the baseline", n); break;
-    case ITEM: buf_printf(b, "%zu items are other ones by their SHA-256", n); break;
-    case REFERENCE: buf_printf(b, "%zu references differ", n); break;
-    case PROMPT: buf_printf(b, "%zu prompts differ", n); break;
+    case MISSING:
+        buf_printf(b, "%zu answer%s of the baseline without a counterpart", n, n == 1 ? "" : "s");
+        break;
+    case ADDED:
+        buf_printf(b, "%zu answer%s without a counterpart in the baseline", n, n == 1 ? "" : "s");
+        break;
+    case ITEM: buf_printf(b, "%zu other item%s by SHA-256", n, n == 1 ? "" : "s"); break;
+    case REFERENCE: buf_printf(b, "%zu other reference%s", n, n == 1 ? "" : "s"); break;
+    case PROMPT: buf_printf(b, "%zu other prompt%s", n, n == 1 ? "" : "s"); break;
     case CHECKER:
-        buf_printf(b, "%zu answers were graded by '%s' and '%s'", n, p->checker_version,
-                   q->checker_version);
+        buf_printf(b, "%zu answer%s graded by '%s' and '%s'", n, n == 1 ? "" : "s",
+                   p->checker_version, q->checker_version);
         break;
     default:
-        buf_printf(b, "%zu answers were judged in mode '%s' and '%s'", n, p->judge_mode,
-                   q->judge_mode);
+        buf_printf(b, "%zu answer%s judged in mode '%s' and '%s'", n, n == 1 ? "" : "s",
+                   p->judge_mode, q->judge_mode);
         break;
     }
     buf_printf(b, " (%s %s)\n", any->task, any->task_id);
