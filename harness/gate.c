@@ -111,6 +111,10 @@ static enum status compare(struct comparing *x, const char *base, const char *ca
     }
     if (st || *ret_exit)
         return st;
+    for (size_t i = 0; i < x->n; i++)
+        if (strcmp(x->matchups[i].base->run_id, x->matchups[i].cand->run_id) == 0 &&
+            strcmp(x->matchups[i].base->label, x->matchups[i].cand->label) == 0)
+            log_warn("candidate and baseline are the same run '%s'", x->matchups[i].base->run_id);
     x->telling.told = arena_array(&x->arena, x->n, sizeof(*x->telling.told));
     if (!x->telling.told)
         return no_memory(err);

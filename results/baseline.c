@@ -322,6 +322,9 @@ static enum status get_task(const json_t *obj, const char *where, struct arena *
         st = get_text(obj, where, "judge_mode", false, arena, &judge_mode, err);
     if (!st)
         st = json_get_num(obj, where, "seconds", &set->seconds[cell], err);
+    if (!st && set->seconds[cell] < 0)
+        st = error_set(err, ST_INVALID, "%s: member 'seconds' must not be negative, found %g",
+                       where, set->seconds[cell]);
     if (!st)
         st = json_get_array(obj, where, "items", &items, err);
     for (size_t i = 0; i < json_array_size(items) && !st; i++) {

@@ -188,6 +188,25 @@ def tokenizer():
     yield b"e\xcc\x81 x\0" + json.dumps(t, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def baseline():
+    with open(os.path.join(ROOT, "tests", "data", "baseline.json"), "rb") as f:
+        text = f.read()
+    whole = json.loads(text)
+    yield text
+    yield json.dumps(whole, separators=(",", ":")).encode()
+    task = whole["tasks"][0]
+    for tasks in ([task], [dict(task, items=[])], [task, task], [dict(task, items=task["items"] * 2)], []):
+        yield json.dumps(dict(whole, tasks=tasks), separators=(",", ":")).encode()
+    for k in whole: # without a member, and with one of another type
+        yield json.dumps({x: whole[x] for x in whole if x != k}, separators=(",", ":")).encode()
+    for k in task:
+        yield json.dumps(dict(whole, tasks=[dict(task, **{k: None})]), separators=(",", ":")).encode()
+    for i, value in enumerate(["x", -1, None, "z" * 64, 5, {}, "0" * 63]):
+        item = list(task["items"][0])
+        item[i] = value
+        yield json.dumps(dict(whole, tasks=[dict(task, items=[item])]), separators=(",", ":")).encode()
+
+
 def plan():
     yield from PLANS
     for path in sorted(glob.glob(os.path.join(ROOT, "plans", "*.yaml"))):
@@ -196,7 +215,7 @@ def plan():
 
 
 TARGETS = {
-    "completion": completion, "config": config, "csv": lambda: CSV, "gzip": gzipped,
+    "baseline": baseline, "completion": completion, "config": config, "csv": lambda: CSV, "gzip": gzipped,
     "json": lambda: JSON + [x[1:] for x in jsonl()], "jsonl": jsonl, "math": math, "plan": plan,
     "safetensors": safetensors, "telemetry": telemetry, "tokenizer": tokenizer, "yaml": lambda: YAML + PLANS,
 }
