@@ -8,6 +8,7 @@
 #include "harness/listing.h"
 #include "harness/paths.h"
 #include "results/results.h"
+#include "tasks/task.h"
 
 enum { MAX_TASKS = 16 }; /* columns of a table */
 
@@ -90,6 +91,28 @@ static int by_model_and_experts(const void *a, const void *b)
     if (u != v)
         return u > v ? -1 : 1;
     return x->first < y->first ? -1 : 1;
+}
+
+/* Columns in the order in which `ls tasks` has the tasks. */
+static void sort_tasks(struct pool *p)
+{
+    size_t n = 0;
+
+    for (const struct task_def *const *d = task_table(); *d; d++)
+        for (size_t t = n; t < p->n_tasks; t++) {
+            const char *task = p->tasks[t];
+
+            if (strcmp(task, (*d)->name) != 0)
+                continue;
+            for (size_t i = 0; i < p->n_policies; i++) {
+                const struct cell_summary **cells = p->policies[i].cells, *cell = cells[t];
+
+                memmove(cells + n + 1, cells + n, (t - n) * sizeof(*cells));
+                cells[n] = cell;
+            }
+            memmove(p->tasks + n + 1, p->tasks + n, (t - n) * sizeof(*p->tasks));
+            p->tasks[n++] = task;
+        }
 }
 
 static void put_row(struct listing *l, const struct pool *p, const struct policy *x)
@@ -203,6 +226,7 @@ enum status policies_print(const struct options *c, struct error *err)
         st = add_cell(&p, &cells[i], err);
     if (!st && p.n_policies)
         qsort(p.policies, p.n_policies, sizeof(*p.policies), by_model_and_experts);
+    sort_tasks(&p);
     if (!st)
         st = print_pool(c, &p, err);
     store_close(store);

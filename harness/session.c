@@ -186,6 +186,32 @@ void session_close(struct session *s)
     arena_release(&s->arena);
 }
 
+/* Rows come as their first samples were stored, which judging decides: put them in the plan's
+ * order, those of cells that the plan no longer has last. */
+static enum status sort_rows(const struct session *s, struct arena *a, struct task_summary *rows,
+                             size_t n, struct error *err)
+{
+    struct cell_row *cells;
+    size_t n_placed = 0;
+    char key[65];
+    enum status st = runner_cells(&s->plan, s->engine, a, &cells, err);
+
+    for (size_t i = 0; i < s->plan.n_cells && !st; i++) {
+        size_t k = n_placed;
+
+        cell_key(&cells[i], key);
+        while (k < n && strcmp(rows[k].cell_key, key) != 0)
+            k++;
+        if (k < n) {
+            struct task_summary row = rows[k];
+
+            memmove(&rows[n_placed + 1], &rows[n_placed], (k - n_placed) * sizeof(*rows));
+            rows[n_placed++] = row;
+        }
+    }
+    return st;
+}
+
 enum status session_execute(struct session *s, enum exit_code *ret_exit, struct error *err)
 {
     struct runner_options o = { .plan = &s->plan,
@@ -222,7 +248,9 @@ enum status session_execute(struct session *s, enum exit_code *ret_exit, struct 
     if (!st && (!ran || ran == ST_INTERRUPTED)) {
         struct run_facts facts = session_facts(s);
 
-        st = run_print_results(&facts, &totals, rows, n, status, ran ? NULL : err);
+        st = sort_rows(s, &s->arena, rows, n, ran ? NULL : err);
+        if (!st)
+            st = run_print_results(&facts, &totals, rows, n, status, ran ? NULL : err);
     }
     if (summary.n_internal)
         *ret_exit = EXIT_INTERNAL;
