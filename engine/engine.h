@@ -49,6 +49,14 @@ struct engine_options {
     const volatile sig_atomic_t *n_stops;
 };
 
+/* What a router's scores are, and how a model chooses and weighs experts by them. */
+struct model_routing {
+    bool is_sigmoid;         /* of each expert by itself; else softmax over all */
+    bool is_renormed;        /* chosen scores are divided by their sum */
+    float scale;             /* and multiplied by this */
+    int n_group, topk_group; /* experts are chosen among so many of n_group groups; 0: no groups */
+};
+
 /* Facts about an open model. Strings live as long as the engine. */
 struct model_info {
     const char *architecture; /* "LLaDAMoEModelLM" ..., as config.json has it */
@@ -59,6 +67,7 @@ struct model_info {
     const char *isa; /* of backend "cpu", "avx512"; NULL: the backend has one arithmetic */
     int n_layer, n_moe_layer, d_model, n_head, n_kv_head, d_head, d_ff;
     int n_exp, top_k, n_vocab, max_positions;
+    struct model_routing routing;
     int32_t mask_id, eos_id;
     int64_t n_params, weight_bytes; /* of all weights */
     int64_t expert_bytes;           /* of one routed expert: gate, up and down */

@@ -84,6 +84,11 @@ static enum status fill_info(const struct engine_options *opts, const struct mod
         .d_ff = c->d_ff,
         .n_exp = c->n_exp,
         .top_k = c->top_k,
+        .routing = { .is_sigmoid = c->score == ROUTER_SIGMOID,
+                     .is_renormed = c->renorm,
+                     .scale = (float)c->scale,
+                     .n_group = c->n_group > 1 ? c->n_group : 0,
+                     .topk_group = c->n_group > 1 ? c->topk_group : 0 },
         .n_vocab = c->n_vocab,
         .max_positions = c->max_positions,
     };

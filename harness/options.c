@@ -21,12 +21,13 @@
 
 enum {
     RUN = VERB_RUN,
-    MODELS = VERB_RUN | VERB_BENCH | VERB_ROUTING, /* runs a model */
+    OBSERVING = VERB_ROUTING | VERB_TRACE | VERB_FIDELITY, /* run a model, store nothing */
+    MODELS = VERB_RUN | VERB_BENCH | OBSERVING,            /* runs a model */
     JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
-    DATA = READING | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING, /* reads data sets */
-    TABLES = VERB_SHOW | VERB_LS | VERB_ROUTING | VERB_COMPARE |
-             VERB_GATE, /* print tables in every form */
+    DATA = READING | VERB_EXPORT | VERB_IMPORT | OBSERVING, /* reads data sets */
+    TABLES =
+        VERB_SHOW | VERB_LS | OBSERVING | VERB_COMPARE | VERB_GATE, /* print tables in every form */
     /* may differ when a run goes on: where things lie, how fast */
     RUNNING = VERB_RUN | VERB_RESUME,
     COMPARING = VERB_COMPARE | VERB_GATE,
@@ -42,16 +43,16 @@ const struct option_def option_table[N_OPTIONS] = {
                      "plan file (YAML) with options by their long names, or the name of a bundled "
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
-                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | VERB_ROUTING |
-                        COMPARING | VERB_BASELINE,
+                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | OBSERVING | COMPARING |
+                        VERB_BASELINE,
                     ASK, "A,B,...", NULL,
                     "the five mini suites, with dummy weights the bundled samples; validate: all "
                     "real "
                     "sets; import: what each file says; else all of the run",
                     0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
-    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | VERB_ROUTING, ASK, "N", NULL, "all items",
-                    1, 1e9, NULL, NULL, "only the first N items of each task" },
-    [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING | VERB_ROUTING, ASK, "ID,...", NULL,
+    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | OBSERVING, ASK, "N", NULL, "all items", 1,
+                    1e9, NULL, NULL, "only the first N items of each task" },
+    [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING | OBSERVING, ASK, "ID,...", NULL,
                       "all items", 0, 0, NULL, NULL,
                       "only the items with these ids, separated by commas, e.g. "
                       "HumanEval/0,HumanEval/7; "
@@ -62,7 +63,7 @@ const struct option_def option_table[N_OPTIONS] = {
                        "DESBENCH_DATA",
                        "folder with the public data sets (HumanEval.jsonl.gz, ...)" },
     [OPT_PROMPT_FORM] = { "prompt-form", 0, OPTION_TEXT,
-                          RUN | VERB_SCORE | VERB_EXTRACT | VERB_ROUTING, ASK, "NAME", NULL,
+                          RUN | VERB_SCORE | VERB_EXTRACT | OBSERVING, ASK, "NAME", NULL,
                           "each task's own; extract: outputs stand alone", 0, 0, NULL, NULL,
                           "prompt form; `desbench ls forms` lists each task's" },
     [OPT_NO_DATA_CHECK] = { "no-data-check", 0, OPTION_FLAG, DATA, ASK, NULL, NULL, NULL, 0, 0,
@@ -85,9 +86,9 @@ const struct option_def option_table[N_OPTIONS] = {
                             0, NULL, NULL,
                             "MBPP: leave test_setup_code out, as lm-eval and OpenCompass do "
                             "(nothing passes item 367 then)" },
-    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "DIR",
-                    NULL, "the bundled mini-e64; bench, and with dummy weights: tiny-llada-moe", 0,
-                    0, NULL, NULL,
+    [OPT_MODEL] = { "model", 'm', OPTION_TEXT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "DIR", NULL,
+                    "the bundled mini-e64; bench, and with dummy weights: tiny-llada-moe", 0, 0,
+                    NULL, NULL,
                     "model folder in Hugging Face layout, or the name of a bundled one" },
     [OPT_LOAD_FORMAT] = { "load-format", 0, OPTION_TEXT, MODELS, MODEL, "F", "safetensors", NULL, 0,
                           0, "safetensors|dummy", NULL,
@@ -102,7 +103,7 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BACKEND] = { "backend", 0, OPTION_TEXT, MODELS, MODEL, "NAME", NULL,
                       "the fastest that this machine runs", 0, 0, NULL, NULL,
                       "kernel backend; `desbench ls backends` lists them" },
-    [OPT_ISA] = { "isa", 0, OPTION_TEXT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "NAME", NULL,
+    [OPT_ISA] = { "isa", 0, OPTION_TEXT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "NAME", NULL,
                   "the best that keeps f32", 0, 0, "generic|avx2|avx512|avx512bf16|amx", NULL,
                   "instruction set of backend cpu" },
     [OPT_UNPINNED] = { "unpinned", 0, OPTION_FLAG, MODELS, MODEL, NULL, NULL, NULL, 0, 0, NULL,
@@ -113,8 +114,8 @@ const struct option_def option_table[N_OPTIONS] = {
                            "(decode)" },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
-    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | VERB_ROUTING, MODEL, "N",
-                      NULL, "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
+    [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "N", NULL,
+                      "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,
                          1, 256, NULL, NULL,
                          "sequences denoised together; answers do not depend on it" },
@@ -144,12 +145,12 @@ const struct option_def option_table[N_OPTIONS] = {
                     NULL, NULL, "denoising steps of decoder low-confidence, over all blocks" },
     [OPT_THRESHOLD] = { "threshold", 0, OPTION_REAL, MODELS, DECODE, "P", NULL, "the model's", 0, 1,
                         NULL, NULL, "commit proposals at least this sure (decoder threshold)" },
-    [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN, DECODE, "T", NULL, "0, greedy", 0,
-                          100, NULL, NULL, "sampling temperature (Gumbel noise)" },
+    [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN | VERB_TRACE, DECODE, "T", NULL,
+                          "0, greedy", 0, 100, NULL, NULL, "sampling temperature (Gumbel noise)" },
     [OPT_N_SAMPLES] = { "n-samples", 'n', OPTION_INT, RUN, DECODE, "N", "1", NULL, 1, 1e6, NULL,
                         NULL, "answers an item, with seeds that follow from --seed" },
-    [OPT_SEED] = { "seed", 0, OPTION_INT, RUN, DECODE, "N", "0", NULL, 0, 0x1p53, NULL, NULL,
-                   "seed of sampling" },
+    [OPT_SEED] = { "seed", 0, OPTION_INT, RUN | VERB_TRACE | VERB_FIDELITY, DECODE, "N", "0", NULL,
+                   0, 0x1p53, NULL, NULL, "seed of sampling" },
     [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
                             "the strongest this machine offers, full or user", 0, 0, "user|full",
                             NULL, "isolation that must be there; refuses to judge with less" },
@@ -230,8 +231,8 @@ const struct option_def option_table[N_OPTIONS] = {
                             "jsonl|csv|summary-csv|lm-eval|evalplus|evalplus-raw|human-eval|"
                             "llama-bench",
                             NULL, "form of the files", .is_command_only = true },
-    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT | VERB_DATA | VERB_BASELINE, OUT, NULL,
-                    NULL, NULL, 0, 0, NULL, NULL,
+    [OPT_FORCE] = { "force", 0, OPTION_FLAG, VERB_EXPORT | VERB_DATA | VERB_BASELINE | VERB_TRACE,
+                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                     "write over files that are there; data: fetch those that are right too" },
     [OPT_OUTPUT] = { "output", 'o', OPTION_TEXT,
                      RUNNING | VERB_SHOW | VERB_LS | VERB_SCORE | VERB_IMPORT, OUT, "PATH", "runs",
@@ -245,7 +246,7 @@ const struct option_def option_table[N_OPTIONS] = {
                            "text|json|markdown|csv", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                       VERB_IMPORT | VERB_DATA | VERB_BENCH | VERB_ROUTING | COMPARING,
+                       VERB_IMPORT | VERB_DATA | VERB_BENCH | OBSERVING | COMPARING,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens, memory) and stop" },
@@ -268,7 +269,14 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, NULL, "seconds without an answer, or nearly, before giving up" },
     [OPT_RETRIES] = { "retries", 0, OPTION_INT, VERB_DATA, FETCH, "N", "3", NULL, 0, 20, NULL, NULL,
                       "further tries after a broken transfer, a timeout or a server's fault" },
-    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT, JUDGING | VERB_DATA | VERB_RESUME, TALK, "WHEN",
+    [OPT_TRACE_TOP] = { "top", 0, OPTION_INT, VERB_TRACE, OUT, "N", NULL, "all of them", 1, 1024,
+                        NULL, NULL,
+                        "record: keep the N largest scores of each token and the sum of the "
+                        "others" },
+    [OPT_TRACE_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_TRACE, OUT, "FILE", NULL, "none", 0, 0,
+                           NULL, NULL, "record: the trace to write", .is_command_only = true },
+    [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT,
+                       JUDGING | VERB_TRACE | VERB_FIDELITY | VERB_DATA | VERB_RESUME, TALK, "WHEN",
                        "auto", NULL, 0, 0, "auto|always|never", NULL,
                        "progress line on stderr: auto draws one on a terminal, else logs" },
     [OPT_QUIET] = { "quiet", 'q', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,

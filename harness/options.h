@@ -96,6 +96,8 @@ enum option_id {
     OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
     OPT_EXPORT_FORMAT,
     OPT_EXPORT_SELECTOR,
+    OPT_TRACE_TOP,
+    OPT_TRACE_OUTPUT,
     N_OPTIONS
 };
 
@@ -118,7 +120,9 @@ enum verb_bit {
     VERB_COMPARE = 1 << 14,
     VERB_GATE = 1 << 15,
     VERB_BASELINE = 1 << 16,
-    VERB_ALL = (1 << 17) - 1
+    VERB_TRACE = 1 << 17,
+    VERB_FIDELITY = 1 << 18,
+    VERB_ALL = (1 << 19) - 1
 };
 
 enum option_kind {

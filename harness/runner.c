@@ -235,8 +235,7 @@ static void find_work(const struct plan *p, size_t work, size_t *ret_cell, size_
     *ret_idx = (int)(work % (size_t)p->n_samples);
 }
 
-/* A sample's own seed: from the run's seed, the item and the repetition, not from its turn. */
-static uint64_t sample_seed(uint64_t seed, const char *task, const char *id, int idx)
+uint64_t runner_seed(uint64_t seed, const char *task, const char *id, int idx)
 {
     uint64_t x = seed;
 
@@ -275,7 +274,7 @@ static enum status sample_start(struct runner *r, struct sample *s, struct error
     if (st)
         return st;
     decode = s->cell->decode;
-    decode.seed = sample_seed(o->seed, s->cell->task->def->name, s->facts.id, idx);
+    decode.seed = runner_seed(o->seed, s->cell->task->def->name, s->facts.id, idx);
     s->row = (struct sample_row){
         .run_id = o->run_id,
         .cell_key = s->cell_key,

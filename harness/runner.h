@@ -48,6 +48,9 @@ struct runner_totals {
     int64_t wall_ns;
 };
 
+/* A sample's own seed: from the run's seed, the item and the repetition, not from its turn. */
+uint64_t runner_seed(uint64_t seed, const char *task, const char *id, int idx);
+
 /* The cells of a plan as they are stored, in its order: (n_cells) rows in the arena. */
 MUST_CHECK enum status runner_cells(const struct plan *p, const struct engine *e, struct arena *a,
                                     struct cell_row **ret, struct error *err);

@@ -140,6 +140,33 @@ def telemetry():
         yield body
 
 
+def trace():
+    def header(flags, n_layer, n_exp, top_k, n_group, topk_group, n_top, scale, text):
+        text = json.dumps(text).encode()
+        return b"DESTRACE" + struct.pack("<8IfiI12x", 1, flags, n_layer, n_exp, top_k, n_group, topk_group, n_top, scale, 7,
+                                         len(text)) + text
+
+    def sequence(item, n_prompt, n_gen, block):
+        return b"SEQ " + struct.pack("<Q4I", 99, n_prompt, n_gen, block, len(item)) + item
+
+    def forward(n_tok, block, step, layers):
+        ids = struct.pack(f"<{n_tok}i", *range(n_tok))
+        return b"FWD " + struct.pack("<4I", block, step, step == 0, n_tok) + ids + ids + b"".join(layers)
+
+    text = {"model": "m", "selector": "vanilla"}
+    full = struct.pack("<8f", *(0.25, 0.5, 0.125, 0.125, 0.5, 0.5, 0, 0))
+    top = struct.pack("<2H3f", 1, 0, 0.5, 0.25, 0.25) * 2
+    return [
+        b"\0" + header(0, 1, 4, 2, 0, 0, 4, 1.0, text),
+        b"\2" + header(16, 1, 4, 2, 0, 0, 4, 1.0, dict(text, task="t")) + sequence(b"t/1", 1, 2, 1)
+        + forward(2, 0, 0, [b"\x0f" + full]) + forward(2, 1, 0, [b"\x0f" + full]),
+        b"\1" + header(0, 2, 4, 2, 0, 0, 2, 2.5, text) + sequence(b"", 2, 0, 0) + forward(2, 0, 0, [top, top]),
+        b"\1" + header(15, 1, 4, 2, 2, 1, 4, 1.0, text) + struct.pack("<4f", 1, -1, 0, 2) + sequence(b"x", 2, 0, 0)
+        + forward(2, 0, 1, [struct.pack("<2f", 1, 2) + full]),
+        b"\xffDESTRACE",
+    ]
+
+
 def config():
     for path in sorted(glob.glob(os.path.join(ROOT, "models", "shapes", "*", "config.json"))):
         with open(path) as f:
@@ -217,7 +244,7 @@ def plan():
 TARGETS = {
     "baseline": baseline, "completion": completion, "config": config, "csv": lambda: CSV, "gzip": gzipped,
     "json": lambda: JSON + [x[1:] for x in jsonl()], "jsonl": jsonl, "math": math, "plan": plan,
-    "safetensors": safetensors, "telemetry": telemetry, "tokenizer": tokenizer, "yaml": lambda: YAML + PLANS,
+    "safetensors": safetensors, "telemetry": telemetry, "tokenizer": tokenizer, "trace": trace, "yaml": lambda: YAML + PLANS,
 }
 
 
