@@ -288,6 +288,7 @@ struct layer_view {
     const int32_t *positions; /* (n_tok) canvas positions (the prompt's come first), ascending */
     const float *scores;      /* (n_tok, n_exp) of the router, over all experts, whatever the
                                * selector: softmax probabilities or sigmoid scores */
+    const float *importance;  /* (n_tok) L1 norm of what the router read */
     const int32_t *experts;   /* (n_tok, n_slot) that ran, ascending; -1: a slot that none fills */
     const float *weights;     /* (n_tok, n_slot) of their outputs, as used */
 };
@@ -314,5 +315,59 @@ struct engine_observer {
  */
 MUST_CHECK enum status engine_observe(struct engine *e, const struct engine_observer *o,
                                       struct error *err);
+
+/* ---- replaying -------------------------------------------------------------------------- */
+
+/* How the model routes that scores were recorded from. Borrowed until replay_free(). */
+struct replay_model {
+    int n_layer, n_exp, top_k; /* n_layer: those with routed experts */
+    struct model_routing routing;
+    const float *bias;          /* (n_layer, n_exp) added to scores for choosing, or NULL */
+    int n_known;                /* of a token's scores, as many are right: the largest */
+    bool has_importance;        /* each token's L1 norm of the router's input is known */
+    int32_t mask_id;            /* -1: none */
+    const char *weights_sha256; /* or NULL: not known */
+};
+
+/* A forward of a sequence, all of its layers. Borrowed until the next. */
+struct replay_forward {
+    uint64_t seed; /* of the sequence */
+    int forward;   /* from 0; 0 begins a sequence */
+    int step;      /* from 0; 0 begins a block */
+    bool is_cache_refresh;
+    int block_start, block_length; /* canvas positions of the block under way */
+    int n_tok;                     /* >= 1 */
+    const int32_t *ids, *positions;
+};
+
+/* What a selector makes of a layer; arrays are valid until the next call. */
+struct replay_layer {
+    int n_unique, n_natural, n_core; /* experts that run; would, naturally; the coreset, 0: none */
+    int n_rerouted, n_lost_top1;
+    double kept_mass;
+    int n_slot;
+    const int32_t *experts;           /* (n_tok, n_slot) ascending, then -1 */
+    const float *weights;             /* beside them */
+    const int32_t *tokens_per_expert; /* (n_exp) */
+};
+
+/*
+ * Recorded scores through a selector: backend `ref` routes them as a forward pass would have.
+ * ST_INVALID, ST_UNSUPPORTED name the selector: one that the model does not take, or that reads
+ * what was not recorded. A file of the selector's may fail otherwise.
+ */
+struct replay;
+MUST_CHECK enum status replay_new(const struct replay_model *m, const char *selector,
+                                  struct replay **ret, struct error *err);
+void replay_free(struct replay *r); /* accepts NULL */
+
+/* A forward begins, in the order they were recorded in; its layers follow, in any order. */
+MUST_CHECK enum status replay_begin(struct replay *r, const struct replay_forward *f,
+                                    struct error *err);
+
+/* scores (n_tok, n_exp); importance (n_tok), or NULL where the model has none. */
+MUST_CHECK enum status replay_route(struct replay *r, int layer, const float *scores,
+                                    const float *importance, struct replay_layer *ret,
+                                    struct error *err);
 
 #endif

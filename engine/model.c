@@ -18,8 +18,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "engine/model_impl.h"
+#include "engine/selection.h"
 
 /* ---- what is asked for ------------------------------------------------------------------- */
 
@@ -212,13 +212,12 @@ static struct route_segment route_segment_of(struct model *m, int l,
     size_t n_exp = (size_t)m->c.n_exp, core = (size_t)l * n_exp;
     size_t at = (size_t)l * (size_t)n_items + (size_t)i;
     const struct forward_item *it = &items[i];
-    uint64_t key = it->key + (uint64_t)l;
 
     return (struct route_segment){ .row = m->segs[i].row,
                                    .n_tok = m->segs[i].n_tok,
                                    .group = it->group,
                                    .is_voter = it->is_voter,
-                                   .key = splitmix64(&key),
+                                   .key = selection_layer_key(it->key, l),
                                    .core_before = it->cores_before ? it->cores_before + core : NULL,
                                    .ret_core = it->ret_cores ? it->ret_cores + core : NULL,
                                    .stats = &m->stats_by_layer[at],
@@ -277,7 +276,7 @@ static enum status run_ffn(struct model *m, int l, const struct forward_item *it
     const struct kernel_ops *ops = m->k->ops;
     const struct layer *w = &m->layers[l];
     const struct model_config *c = &m->c;
-    bool has_logits = false, has_importance = false;
+    bool has_logits = false, has_importance = m->observing;
     int stride = 0;
     enum status st;
 

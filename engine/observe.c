@@ -9,6 +9,7 @@ struct observing {
     float *scores;    /* (max_tok, n_exp) */
     int32_t *experts; /* (max_tok, slots of a token) both */
     float *weights;
+    float *importance; /* (max_tok) */
 };
 
 void observing_free(struct observing *o)
@@ -18,6 +19,7 @@ void observing_free(struct observing *o)
     free(o->scores);
     free(o->experts);
     free(o->weights);
+    free(o->importance);
     free(o);
 }
 
@@ -36,7 +38,8 @@ static struct observing *observing_new(const struct model *m, const struct model
     o->scores = calloc(n_scores, sizeof(*o->scores));
     o->experts = calloc(n_slots, sizeof(*o->experts));
     o->weights = calloc(n_slots, sizeof(*o->weights));
-    if (o->scores && o->experts && o->weights)
+    o->importance = calloc(n_tok, sizeof(*o->importance));
+    if (o->scores && o->experts && o->weights && o->importance)
         return o;
     observing_free(o);
     return NULL;
@@ -73,6 +76,8 @@ enum status observing_tell(struct model *m, int l, int first, int end, int n_slo
     if (!st)
         st = ops->download(m->k, o->weights, m->route_w, n_slots * sizeof(float), err);
     if (!st)
+        st = ops->download(m->k, o->importance, m->importance + row, n_tok * sizeof(float), err);
+    if (!st)
         st = ops->sync(m->k, err);
     for (int i = first; i < end && !st; i++) {
         const struct segment *s = &m->segs[i];
@@ -85,6 +90,7 @@ enum status observing_tell(struct model *m, int l, int first, int end, int n_slo
             .ids = m->ids + s->row,
             .positions = m->positions + s->row,
             .scores = o->scores + at * n_exp,
+            .importance = o->importance + at,
             .experts = o->experts + at * (size_t)n_slot,
             .weights = o->weights + at * (size_t)n_slot,
         };

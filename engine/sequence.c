@@ -12,9 +12,9 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "base/rng.h"
 #include "base/size.h"
 #include "engine/decode_options.h"
+#include "engine/selection.h"
 
 struct sequence {
     struct engine *engine;
@@ -220,7 +220,7 @@ static enum status selector_alloc(struct sequence *s, struct error *err)
         if (!s->joint)
             return error_set(err, ST_NOMEM, "out of memory for a selector");
     }
-    if ((int)sel->v[SEL_VOTERS] != VOTERS_ALL) {
+    if (selection_has_voters(sel)) {
         s->is_voter = arena_array(&s->arena, (size_t)s->n_canvas, 1);
         if (!s->is_voter)
             return error_set(err, ST_NOMEM, "out of memory for a selector");
@@ -357,37 +357,26 @@ static void block_leave(struct sequence *s, int64_t now_ns)
 
 /* ---- the step --------------------------------------------------------------------------- */
 
-/* Who votes of the forward's tokens: positions of the block, or its masked ones. */
-static void step_voters(struct sequence *s, const struct canvas_view *v,
-                        const struct forward_plan *p)
-{
-    bool is_block = (int)s->setup.selector.v[SEL_VOTERS] == VOTERS_BLOCK;
-
-    for (int i = 0; i < p->n_tok; i++) {
-        int at = p->first + i - v->block_start;
-
-        s->is_voter[i] = at >= 0 && at < s->block_length && (is_block || s->is_masked[at]);
-    }
-}
-
 /* How the forward's tokens are routed. */
 static void step_route(struct sequence *s, const struct canvas_view *v,
                        const struct forward_plan *p, struct forward_item *it)
 {
-    const double *set = s->setup.selector.v;
-    uint64_t key = s->seed ^ (uint64_t)set[SEL_SEED] << 32;
+    const struct selection_view view = { .seed = s->seed,
+                                         .forward = s->result.n_forwards,
+                                         .is_refresh = p->is_refresh,
+                                         .block_start = v->block_start,
+                                         .block_length = s->block_length,
+                                         .n_tok = it->n_tok,
+                                         .ids = it->ids,
+                                         .positions = it->positions,
+                                         .mask_id = s->engine->info->mask_id };
+    struct selection sel = selection_of(&s->setup.selector, &s->engine->limits.route,
+                                        &s->setup.route, &view, s->is_voter);
 
-    it->route = &s->setup.route;
-    if (p->is_refresh && (int)set[SEL_PREFILL] == PREFILL_OFF)
-        it->route = &s->engine->limits.route;
-    if (p->is_refresh && (int)set[SEL_PREFILL] == PREFILL_BLOCKS)
-        it->group = s->block_length;
-    if (s->is_voter) {
-        step_voters(s, v, p);
-        it->is_voter = s->is_voter;
-    }
-    key = splitmix64(&key) + (uint64_t)s->result.n_forwards;
-    it->key = splitmix64(&key);
+    it->route = sel.route;
+    it->group = sel.group;
+    it->is_voter = sel.is_voter;
+    it->key = sel.key;
     it->popularity = s->popularity;
     it->ret_cores = s->cores[0];
     it->cores_before = s->has_core ? s->cores[1] : NULL;
@@ -614,7 +603,7 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
         f->wall_ns = now_ns - start_ns;
         s->result.n_forwards++;
         s->result.n_forwards_cache += f->is_cache_refresh;
-        s->has_core = s->setup.route.is_lagged && !f->is_cache_refresh;
+        s->has_core = selection_keeps_core(&s->setup.route, f->is_cache_refresh);
         if (s->has_core) {
             uint8_t *elected = s->cores[0];
 

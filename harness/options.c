@@ -119,7 +119,8 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,
                          1, 256, NULL, NULL,
                          "sequences denoised together; answers do not depend on it" },
-    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, VERB_RUN | VERB_BENCH, DECODE, "S", "vanilla",
+    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST,
+                       VERB_RUN | VERB_BENCH | VERB_TRACE | VERB_FIDELITY, DECODE, "S", "vanilla",
                        NULL, 0, 0, NULL, NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "
                        "several; `desbench ls selectors` lists them" },

@@ -137,7 +137,8 @@ static enum status show(const struct options *c, struct error *err)
 
 /* ---- the verb --------------------------------------------------------------------------- */
 
-enum { DOES_RECORD = 1, DOES_SHOW = 2 };
+enum { DOES_RECORD = 1, DOES_SHOW = 2, DOES_REPLAY = 4 };
+enum { DOES_ALL = DOES_RECORD | DOES_SHOW | DOES_REPLAY };
 
 /* An option that what is done would never read is a mistake, not a wish. */
 static enum status check_read(const struct options *c, unsigned does, struct error *err)
@@ -146,11 +147,11 @@ static enum status check_read(const struct options *c, unsigned does, struct err
         enum option_id id;
         unsigned of;
     } readers[] = {
-        { OPT_TABLE_FORMAT, DOES_RECORD | DOES_SHOW },
-        { OPT_JSON, DOES_RECORD | DOES_SHOW },
-        { OPT_QUIET, DOES_RECORD | DOES_SHOW },
-        { OPT_VERBOSE, DOES_RECORD | DOES_SHOW },
-        { OPT_SELECTOR, DOES_RECORD },
+        { OPT_TABLE_FORMAT, DOES_ALL },
+        { OPT_JSON, DOES_ALL },
+        { OPT_QUIET, DOES_ALL },
+        { OPT_VERBOSE, DOES_ALL },
+        { OPT_SELECTOR, DOES_RECORD | DOES_REPLAY },
     };
 
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -168,40 +169,56 @@ static enum status check_read(const struct options *c, unsigned does, struct err
 
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
-    bool is_record = strcmp(c->args[0], "record") == 0, is_show = strcmp(c->args[0], "show") == 0;
+    static const struct {
+        const char *name;
+        unsigned does;
+        enum status (*run)(const struct options *c, struct error *err);
+    } whats[] = { { "record", DOES_RECORD, trace_record },
+                  { "replay", DOES_REPLAY, trace_replay },
+                  { "show", DOES_SHOW, show } };
+    size_t i = 0, n = sizeof(whats) / sizeof(whats[0]);
     enum status st;
 
     (void)ret_exit;
-    if (!is_record && !is_show)
-        return error_set(err, ST_INVALID, "`trace` knows record and show, not '%s'", c->args[0]);
-    if (is_record && c->n_args > 1)
+    while (i < n && strcmp(c->args[0], whats[i].name) != 0)
+        i++;
+    if (i == n)
+        return error_set(err, ST_INVALID, "`trace` knows record, replay and show, not '%s'",
+                         c->args[0]);
+    if (whats[i].does == DOES_RECORD && c->n_args > 1)
         return error_set(err, ST_INVALID,
                          "`trace record` does not know what to do with '%s'; --output names the "
                          "file",
                          c->args[1]);
-    if (!is_record && c->n_args < 2)
+    if (whats[i].does != DOES_RECORD && c->n_args < 2)
         return error_set(err, ST_INVALID, "`trace %s` needs the name of a trace", c->args[0]);
-    st = check_read(c, is_record ? DOES_RECORD : DOES_SHOW, err);
-    if (st)
-        return st;
-    return is_record ? trace_record(c, err) : show(c, err);
+    st = check_read(c, whats[i].does, err);
+    return st ? st : whats[i].run(c, err);
 }
 
 const struct verb verb_trace = {
     .name = "trace",
     .bit = VERB_TRACE,
-    .args = "record|show FILE",
+    .args = "record|replay FILE|show FILE",
     .min_args = 1,
     .max_args = 2,
-    .summary = "record what a model's routers say, and look at it",
+    .summary = "record what a model's routers say, and try selectors on it",
     .help =
         "`record` drives items through a model and writes the router's scores of every step, layer "
         "and\n"
-        "token to a file (docs/traces.md says how it is laid out). `show` reads such a file to its "
-        "end and\n"
-        "says what is in it.\n\n"
+        "token to a file (docs/traces.md says how it is laid out). `replay` puts such a file "
+        "through "
+        "any\n"
+        "selectors, without the model: unique experts, kept mass, rerouted slots, tokens that lose "
+        "their\n"
+        "first expert, by layer and over all; without --selector, the one it was recorded under. "
+        "`show`\n"
+        "reads it to its end and says what is in it.\n\n"
         "  desbench trace record -m DIR -t gsm8k -L 4 -o gsm8k.trace          every score\n"
         "  desbench trace record -m DIR -t gsm8k -L 4 --top 16 -o top.trace   the 16 largest\n"
-        "  desbench trace show gsm8k.trace\n",
+        "  desbench trace show gsm8k.trace\n"
+        "  desbench trace replay gsm8k.trace\n"
+        "  desbench trace replay gsm8k.trace --selector des-vote:beta=0.4 --selector "
+        "des-seq:k0=3\n",
     .run = run,
 };

@@ -35,7 +35,9 @@ static enum status put_layer(void *arg, const struct sequence *s, const struct l
     struct recording *rec = arg;
     const struct generation *g = sequence_result(s);
     const struct forward_record *f = &g->forwards[g->n_forwards];
-    struct trace_layer l = { .scores = v->scores, .executed = rec->executed };
+    struct trace_layer l = { .scores = v->scores,
+                             .importance = v->importance,
+                             .executed = rec->executed };
     enum status st = ST_OK;
 
     if (v->layer == 0) {
@@ -172,6 +174,7 @@ static enum status fill_header(struct recording *rec, struct trace_header *ret, 
                               .topk_group = m->routing.topk_group,
                               .mask_id = m->mask_id,
                               .n_top = m->n_exp,
+                              .has_importance = true,
                               .has_executed = true };
 
     if (options_has(rec->c, OPT_TRACE_TOP) && options_int(rec->c, OPT_TRACE_TOP) < m->n_exp)
