@@ -144,6 +144,18 @@ def a_fixed_suite_states_facts(tmp):
     assert "pass: +10.00 points lost" in out and "lost     mini-gsm8k  3     pass  fail" in out, out
 
 
+def the_bundled_model_repeats_itself_and_fails_a_budget_that_hurts(tmp):
+    mini = ["run", "-t", "mini-gsm8k", "-L", "16", "--progress", "never", "-q"]
+    ok(*mini, "-o", tmp + "/a", "--selector", "vanilla", "--selector", "topk:k=1", "--batch-size", "8")
+    ok(*mini, "-o", tmp + "/b", "--batch-size", "5")
+    out = ok("gate", "-b", tmp + "/a:last@vanilla", tmp + "/b")
+    assert "identical: all 16 answers" in out, out
+    out, _ = exits(1, "gate", "-b", tmp + "/a:last@vanilla", tmp + "/a")
+    assert "selector vanilla, now topk:k=1" in out and "\nfail: worse by" in out, out
+    plan = json.loads(ok("gate", "plan", "-b", tmp + "/a:last@vanilla", "--json"))[-1]
+    assert plan["items"] == 16 and plan["minutes"] > 0 and plan["pass_pct"] < 1, plan
+
+
 # ---- what may not be compared -----------------------------------------------------------------
 
 
