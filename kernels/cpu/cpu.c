@@ -141,6 +141,7 @@ static void cpu_close(struct kernels *k)
     pool_free(c->pool);
     host_release(&c->host);
     scratch_release(&c->scratch);
+    scratch_release(&c->angles.memory);
     free(c);
 }
 

@@ -19,11 +19,22 @@
 #include "kernels/host.h"
 #include "kernels/kernels.h"
 
+/* Cosines and sines of a rope() call: every layer turns queries and keys by the same ones. */
+struct rope_angles {
+    struct scratch memory;
+    int n_tok, d_rot; /* n_tok 0: none */
+    double theta;
+    int32_t *positions;     /* (n_tok) */
+    double *freqs;          /* (d_rot / 2) */
+    float *cosines, *sines; /* (n_tok, d_rot / 2) */
+};
+
 struct cpu {
     struct host_kernels host; /* first: the ops get a pointer to its base */
     const struct inner *inner;
     struct pool *pool;
     struct scratch scratch; /* of the running op */
+    struct rope_angles angles;
     char description[64];
 };
 

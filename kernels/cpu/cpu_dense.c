@@ -124,32 +124,76 @@ void cpu_pack(struct cpu *c, const float *x, int n_tok, size_t cols, float *ret)
     pool_run(c->pool, pack_unit, &j, n_units_of(n_tok, per_unit));
 }
 
+static void angles_unit(void *arg, int unit, int thread)
+{
+    const struct rope_angles *a = arg;
+    int half = a->d_rot / 2;
+    float *c = a->cosines + (size_t)unit * (size_t)half;
+    float *s = a->sines + (size_t)unit * (size_t)half;
+
+    (void)thread;
+    for (int i = 0; i < half; i++) {
+        double angle = a->positions[unit] * a->freqs[i];
+
+        c[i] = (float)cos(angle);
+        s[i] = (float)sin(angle);
+    }
+}
+
+static enum status make_angles(struct cpu *c, const int32_t *positions, int n_tok, int d_rot,
+                               double theta, struct error *err)
+{
+    struct rope_angles *a = &c->angles;
+    size_t n = (size_t)n_tok, h = (size_t)d_rot / 2;
+    enum status st = ST_OK;
+
+    if (a->n_tok == n_tok && a->d_rot == d_rot && a->theta == theta &&
+        memcmp(a->positions, positions, n * sizeof(*positions)) == 0)
+        return ST_OK;
+    a->n_tok = 0;
+    for (int pass = 0; pass < 2 && !st; pass++) { /* once to add up, once to place */
+        struct layout l = { pass ? a->memory.data : NULL, 0 };
+
+        a->positions = layout_take(&l, n, sizeof(*a->positions));
+        a->freqs = layout_take(&l, h, sizeof(*a->freqs));
+        a->cosines = layout_take(&l, n * h, sizeof(*a->cosines));
+        a->sines = layout_take(&l, n * h, sizeof(*a->sines));
+        if (!pass)
+            st = scratch_reserve(&a->memory, l.used, err);
+    }
+    if (st)
+        return st;
+    memcpy(a->positions, positions, n * sizeof(*positions));
+    for (int i = 0; i < d_rot / 2; i++)
+        a->freqs[i] = pow(theta, -2.0 * i / d_rot);
+    a->n_tok = n_tok;
+    a->d_rot = d_rot;
+    a->theta = theta;
+    pool_run(c->pool, angles_unit, a, n_tok);
+    return ST_OK;
+}
+
 struct rope_job {
     const struct inner *inner;
+    const struct rope_angles *angles;
     float *x;
-    const int32_t *positions;
-    int n_tok, n_head, d_head, half, per_unit;
-    const double *freqs; /* (half) */
-    float *cos_sin;      /* (n_threads, 2, half) */
+    int n_tok, n_head, d_head, per_unit;
 };
 
 static void rope_unit(void *arg, int unit, int thread)
 {
     const struct rope_job *j = arg;
-    float *c = j->cos_sin + 2 * (size_t)thread * (size_t)j->half, *s = c + j->half;
+    size_t half = (size_t)j->angles->d_rot / 2;
     int t, end;
 
+    (void)thread;
     for (unit_rows(unit, j->per_unit, j->n_tok, &t, &end); t < end; t++) {
         float *x = j->x + (size_t)t * (size_t)j->n_head * (size_t)j->d_head;
+        const float *c = j->angles->cosines + (size_t)t * half;
+        const float *s = j->angles->sines + (size_t)t * half;
 
-        for (int i = 0; i < j->half; i++) {
-            double angle = j->positions[t] * j->freqs[i];
-
-            c[i] = (float)cos(angle);
-            s[i] = (float)sin(angle);
-        }
         for (int h = 0; h < j->n_head; h++, x += j->d_head)
-            j->inner->rotate(x, c, s, (size_t)j->half);
+            j->inner->rotate(x, c, s, half);
     }
 }
 
@@ -157,25 +201,13 @@ enum status cpu_rope(struct kernels *k, float *x, const int32_t *positions, int 
                      int d_head, int d_rot, double theta, struct error *err)
 {
     struct cpu *c = (struct cpu *)k;
-    size_t half = (size_t)d_rot / 2, n_threads = (size_t)pool_n_threads(c->pool);
-    struct rope_job j = { c->inner, x, positions, n_tok, n_head, d_head, d_rot / 2, 1, NULL, NULL };
-    struct layout l = { 0 };
-    double *freqs;
-    enum status st;
+    int per_unit = rows_per_unit((size_t)n_head * (size_t)d_head);
+    struct rope_job j = { c->inner, &c->angles, x, n_tok, n_head, d_head, per_unit };
+    enum status st = make_angles(c, positions, n_tok, d_rot, theta, err);
 
-    layout_take(&l, half, sizeof(*freqs));
-    layout_take(&l, n_threads * 2 * half, sizeof(float));
-    st = scratch_reserve(&c->scratch, l.used, err);
     if (st)
         return st;
-    l = (struct layout){ c->scratch.data, 0 };
-    freqs = layout_take(&l, half, sizeof(*freqs));
-    j.cos_sin = layout_take(&l, n_threads * 2 * half, sizeof(float));
-    for (size_t i = 0; i < half; i++)
-        freqs[i] = pow(theta, -2.0 * (double)i / d_rot);
-    j.freqs = freqs;
-    j.per_unit = 8; /* a sine and a cosine cost as much as tens of rotations */
-    pool_run(c->pool, rope_unit, &j, n_units_of(n_tok, j.per_unit));
+    pool_run(c->pool, rope_unit, &j, n_units_of(n_tok, per_unit));
     return ST_OK;
 }
 
