@@ -1,25 +1,36 @@
 #!/bin/sh
 # Make a shipped model from nothing: the stream, the training, the export.
 #
-#     tools/train_mini/reproduce.sh mini-e64 OUT [STEPS]
+#     tools/train_mini/reproduce.sh mini-e64 OUT
 #
-# OUT/shards is kept and used again. All CUDA devices of CUDA_VISIBLE_DEVICES (two at most are of
-# use) share the training; one H100 takes less than 20 minutes. A run that was interrupted goes on
-# from its last checkpoint.
+# OUT/shards is kept and used again. mini-e64 is trained on two CUDA devices where there are two,
+# mini-e16 on one. A run that was interrupted goes on from its last checkpoint.
 set -eu
-name=$1 out=$2 steps=${3:-13000}
+name=$1 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
-n_exp=${name#mini-e}
+train=$here/train.py
+case $name in
+mini-e64)
+    set -- --n-exp 64 --micro 2 --steps 13000 --min-shards 100
+    n_gpu=$(python3 -c 'import torch; print(min(2, torch.cuda.device_count()))')
+    ;;
+mini-e16)
+    set -- --n-exp 16 --batch-tokens 131072 --steps 9500 --min-shards 60
+    n_gpu=1
+    ;;
+*)
+    echo "no such model: $name" >&2
+    exit 2
+    ;;
+esac
 mkdir -p "$out/shards"
-python3 "$here/make_shards.py" "$out/shards" 700 "$(nproc)" >"$out/shards.log" &
-n_gpu=$(python3 -c 'import torch; print(min(2, torch.cuda.device_count()))')
+nice python3 "$here/make_shards.py" "$out/shards" 700 "$(nproc)" >"$out/shards.log" &
+shards=$!
 export OMP_NUM_THREADS=4
 if [ "$n_gpu" -gt 1 ]; then
-    set -- torchrun --nproc-per-node "$n_gpu" --master-port $((29500 + n_exp)) "$here/train.py"
+    torchrun --nproc-per-node "$n_gpu" "$train" --shards "$out/shards" --out "$out" --name "$name" --resume "$@"
 else
-    set -- python3 "$here/train.py"
+    python3 "$train" --shards "$out/shards" --out "$out" --name "$name" --resume "$@"
 fi
-"$@" --shards "$out/shards" --out "$out" --name "$name" --n-exp "$n_exp" --micro 2 --steps "$steps" \
-    --min-shards 100 --resume
-wait
-python3 "$here/export.py" "$out/$name.bf16.pt" "$out/$name"
+wait "$shards"
+python3 "$here/export.py" "$out/$name.bf16.pt" "$out/$name" --threshold 0.95

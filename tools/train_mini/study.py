@@ -3,6 +3,7 @@
 
     python3 study.py train --shards DIR --out DIR --gpus 0,1,2,3 [--seeds 1,2,3] [--steps 2600]
     python3 study.py evaluate --program desbench --out DIR --cores 8-31 --records FILE
+    python3 study.py table --records FILE [--steps 2600]
 
 Two families of models, all with 8 experts a token, the rest as mini-e64:
   active   experts of width 32: 8, 16, 32, 64 of them. Every token multiplies with the same number
@@ -14,12 +15,19 @@ Trained on code alone, the same number of steps each, in at most 120 s.
 NAME.claim. `evaluate` runs the program on mini-humaneval_pro for each model that is there and each
 threshold, one thread on a processor of its own, and appends a JSON line of what came out; models
 that are not there yet are waited for.
+
+`table` renders records as Markdown. Throughput at a given pass@1 is interpolated linearly between
+thresholds for each training. Its interval is over trainings (Student's t) where a shape has at
+least two; else over items of one training alone: 2000 draws of each threshold's passes from a
+binomial distribution, 2.5 to 97.5 %, which knows nothing of how much trainings differ.
 """
 
 import argparse
 import json
 import os
 import platform
+import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -100,7 +108,7 @@ def evaluate(o):
             command = [o.program, "run", "-m", os.path.join(o.out, name), "-t", TASK, "--threshold", str(threshold),
                        "--threads", "1", "-j", "1", "-q", "--progress", "never", "--json", "-o", store]
             got = subprocess.run(["taskset", "-c", str(core)] + command, capture_output=True, text=True)
-            line = {"model": name, "n_exp": e, "d_ff": w, "seed": seed, "threshold": threshold,
+            line = {"model": name, "n_exp": e, "d_ff": w, "seed": seed, "steps": o.steps, "threshold": threshold,
                     "exit": got.returncode, "cpu": cpu_name(), "load": os.getloadavg()[0],
                     "command": " ".join(["desbench"] + command[1:]).replace(o.out + "/", "")}
             try:
@@ -117,6 +125,58 @@ def evaluate(o):
         t.join()
 
 
+LEVELS = (0.15, 0.2, 0.25, 0.35)
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+
+def speed_at(points, level):
+    """Largest tokens/s at which lines between neighbouring (threshold, pass@1, tok/s) reach level."""
+    found = []
+    for (_, p, v), (_, q, w) in zip(points, points[1:]):
+        if p != q and min(p, q) <= level <= max(p, q):
+            found.append(v + (w - v) * (level - p) / (q - p))
+    return max(found, default=None)
+
+
+def cell(trainings, level):
+    """Mean and interval of speed_at() over trainings, each a list of (threshold, passes, n, tok/s)."""
+    shares = [[(t, k / n, v) for t, k, n, v in x] for x in trainings]
+    speeds = [speed_at(x, level) for x in shares]
+    if None in speeds:
+        return "-"
+    mean = statistics.mean(speeds)
+    if len(speeds) > 1:
+        half = T_95[len(speeds)] * statistics.stdev(speeds) / len(speeds) ** 0.5
+        return f"{mean:.0f} ({mean - half:.0f} to {mean + half:.0f})"
+    rng, drawn = random.Random(1), []
+    for _ in range(2000):
+        x = [(t, sum(rng.random() < k / n for _ in range(n)) / n, v) for t, k, n, v in trainings[0]]
+        drawn.append(speed_at(x, level))
+    n_reached = len(drawn) - drawn.count(None)
+    drawn = sorted(x for x in drawn if x is not None)
+    if n_reached < 1900:
+        return f"{mean:.0f} (-)"
+    return f"{mean:.0f} ({drawn[n_reached // 40]:.0f} to {drawn[-n_reached // 40 - 1]:.0f})"
+
+
+def table(o):
+    runs = {}
+    with open(o.records) as f:
+        for d in map(json.loads, f):
+            if d["steps"] == o.steps:
+                t = d["run"]["tasks"][0]
+                runs.setdefault((d["n_exp"], d["d_ff"]), {}).setdefault(d["seed"], []).append(
+                    (d["threshold"], t["n_passed"], t["n_samples"], t["tokens_before_eos_per_s"]))
+    print("| experts | width | trainings |", " | ".join(f"pass@1 at {t}" for t in THRESHOLDS), "|",
+          " | ".join(f"tok/s at {x:.2f}" for x in LEVELS), "|")
+    print("|" + " --- |" * (3 + len(THRESHOLDS) + len(LEVELS)))
+    for (n_exp, d_ff), seeds in sorted(runs.items()):
+        trainings = [sorted(x) for x in seeds.values()]
+        means = [statistics.mean(x[i][1] / x[i][2] for x in trainings) for i in range(len(THRESHOLDS))]
+        print("|", " | ".join([str(n_exp), str(d_ff), str(len(trainings)), *(f"{m:.3f}" for m in means),
+                               *(cell(trainings, level) for level in LEVELS)]), "|")
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = ap.add_subparsers(dest="verb", required=True)
@@ -124,15 +184,18 @@ def main():
     for p in (t, e):
         p.add_argument("--out", required=True)
         p.add_argument("--seeds", default="1,2,3")
+        p.add_argument("--steps", type=int, default=2600)
         p.add_argument("--stop-after", type=float, default=1e9)
     t.add_argument("--shards", required=True)
     t.add_argument("--gpus", default="0")
-    t.add_argument("--steps", type=int, default=2600)
     e.add_argument("--program", required=True)
     e.add_argument("--cores", default="0-1")
     e.add_argument("--records", required=True)
+    r = sub.add_parser("table")
+    r.add_argument("--records", required=True)
+    r.add_argument("--steps", type=int, default=2600)
     o = ap.parse_args()
-    {"train": train, "evaluate": evaluate}[o.verb](o)
+    {"train": train, "evaluate": evaluate, "table": table}[o.verb](o)
 
 
 if __name__ == "__main__":
