@@ -53,6 +53,22 @@ size_t utf8_check(const char *s, size_t len)
     return i;
 }
 
+void utf8_place(const char *s, size_t len, size_t offset, int *ret_line, int *ret_column)
+{
+    int line = 1, column = 1;
+
+    for (size_t i = 0; i < offset && i < len; i++) {
+        if (s[i] == '\n') {
+            line++;
+            column = 1;
+        } else if (((unsigned char)s[i] & 0xc0) != 0x80) { /* a character's first byte */
+            column++;
+        }
+    }
+    *ret_line = line;
+    *ret_column = column;
+}
+
 void utf8_make_visible(char *s)
 {
     size_t len = strlen(s);

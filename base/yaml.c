@@ -8,6 +8,8 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/utf8.h"
+
 enum { MAX_DEPTH = 100, MAX_VALUES = 100000 };
 
 struct reader {
@@ -172,10 +174,15 @@ static enum status read_node(struct reader *r, int index, size_t depth, json_t *
     return error_set(err, ST_INTERNAL, "libyaml returned a node of no type for '%s'", r->name);
 }
 
+/* Without an error of its own, a failure of libyaml 0.2.5 is of a list that could not grow. */
+static bool is_memory_error(const yaml_parser_t *p)
+{
+    return p->error == YAML_MEMORY_ERROR || p->error == YAML_NO_ERROR;
+}
+
 static enum status parser_error(const yaml_parser_t *p, const char *name, struct error *err)
 {
-    /* without an error of its own, a failure of libyaml 0.2.5 is of a list that could not grow */
-    if (p->error == YAML_MEMORY_ERROR || p->error == YAML_NO_ERROR)
+    if (is_memory_error(p))
         return error_set(err, ST_NOMEM, "out of memory parsing '%s'", name);
     if (p->error == YAML_READER_ERROR)
         return error_set(err, ST_INVALID, "'%s' byte %zu: not valid YAML: %s", name,
@@ -224,4 +231,110 @@ out:
     else
         *ret = v;
     return st;
+}
+
+/* ---- item by item ----------------------------------------------------------------------- */
+
+struct yaml_reader {
+    yaml_parser_t parser;
+    yaml_event_t event; /* the current one; zeroed: none */
+    const char *data;
+    size_t len;
+};
+
+enum status yaml_reader_new(const char *data, size_t len, struct yaml_reader **ret,
+                            struct error *err)
+{
+    struct yaml_reader *r = calloc(1, sizeof(*r));
+
+    if (!r || !yaml_parser_initialize(&r->parser)) {
+        free(r);
+        return error_set(err, ST_NOMEM, "out of memory reading YAML");
+    }
+    r->data = data;
+    r->len = len;
+    yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&r->parser, (const unsigned char *)data, len);
+    *ret = r;
+    return ST_OK;
+}
+
+void yaml_reader_free(struct yaml_reader *r)
+{
+    if (!r)
+        return;
+    yaml_event_delete(&r->event);
+    yaml_parser_delete(&r->parser);
+    free(r);
+}
+
+static void put_place(struct yaml_item *ret, yaml_mark_t mark)
+{
+    ret->line = (int)mark.line + 1;
+    ret->column = (int)mark.column + 1;
+}
+
+static enum status reader_failed(const struct yaml_reader *r, struct yaml_item *ret,
+                                 struct error *err)
+{
+    const yaml_parser_t *p = &r->parser;
+    const char *problem = p->problem ? p->problem : "unknown fault";
+
+    if (is_memory_error(p))
+        return error_set(err, ST_NOMEM, "out of memory reading YAML");
+    if (p->error == YAML_READER_ERROR) /* told by byte */
+        utf8_place(r->data, r->len, p->problem_offset, &ret->line, &ret->column);
+    else
+        put_place(ret, p->problem_mark);
+    return error_set(err, ST_INVALID, "not YAML: %s%s%s", problem, p->context ? " " : "",
+                     p->context ? p->context : "");
+}
+
+enum status yaml_reader_next(struct yaml_reader *r, struct yaml_item *ret, struct error *err)
+{
+    const yaml_event_t *e = &r->event;
+    struct yaml_item item = { 0 };
+
+    do { /* a stream's start says nothing */
+        yaml_event_delete(&r->event);
+        if (!yaml_parser_parse(&r->parser, &r->event))
+            return reader_failed(r, ret, err);
+    } while (e->type == YAML_STREAM_START_EVENT);
+    put_place(&item, e->start_mark);
+    switch (e->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        item.kind = YAML_ITEM_DOCUMENT;
+        item.has_tag_directives = e->data.document_start.tag_directives.start !=
+                                  e->data.document_start.tag_directives.end;
+        break;
+    case YAML_MAPPING_START_EVENT:
+        item.kind = YAML_ITEM_MAPPING;
+        item.anchor = (const char *)e->data.mapping_start.anchor;
+        item.tag = (const char *)e->data.mapping_start.tag;
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        item.kind = YAML_ITEM_LIST;
+        item.anchor = (const char *)e->data.sequence_start.anchor;
+        item.tag = (const char *)e->data.sequence_start.tag;
+        break;
+    case YAML_SCALAR_EVENT:
+        item.kind = YAML_ITEM_SCALAR;
+        item.text = (const char *)e->data.scalar.value;
+        item.len = e->data.scalar.length;
+        item.is_plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+        item.anchor = (const char *)e->data.scalar.anchor;
+        item.tag = (const char *)e->data.scalar.tag;
+        break;
+    case YAML_ALIAS_EVENT:
+        item.kind = YAML_ITEM_ALIAS;
+        item.text = (const char *)e->data.alias.anchor;
+        item.len = strlen(item.text);
+        break;
+    case YAML_DOCUMENT_END_EVENT:
+    case YAML_MAPPING_END_EVENT:
+    case YAML_SEQUENCE_END_EVENT: item.kind = YAML_ITEM_END; break;
+    default: item.kind = YAML_ITEM_EOF; break;
+    }
+    *ret = item;
+    return ST_OK;
 }

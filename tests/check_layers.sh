@@ -57,7 +57,7 @@ libraries=(
     'pcre2.h|tasks/*'
     'utf8proc.h|engine/pretokenize.c engine/tokenizer_nfc.c'
     'gmp.h|tasks/math/*'
-    'yaml.h|base/yaml.c harness/plan_file.c'
+    'yaml.h|base/yaml.c'
     'curl/*|base/http.c'
     'seccomp.h|harness/judge/*'
     'cuda*|kernels/cuda/*'

@@ -195,6 +195,25 @@ Test(alloc, yaml_parse)
     sweep("yaml_parse", try_yaml);
 }
 
+static enum status try_yaml_items(void *arg, struct error *err)
+{
+    static const char doc[] = "a: &x [1, 2.5, 'single']\nb: {c: *x, d: {e: [[f]]}}\n";
+    struct yaml_reader *r = NULL;
+    struct yaml_item it = { 0 };
+    enum status st = yaml_reader_new(doc, sizeof(doc) - 1, &r, err);
+
+    (void)arg;
+    while (!st && it.kind != YAML_ITEM_EOF)
+        st = yaml_reader_next(r, &it, err);
+    yaml_reader_free(r);
+    return st;
+}
+
+Test(alloc, yaml_items)
+{
+    sweep("yaml_items", try_yaml_items);
+}
+
 static enum status on_row(void *arg, size_t record, char *const *fields, const size_t *lens,
                           size_t n_fields, struct error *err)
 {

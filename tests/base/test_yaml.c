@@ -114,3 +114,58 @@ Test(yaml, what_grows_by_aliases_or_depth_is_refused)
     memset(deep + 500, ']', 500);
     is_refused(deep, 1000, "levels deep");
 }
+
+/* ---- item by item ---------------------------------------------------------------------------- */
+
+/* The items of a text as "kind line:column text", a line each; the fault of one that is not YAML.
+ */
+static void items_are(const char *yaml, const char *want)
+{
+    static const char *const kinds[] = { "document", "mapping", "list", "end",
+                                         "scalar",   "alias",   "eof" };
+    struct yaml_reader *r = NULL;
+    struct yaml_item it = { 0 };
+    struct error err = { 0 };
+    struct buf got = { 0 };
+    enum status st;
+
+    cr_assert_eq(yaml_reader_new(yaml, strlen(yaml), &r, &err), ST_OK, "%s", err.text);
+    do {
+        st = yaml_reader_next(r, &it, &err);
+        if (st) {
+            buf_printf(&got, "%d:%d %s\n", it.line, it.column, err.text);
+            break;
+        }
+        buf_printf(&got, "%s %d:%d%s", kinds[it.kind], it.line, it.column, it.text ? " " : "");
+        buf_printf(&got, "%s%s%s%s%s%s%s\n", it.text ? it.text : "", it.is_plain ? " plain" : "",
+                   it.anchor ? " &" : "", it.anchor ? it.anchor : "", it.tag ? " " : "",
+                   it.tag ? it.tag : "", it.has_tag_directives ? " %TAG" : "");
+        cr_expect(!it.text || strlen(it.text) == it.len);
+    } while (it.kind != YAML_ITEM_EOF);
+    cr_expect_str_eq(buf_str(&got), want, "%s: %s", yaml, buf_str(&got));
+    buf_release(&got);
+    yaml_reader_free(r);
+}
+
+Test(yaml, items_come_with_their_places)
+{
+    items_are("", "eof 1:1\n");
+    items_are(
+        "a: [1, 'b\u00e9', \u00e9c]\n",
+        "document 1:1\nmapping 1:1\nscalar 1:1 a plain\nlist 1:4\nscalar 1:5 1 plain\n"
+        "scalar 1:8 b\u00e9\nscalar 1:14 \u00e9c plain\nend 1:16\nend 2:1\nend 2:1\neof 2:1\n");
+    items_are("- &x !!str y\n- *x\n",
+              "document 1:1\nlist 1:1\nscalar 1:3 y plain &x tag:yaml.org,2002:str\n"
+              "alias 2:3 x\nend 3:1\nend 3:1\neof 3:1\n");
+    items_are("%TAG ! x:\n--- a\n--- b\n",
+              "document 1:1 %TAG\nscalar 2:5 a plain\nend 3:1\ndocument 3:1\n"
+              "scalar 3:5 b plain\nend 4:1\neof 4:1\n");
+}
+
+Test(yaml, a_fault_comes_with_its_place)
+{
+    items_are("a: [1\nb: 2\n", "document 1:1\nmapping 1:1\nscalar 1:1 a plain\nlist 1:4\n"
+                               "scalar 1:5 1 b plain\n2:2 not YAML: did not find expected ',' or "
+                               "']' while parsing a flow sequence\n");
+    items_are("a: \u00e9\n \x01", "2:2 not YAML: control characters are not allowed\n");
+}
