@@ -273,7 +273,7 @@ MUST_CHECK enum status store_summarise_by(struct store *s, const char *run_id, e
                                           size_t *ret_n, struct error *err);
 
 /* The samples of a file by cell, whatever the run: those of the newest valid run that has any of
- * the cell. (n) rows in the arena, by first sample. */
+ * the cell and is done. (n) rows in the arena, by first sample. */
 struct cell_summary {
     const char *task, *model, *load_format, *weights_sha256, *selector, *decoder, *cache, *backend;
     const char *numeric_mode, *run_id, *git_commit; /* of the program; NULL: unknown */

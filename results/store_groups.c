@@ -142,7 +142,8 @@ enum status store_summarise_cells(struct store *s, struct arena *arena, struct c
     enum status st = store_read_list(
         s,
         "WITH newest AS (SELECT k.cell_key, max(r.run_no) AS run_no FROM run_cell k"
-        "  JOIN run r USING (run_id) WHERE r.validity = 'VALID' GROUP BY k.cell_key),"
+        "  JOIN run r USING (run_id) WHERE r.validity = 'VALID' AND r.status = 'done'"
+        "  GROUP BY k.cell_key),"
         " x AS (SELECT s.cell_key, s.item_id," ITEM_SUMS " FROM newest w JOIN run r USING (run_no)"
         "  JOIN sample s ON s.run_id = r.run_id AND s.cell_key = w.cell_key"
         "  JOIN verdict v USING (sample_id) WHERE v.verdict <> 'internal' GROUP BY 1, 2)"

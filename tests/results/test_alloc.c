@@ -152,7 +152,7 @@ static enum status try_lists(void *arg, struct error *err)
         !(st = store_summarise(s, "run-1", &arena, &t, &n_tasks, err)) &&
         !(st = store_summarise_by(s, id, STRATUM_LEVEL, &arena, &strata, &n_strata, err)) &&
         !(st = store_summarise_cells(s, &arena, &cells, &n_cells, err))) {
-        cr_expect(n == 1 && n_tasks == 1 && n_strata == 1 && n_cells == 1);
+        cr_expect(n == 1 && n_tasks == 1 && n_strata == 1 && n_cells == 0, "the run is not done");
         cr_expect_str_eq(id, "run-1");
         cr_expect_str_eq(summary.tasks, "humaneval");
         cr_expect_str_eq(t[0].selector, "vanilla");

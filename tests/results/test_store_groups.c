@@ -123,6 +123,10 @@ Test(store_groups, of_a_cell_the_newest_valid_run_counts)
     put("run-2", "a", 0, 1, "rare", "fail");
     cr_assert_eq(store_begin_run(store, &third, &err), ST_OK);
     put("run-3", "b", 0, 1, "rare", "fail");
+    cr_assert_eq(store_summarise_cells(store, &arena, &cells, &n, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(n, 0, "none is done");
+    cr_assert_eq(store_finish_run(store, "run-1", "done", "VALID", &err), ST_OK);
+    cr_assert_eq(store_finish_run(store, "run-2", "done", "VALID", &err), ST_OK);
     cr_assert_eq(store_finish_run(store, "run-3", "failed", "INVALID: failed", &err), ST_OK);
     cr_assert_eq(store_summarise_cells(store, &arena, &cells, &n, &err), ST_OK, "%s", err.text);
     cr_assert_eq(n, 1);
