@@ -316,6 +316,44 @@ struct engine_observer {
 MUST_CHECK enum status engine_observe(struct engine *e, const struct engine_observer *o,
                                       struct error *err);
 
+/* ---- comparing on the same states ------------------------------------------------------- */
+
+/* A position that was masked before a forward, as a rival and the sequence itself see it. */
+struct position_comparison {
+    double kl;          /* KL(own || rival's) over the vocabulary, nats */
+    double delta_p;     /* the rival's probability of the token that is proposed, less own */
+    bool is_same_token; /* both propose the same */
+    bool is_flip;       /* one commits it and the other does not, or another token */
+};
+
+/* A selector held against a sequence's own, forward by forward. */
+struct rival;
+
+/* opts: the sequence's own but for the selector; n_prompt: likewise. Freed before the engine. */
+MUST_CHECK enum status rival_new(struct engine *e, const struct decode_options *opts,
+                                 size_t n_prompt, struct rival **ret, struct error *err);
+void rival_free(struct rival *r); /* accepts NULL */
+
+/*
+ * Advance a sequence by one step, as engine_step() does for it alone, and run the same forward (its
+ * tokens, its cache as it stands) under each rival. What rivals propose has no effect on it, nor
+ * on each other. scratch: block_length times n_vocab.
+ */
+MUST_CHECK enum status engine_step_rivals(struct engine *e, struct sequence *s,
+                                          struct rival *const *rivals, size_t n, float *scratch,
+                                          struct error *err);
+
+/* Of the last step. Valid until the next. */
+struct rival_view {
+    const struct position_comparison *positions; /* (n_positions) masked ones of the block */
+    int n_positions;
+    const struct layer_record *layers; /* (n_moe_layer) */
+    const double *output_errors; /* (n_moe_layer) relative L2 error of what the experts add, to
+                                  * the model's own routing of the same input; NULL unless
+                                  * opened with is_diagnosed */
+};
+const struct rival_view *rival_result(const struct rival *r);
+
 /* ---- replaying -------------------------------------------------------------------------- */
 
 /* How the model routes that scores were recorded from. Borrowed until replay_free(). */

@@ -4,7 +4,7 @@
  * Everything a sequence needs is allocated by sequence_start(): each step commits at least one
  * position, so gen_length bounds the forwards and with them the telemetry.
  */
-#include "engine/sequence.h"
+#include "engine/sequence_impl.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,43 +15,6 @@
 #include "base/size.h"
 #include "engine/decode_options.h"
 #include "engine/selection.h"
-
-struct sequence {
-    struct engine *engine;
-    struct kv_cache *cache;
-    struct arena arena; /* of every array below */
-    struct decode_setup setup;
-    int n_prompt, n_canvas, block_length;
-    int prefix_look, after_look, cache_warmup;
-    float threshold;
-    double temperature;
-    uint64_t seed;
-    bool is_eos_early_stop, is_done;
-    int64_t start_ns;
-
-    int32_t *canvas; /* (n_canvas) prompt, then what is generated */
-
-    /* Selection of experts. */
-    const char *joint;        /* canonical selector, where sequences share coresets; else NULL */
-    const double *popularity; /* the engine's; NULL: not asked for */
-    uint8_t *is_voter;        /* (n_canvas) of the forward under way; NULL: all vote */
-    uint8_t *cores[2];        /* (n_moe_layer, n_exp) of this forward and the one before, in backend
-                               * memory; NULL: not asked for */
-    bool has_core;            /* of the forward before */
-
-    /* The block under way. */
-    int block, step, n_masked, n_masked_start;
-    int row_first, n_rows; /* rows of the block from its first masked to its last */
-    struct pick *picks;    /* (block_length) */
-    bool *is_masked;       /* (block_length) */
-    bool *is_commit;       /* (block_length) */
-
-    struct generation result; /* its arrays, writable: */
-    int32_t *commit_step;
-    struct forward_record *forwards;
-    struct layer_record *layers;
-    uint16_t *tokens_per_expert;
-};
 
 /* ---- engine ----------------------------------------------------------------------------- */
 
@@ -234,9 +197,9 @@ static enum status selector_alloc(struct sequence *s, struct error *err)
     return st;
 }
 
-enum status sequence_start(struct engine *e, const struct decode_options *opts,
-                           const int32_t *prompt, size_t n_prompt, struct sequence **ret,
-                           struct error *err)
+enum status sequence_make(struct engine *e, const struct decode_options *opts,
+                          const int32_t *prompt, size_t n_prompt, struct sequence **ret,
+                          struct error *err)
 {
     int64_t start_ns = clock_mono_ns();
     const double *popularity = NULL;
@@ -253,14 +216,10 @@ enum status sequence_start(struct engine *e, const struct decode_options *opts,
         if (prompt[i] < 0 || prompt[i] >= e->info->n_vocab)
             return error_set(err, ST_INVALID, "prompt token %zu is %d, not within 0 .. %d", i,
                              prompt[i], e->info->n_vocab - 1);
-    if (!e->n_free)
-        return error_set(err, ST_INVALID, "all %d sequences that the model was opened for exist",
-                         e->max_batch);
     s = calloc(1, sizeof(*s));
     if (!s)
         return error_set(err, ST_NOMEM, "out of memory");
     s->engine = e;
-    s->cache = e->free[--e->n_free];
     s->setup = setup;
     s->n_prompt = (int)n_prompt;
     s->n_canvas = s->n_prompt + opts->gen_length;
@@ -294,11 +253,30 @@ out:
     return st;
 }
 
+enum status sequence_start(struct engine *e, const struct decode_options *opts,
+                           const int32_t *prompt, size_t n_prompt, struct sequence **ret,
+                           struct error *err)
+{
+    struct sequence *s = NULL;
+    enum status st;
+
+    if (e->model && !e->n_free)
+        return error_set(err, ST_INVALID, "all %d sequences that the model was opened for exist",
+                         e->max_batch);
+    st = sequence_make(e, opts, prompt, n_prompt, &s, err);
+    if (st)
+        return st;
+    s->cache = e->free[--e->n_free];
+    *ret = s;
+    return ST_OK;
+}
+
 void sequence_free(struct sequence *s)
 {
     if (!s)
         return;
-    s->engine->free[s->engine->n_free++] = s->cache;
+    if (s->cache)
+        s->engine->free[s->engine->n_free++] = s->cache;
     for (int i = 0; i < 2 && s->cores[i]; i++)
         model_kernels(s->engine->model)->ops->free(model_kernels(s->engine->model), s->cores[i]);
     arena_release(&s->arena);
@@ -383,7 +361,7 @@ static void step_route(struct sequence *s, const struct canvas_view *v,
 }
 
 /* What goes through the model next, and its record. */
-static void step_plan(struct sequence *s, struct forward_item *ret)
+void step_plan(struct sequence *s, struct forward_item *ret)
 {
     struct canvas_view v = {
         .n_canvas = s->n_canvas,
@@ -427,7 +405,7 @@ static void step_plan(struct sequence *s, struct forward_item *ret)
 
 /* Proposals for the rows that got logits. Whatever the weights hold, a decoder only sees
  * probabilities and tokens. */
-static enum status step_pick(struct sequence *s, const float *logits, struct error *err)
+enum status step_pick(struct sequence *s, const float *logits, struct error *err)
 {
     const struct engine *e = s->engine;
     struct kernels *k = model_kernels(e->model);
@@ -461,7 +439,7 @@ static enum status step_pick(struct sequence *s, const float *logits, struct err
     return ST_OK;
 }
 
-static void step_commit(struct sequence *s)
+void step_decide(struct sequence *s)
 {
     const struct decode_block b = {
         .picks = s->picks,
@@ -472,9 +450,16 @@ static void step_commit(struct sequence *s)
         .n_steps = s->setup.n_steps,
         .threshold = s->threshold,
     };
-    int n = s->setup.decoder->commit(&b, s->is_commit), row = s->block * s->block_length;
+    int n = s->setup.decoder->commit(&b, s->is_commit);
 
     assert(n >= 1 && n <= s->n_masked);
+    s->forwards[s->result.n_forwards].n_committed = n;
+}
+
+void step_commit(struct sequence *s)
+{
+    int row = s->block * s->block_length;
+
     for (int i = 0; i < s->block_length; i++) {
         if (!s->is_commit[i])
             continue;
@@ -483,12 +468,11 @@ static void step_commit(struct sequence *s)
         s->canvas[s->n_prompt + row + i] = s->picks[i].id;
         s->commit_step[row + i] = (int32_t)s->result.n_forwards;
     }
-    s->n_masked -= n;
-    s->forwards[s->result.n_forwards].n_committed = n;
+    s->n_masked -= s->forwards[s->result.n_forwards].n_committed;
 }
 
 /* Routing of item number `item` of the forward. */
-static void step_record(struct sequence *s, const struct forward_result *r, int item)
+void step_record(struct sequence *s, const struct forward_result *r, int item)
 {
     size_t n_layer = (size_t)s->result.n_moe_layer, n_exp = (size_t)s->result.n_exp;
     size_t from = (size_t)item * n_layer, to = s->result.n_forwards * n_layer;
@@ -570,6 +554,30 @@ static enum status step_gather(struct engine *e, struct sequence *const *seqs, s
     return ST_OK;
 }
 
+void step_keep_core(struct sequence *s, const struct forward_record *f)
+{
+    s->has_core = selection_keeps_core(&s->setup.route, f->is_cache_refresh);
+    if (s->has_core) {
+        uint8_t *elected = s->cores[0];
+
+        s->cores[0] = s->cores[1];
+        s->cores[1] = elected;
+    }
+}
+
+void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns)
+{
+    struct forward_record *f = &s->forwards[s->result.n_forwards];
+
+    f->wall_ns = now_ns - start_ns;
+    s->result.n_forwards++;
+    s->result.n_forwards_cache += f->is_cache_refresh;
+    step_keep_core(s, f);
+    s->step++;
+    if (!s->n_masked)
+        block_leave(s, now_ns);
+}
+
 enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n, struct error *err)
 {
     int64_t start_ns = clock_mono_ns(), now_ns;
@@ -593,26 +601,11 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
     }
     for (int i = 0; i < n_active; i++) {
         step_record(e->active[i], &r, i);
+        step_decide(e->active[i]);
         step_commit(e->active[i]);
     }
     now_ns = clock_mono_ns();
-    for (int i = 0; i < n_active; i++) {
-        struct sequence *s = e->active[i];
-        struct forward_record *f = &s->forwards[s->result.n_forwards];
-
-        f->wall_ns = now_ns - start_ns;
-        s->result.n_forwards++;
-        s->result.n_forwards_cache += f->is_cache_refresh;
-        s->has_core = selection_keeps_core(&s->setup.route, f->is_cache_refresh);
-        if (s->has_core) {
-            uint8_t *elected = s->cores[0];
-
-            s->cores[0] = s->cores[1];
-            s->cores[1] = elected;
-        }
-        s->step++;
-        if (!s->n_masked)
-            block_leave(s, now_ns);
-    }
+    for (int i = 0; i < n_active; i++)
+        step_end(e->active[i], start_ns, now_ns);
     return ST_OK;
 }

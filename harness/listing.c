@@ -155,9 +155,11 @@ static void put_real(struct listing *l, const char *ending, double v)
 
 void listing_real(struct listing *l, double v, int decimals)
 {
-    if (isfinite(v))
+    bool is_hidden = column_of(l).is_hidden;
+
+    if (!is_hidden && isfinite(v))
         table_cell(&l->table, "%.*f", decimals, v);
-    else
+    else if (!is_hidden)
         table_cell(&l->table, "-");
     put_real(l, "", v);
     l->column++;
@@ -165,9 +167,11 @@ void listing_real(struct listing *l, double v, int decimals)
 
 void listing_interval(struct listing *l, double low, double high, int decimals)
 {
-    if (isfinite(low) && isfinite(high))
+    bool is_hidden = column_of(l).is_hidden;
+
+    if (!is_hidden && isfinite(low) && isfinite(high))
         table_cell(&l->table, "%.*f-%.*f", decimals, low, decimals, high);
-    else
+    else if (!is_hidden)
         table_cell(&l->table, "-");
     put_real(l, "_low", low);
     put_real(l, "_high", high);

@@ -132,6 +132,20 @@ double stats_gate_detectable(int64_t n, double churn, double power);
  * is. A NaN stays one and is not counted. ST_NOMEM. */
 MUST_CHECK enum status stats_holm(const double *p, size_t n, double *ret, struct error *err);
 
+/* ---- ranks ------------------------------------------------------------------------------ */
+
+/*
+ * Spearman's rank correlation of n pairs, ties by mean ranks, and its two-sided interval at
+ * confidence 1 - alpha: atanh(rho) +- z sqrt((1 + rho^2 / 2) / (n - 3)) (Bonett and Wright 2000,
+ * Psychometrika 65, 23-28). rho is NaN where all x, or all y, are equal; the bounds are NaN too
+ * where n < 4 or |rho| = 1. ST_NOMEM.
+ */
+struct stats_correlation {
+    double rho, low, high;
+};
+MUST_CHECK enum status stats_spearman(const double *x, const double *y, size_t n, double alpha,
+                                      struct stats_correlation *ret, struct error *err);
+
 /* ---- bootstrap -------------------------------------------------------------------------- */
 
 /*

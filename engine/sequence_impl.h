@@ -1,0 +1,67 @@
+/*
+ * Inside of a sequence, shared by sequence.c, which decodes, and compare.c, which looks at the same
+ * forward under other selectors.
+ */
+#ifndef ENGINE_SEQUENCE_IMPL_H
+#define ENGINE_SEQUENCE_IMPL_H
+
+#include "engine/sequence.h"
+
+struct sequence {
+    struct engine *engine;
+    struct kv_cache *cache; /* NULL: of sequence_make() */
+    struct arena arena;     /* of every array below */
+    struct decode_setup setup;
+    int n_prompt, n_canvas, block_length;
+    int prefix_look, after_look, cache_warmup;
+    float threshold;
+    double temperature;
+    uint64_t seed;
+    bool is_eos_early_stop, is_done;
+    int64_t start_ns;
+
+    int32_t *canvas; /* (n_canvas) prompt, then what is generated */
+
+    /* Selection of experts. */
+    const char *joint;        /* canonical selector, where sequences share coresets; else NULL */
+    const double *popularity; /* the engine's; NULL: not asked for */
+    uint8_t *is_voter;        /* (n_canvas) of the forward under way; NULL: all vote */
+    uint8_t *cores[2];        /* (n_moe_layer, n_exp) of this forward and the one before, in backend
+                               * memory; NULL: not asked for */
+    bool has_core;            /* of the forward before */
+
+    /* The block under way. */
+    int block, step, n_masked, n_masked_start;
+    int row_first, n_rows; /* rows of the block from its first masked to its last */
+    struct pick *picks;    /* (block_length) */
+    bool *is_masked;       /* (block_length) */
+    bool *is_commit;       /* (block_length) */
+
+    struct generation result; /* its arrays, writable: */
+    int32_t *commit_step;
+    struct forward_record *forwards;
+    struct layer_record *layers;
+    uint16_t *tokens_per_expert;
+};
+
+/* sequence_start(), but without a cache: it cannot be stepped by itself. */
+MUST_CHECK enum status sequence_make(struct engine *e, const struct decode_options *opts,
+                                     const int32_t *prompt, size_t n_prompt, struct sequence **ret,
+                                     struct error *err);
+
+/*
+ * A step in parts, in this order. plan: what goes through the model next, and its record; pick:
+ * proposals from the logits of the rows asked for; record: routing of item number `item`; decide:
+ * which proposals the decoder takes; commit: take them; end: the forward counts, and its block may.
+ */
+void step_plan(struct sequence *s, struct forward_item *ret);
+MUST_CHECK enum status step_pick(struct sequence *s, const float *logits, struct error *err);
+void step_record(struct sequence *s, const struct forward_result *r, int item);
+void step_decide(struct sequence *s);
+void step_commit(struct sequence *s);
+void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns);
+
+/* Coresets elected by forward f stay for the next, where the selector wants them; part of end. */
+void step_keep_core(struct sequence *s, const struct forward_record *f);
+
+#endif
