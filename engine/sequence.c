@@ -4,7 +4,7 @@
  * Everything a sequence needs is allocated by sequence_start(): each step commits at least one
  * position, so gen_length bounds the forwards and with them the telemetry.
  */
-#include "engine/sequence_impl.h"
+#include "engine/sequence.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include "base/size.h"
 #include "engine/decode_options.h"
 #include "engine/selection.h"
+#include "engine/sequence_impl.h"
 
 /* ---- engine ----------------------------------------------------------------------------- */
 
