@@ -217,7 +217,30 @@ static double score_of(const struct fidelity *f, const char *selector,
     return n_items ? sum / (double)n_items : NAN;
 }
 
-static enum status put_scores(struct fidelity *f, struct buf *note, struct error *err)
+/* For programs, a row of its own; people read it below the table. */
+static void put_correlation(struct listing *l, size_t n, const struct stats_correlation *c)
+{
+    char count[32];
+
+    snprintf(count, sizeof(count), "%zu", n);
+    listing_row(l);
+    listing_cell(l, NULL);
+    listing_cell(l, "rank correlation with score");
+    listing_cell(l, count);
+    listing_cell(l, NULL);
+    listing_cell(l, NULL);
+    listing_real(l, c->rho, 4);
+    listing_interval(l, c->low, c->high, 4);
+    for (int i = 0; i < 4; i++) /* quantiles */
+        listing_real(l, NAN, 4);
+    for (int i = 0; i < N_S - 1; i++) {
+        listing_real(l, NAN, 4);
+        listing_interval(l, NAN, NAN, 4);
+    }
+}
+
+static enum status put_scores(struct fidelity *f, struct listing *l, struct buf *note,
+                              struct error *err)
 {
     const char *path = NULL;
     struct store *store = NULL;
@@ -250,6 +273,8 @@ static enum status put_scores(struct fidelity *f, struct buf *note, struct error
     store_close(store);
     if (st)
         return st;
+    if (l->form == PRINT_JSON || l->form == PRINT_CSV)
+        put_correlation(l, n, &c);
     buf_printf(note,
                "\nDivergence and score over %zu of %zu selectors, those with stored scores of "
                "all tasks: ",
@@ -289,7 +314,7 @@ enum status fidelity_print(struct fidelity *f, struct error *err)
     for (size_t i = 0; i < f->n_selectors && !st; i++)
         st = put_selector(&l, f, &f->selectors[i], err);
     if (!st && has_results)
-        st = put_scores(f, &note, err);
+        st = put_scores(f, &l, &note, err);
     listing_note(&l, buf_str(&note));
     if (!st && !buf_ok(&note))
         st = error_set(err, ST_NOMEM, "out of memory listing");
