@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "harness/ranges.h"
 
 #define ASK "What to ask"
 #define COMPAT "Habits of other harnesses"
@@ -20,16 +21,16 @@
 #define TALK "Talk"
 
 enum {
-    RUN = VERB_RUN,
+    RUN = VERB_RUN | VERB_SWEEP,
     OBSERVING = VERB_ROUTING | VERB_TRACE | VERB_FIDELITY, /* run a model, store nothing */
-    MODELS = VERB_RUN | VERB_BENCH | OBSERVING,            /* runs a model */
-    JUDGING = VERB_RUN | VERB_VALIDATE | VERB_SCORE,
+    MODELS = RUN | VERB_BENCH | OBSERVING,                 /* runs a model */
+    JUDGING = RUN | VERB_VALIDATE | VERB_SCORE,
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT | OBSERVING, /* reads data sets */
     TABLES =
         VERB_SHOW | VERB_LS | OBSERVING | VERB_COMPARE | VERB_GATE, /* print tables in every form */
     /* may differ when a run goes on: where things lie, how fast */
-    RUNNING = VERB_RUN | VERB_RESUME,
+    RUNNING = RUN | VERB_RESUME,
     COMPARING = VERB_COMPARE | VERB_GATE,
 };
 
@@ -39,11 +40,12 @@ enum {
 #pragma clang diagnostic ignored "-Wmissing-field-initializers"
 #endif
 const struct option_def option_table[N_OPTIONS] = {
-    [OPT_CONFIG] = { "config", 'C', OPTION_TEXT, RUN, ASK, "PLAN", NULL, "none", 0, 0, NULL, NULL,
+    [OPT_CONFIG] = { "config", 'C', OPTION_TEXT, VERB_RUN, ASK, "PLAN", NULL, "none", 0, 0, NULL,
+                     NULL,
                      "plan file (YAML) with options by their long names, or the name of a bundled "
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
-                    VERB_RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | OBSERVING | COMPARING |
+                    RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | OBSERVING | COMPARING |
                         VERB_BASELINE,
                     ASK, "A,B,...", NULL,
                     "the five mini suites, with dummy weights the bundled samples; validate: all "
@@ -119,15 +121,14 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,
                          1, 256, NULL, NULL,
                          "sequences denoised together; answers do not depend on it" },
-    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST,
-                       VERB_RUN | VERB_BENCH | VERB_TRACE | VERB_FIDELITY, DECODE, "S", "vanilla",
-                       NULL, 0, 0, NULL, NULL,
+    [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, RUN | VERB_BENCH | VERB_TRACE | VERB_FIDELITY,
+                       DECODE, "S", "vanilla", NULL, 0, 0, NULL, NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "
                        "several; `desbench ls selectors` lists them" },
     [OPT_DECODER] = { "decoder", 0, OPTION_TEXT, MODELS, DECODE, "NAME", NULL, "the model's", 0, 0,
                       NULL, NULL, "which proposals to commit; `desbench ls decoders`" },
     [OPT_CACHE] = { "cache", 0, OPTION_TEXT, MODELS, DECODE, "NAME", NULL, "the model's", 0, 0,
-                    NULL, NULL, "key/value cache policy; `desbench ls caches`" },
+                    NULL, NULL, "key/value cache policy; `desbench ls caches`", .is_axis = true },
     [OPT_PREFIX_LOOK] = { "prefix-look", 0, OPTION_INT, MODELS, DECODE, "N", NULL, "the model's", 0,
                           1 << 20, NULL, NULL,
                           "positions before the block that each step recomputes (cache vicinity)" },
@@ -139,19 +140,30 @@ const struct option_def option_table[N_OPTIONS] = {
                            "first steps of an answer without a cache (cache vicinity)" },
     [OPT_GEN_LENGTH] = { "gen-length", 0, OPTION_INT, MODELS, DECODE, "N", NULL,
                          "each task's own, in whole blocks", 1, 1 << 20, NULL, NULL,
-                         "positions to denoise, a multiple of the block length" },
+                         "positions to denoise, a multiple of the block length", .is_axis = true },
     [OPT_BLOCK_LENGTH] = { "block-length", 0, OPTION_INT, MODELS, DECODE, "N", NULL, "the model's",
-                           1, 1 << 16, NULL, NULL, "positions denoised together" },
+                           1, 1 << 16, NULL, NULL, "positions denoised together", .is_axis = true },
     [OPT_STEPS] = { "steps", 0, OPTION_INT, MODELS, DECODE, "N", NULL, "one a position", 1, 1 << 20,
-                    NULL, NULL, "denoising steps of decoder low-confidence, over all blocks" },
+                    NULL, NULL, "denoising steps of decoder low-confidence, over all blocks",
+                    .is_axis = true },
     [OPT_THRESHOLD] = { "threshold", 0, OPTION_REAL, MODELS, DECODE, "P", NULL, "the model's", 0, 1,
-                        NULL, NULL, "commit proposals at least this sure (decoder threshold)" },
+                        NULL, NULL, "commit proposals at least this sure (decoder threshold)",
+                        .is_axis = true },
     [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN | VERB_TRACE, DECODE, "T", NULL,
-                          "0, greedy", 0, 100, NULL, NULL, "sampling temperature (Gumbel noise)" },
+                          "0, greedy", 0, 100, NULL, NULL, "sampling temperature (Gumbel noise)",
+                          .is_axis = true },
     [OPT_N_SAMPLES] = { "n-samples", 'n', OPTION_INT, RUN, DECODE, "N", "1", NULL, 1, 1e6, NULL,
                         NULL, "answers an item, with seeds that follow from --seed" },
     [OPT_SEED] = { "seed", 0, OPTION_INT, RUN | VERB_TRACE | VERB_FIDELITY, DECODE, "N", "0", NULL,
-                   0, 0x1p53, NULL, NULL, "seed of sampling" },
+                   0, 0x1p53, NULL, NULL, "seed of sampling", .is_axis = true },
+    [OPT_CELLS] = { "cells", 0, OPTION_TEXT, RUN, DECODE, "N/M", NULL, "all", 0, 0, NULL, NULL,
+                    "only every M-th cell, from the N-th on: a share for one of M machines",
+                    .is_command_only = true },
+    [OPT_SKIP_STORED] = { "skip-stored", 0, OPTION_FLAG, VERB_RUN, OUT, NULL, NULL, NULL, 0, 0,
+                          NULL, NULL,
+                          "leave out cells that finished runs of the results file hold, as `sweep` "
+                          "does",
+                          .is_command_only = true },
     [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
                             "the strongest this machine offers, full or user", 0, 0, "user|full",
                             NULL, "isolation that must be there; refuses to judge with less" },
@@ -362,10 +374,8 @@ static enum status check_real(const struct option_def *d, const char *text, stru
     return ST_OK;
 }
 
-enum status options_check(enum option_id id, const char *text, struct error *err)
+static enum status check_one(const struct option_def *d, const char *text, struct error *err)
 {
-    const struct option_def *d = &option_table[id];
-
     if (d->kind == OPTION_FLAG && !is_choice("true|false", text))
         return error_set(err, ST_INVALID, "option '--%s' must be true or false, found '%s'",
                          d->name, text);
@@ -381,14 +391,44 @@ enum status options_check(enum option_id id, const char *text, struct error *err
     return ST_OK;
 }
 
+/* Each value of a list. ret_n: how many. */
+static enum status check_list(const struct option_def *d, const char *text, size_t *ret_n,
+                              struct error *err)
+{
+    struct arena a = { 0 };
+    const char *const *values;
+    enum status st = *text ? ranges_expand(text, &a, &values, ret_n, err) : check_one(d, text, err);
+
+    if (st && *text)
+        error_prefix(err, st, "option '--%s'", d->name);
+    for (size_t i = 0; *text && !st && i < *ret_n; i++)
+        st = check_one(d, values[i], err);
+    arena_release(&a);
+    return st;
+}
+
+enum status options_check(enum option_id id, const char *text, struct error *err)
+{
+    size_t n;
+
+    return option_table[id].is_axis ? check_list(&option_table[id], text, &n, err)
+                                    : check_one(&option_table[id], text, err);
+}
+
 /* Store a checked value. A list grows within one source; a higher source replaces. */
 static enum status set_value(struct options *c, enum option_id id, const char *text,
                              enum option_source source, struct error *err)
 {
     struct option_value *v = &c->values[id];
+    const struct option_def *d = &option_table[id];
     const char **texts;
-    enum status st = options_check(id, text, err);
+    size_t n_listed = 1;
+    enum status st =
+        d->is_axis ? check_list(d, text, &n_listed, err) : options_check(id, text, err);
 
+    if (!st && n_listed > 1 && !(c->verb & RUN))
+        st = error_set(err, ST_INVALID, "option '--%s' takes one value here, found '%s'", d->name,
+                       text);
     if (st)
         return st;
     if (option_table[id].kind != OPTION_LIST || v->source != source)
@@ -436,13 +476,13 @@ enum status options_set(struct options *c, enum option_id id, const char *const 
     }
     v->n = 0;
     for (size_t i = 0; i < n && !st; i++) {
-        const char *text = d->kind == OPTION_WORDS
-                               ? join(&c->arena, texts, n)
-                               : arena_strdup(&c->arena, texts[i], strlen(texts[i]));
+        bool is_joined = d->kind == OPTION_WORDS || d->is_axis;
+        const char *text = is_joined ? join(&c->arena, texts, n)
+                                     : arena_strdup(&c->arena, texts[i], strlen(texts[i]));
 
         st = text ? set_value(c, id, text, source, err)
                   : error_set(err, ST_NOMEM, "out of memory reading options");
-        if (d->kind == OPTION_WORDS)
+        if (is_joined)
             break;
     }
     v->source = source;
@@ -696,6 +736,14 @@ int64_t options_int(const struct options *c, enum option_id id)
     return text ? strtoll(text, NULL, 10) : 0;
 }
 
+static bool is_number(const char *text)
+{
+    char *end;
+
+    strtod(text, &end);
+    return end != text && !*end;
+}
+
 void options_put_json(const struct options *c, struct buf *ret)
 {
     const char *sep = "{";
@@ -717,6 +765,8 @@ void options_put_json(const struct options *c, struct buf *ret)
                 buf_putc(ret, ',');
             if (d->kind == OPTION_FLAG)
                 buf_puts(ret, "true");
+            else if (d->is_axis && !is_number(v->texts[j])) /* a list */
+                json_put_str(ret, v->texts[j], strlen(v->texts[j]));
             else if (d->kind == OPTION_INT)
                 buf_printf(ret, "%lld", strtoll(v->texts[j], NULL, 10));
             else if (d->kind == OPTION_REAL)

@@ -54,6 +54,8 @@ enum option_id {
     OPT_TEMPERATURE,
     OPT_N_SAMPLES,
     OPT_SEED,
+    OPT_CELLS,
+    OPT_SKIP_STORED,
     OPT_SANDBOX_LEVEL,
     OPT_JOBS,
     OPT_TIMEOUT,
@@ -122,7 +124,8 @@ enum verb_bit {
     VERB_BASELINE = 1 << 16,
     VERB_TRACE = 1 << 17,
     VERB_FIDELITY = 1 << 18,
-    VERB_ALL = (1 << 19) - 1
+    VERB_SWEEP = 1 << 19,
+    VERB_ALL = (1 << 20) - 1
 };
 
 enum option_kind {
@@ -148,6 +151,7 @@ struct option_def {
     const char *env;     /* variable that is read when DESBENCH_ and the name is not set, or NULL */
     const char *help;
     bool is_command_only; /* the environment does not set it: it means this one command */
+    bool is_axis; /* `run` and `sweep` take a list (harness/ranges.h), and combine its values */
 };
 
 extern const struct option_def option_table[N_OPTIONS];
@@ -181,13 +185,13 @@ void options_release(struct options *c);
 /* The built-in defaults of a verb alone. ST_NOMEM. */
 MUST_CHECK enum status options_defaults(unsigned verb, struct options *ret, struct error *err);
 
-/* One value as options_parse() checks it. Of a flag: "true" or "false". */
+/* One value as options_parse() checks it; of an axis also a list. Of a flag: "true" or "false". */
 MUST_CHECK enum status options_check(enum option_id id, const char *text, struct error *err);
 
 /*
  * Set an option to n checked texts (copied, as is origin, which may be NULL) unless a source of
  * higher rank has set it. A flag is set by n = 1 and cleared by n = 0; several texts of
- * OPTION_WORDS are joined by commas. ST_INVALID as from options_check(); ST_NOMEM.
+ * OPTION_WORDS or of an axis are joined by commas. ST_INVALID as from options_check(); ST_NOMEM.
  */
 MUST_CHECK enum status options_set(struct options *c, enum option_id id, const char *const *texts,
                                    size_t n, enum option_source source, const char *origin,
@@ -203,7 +207,7 @@ bool options_has(const struct options *c, enum option_id id);      /* set by any
 bool options_is_given(const struct options *c, enum option_id id); /* by environment or user */
 bool options_flag(const struct options *c, enum option_id id);
 const char *options_text(const struct options *c, enum option_id id); /* last value, or NULL */
-int64_t options_int(const struct options *c, enum option_id id);      /* must have a value */
+int64_t options_int(const struct options *c, enum option_id id); /* must have a value, and one */
 double options_real(const struct options *c, enum option_id id);
 
 /* {"tasks": {"value": "...", "source": "command line"}, ...}: every option of the verb that has

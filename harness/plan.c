@@ -1,12 +1,15 @@
 /* Plan: tasks and items first, then decoding, which needs the model. */
 #include "harness/plan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/size.h"
 #include "harness/paths.h"
+#include "harness/ranges.h"
 
 static enum status no_memory(struct error *err)
 {
@@ -275,54 +278,255 @@ static enum status resolve(const struct options *c, const struct engine *e,
     return st ? st : plan_check_read(c, &d, err);
 }
 
-/* Tokens of every prompt, which must leave room for the answer in each of the task's cells. */
-static enum status measure_prompts(const struct engine *e, struct plan *p, struct error *err)
+/* Has the answer room behind the task's longest prompt, its k-th, in each of its cells? */
+static enum status check_room(const struct engine *e, struct plan *p, const struct plan_task *t,
+                              size_t k, struct error *err)
 {
-    struct arena a = { 0 };
+    size_t n_ids = t->inputs[k].n_ids;
+    struct task_item facts;
+    enum status st = ST_OK;
+
+    for (size_t c = 0; c < p->n_cells && !st; c++) {
+        const struct decode_options *d = &p->cells[c].decode;
+
+        if (p->cells[c].task != t)
+            continue;
+        st = engine_check_decode(e, d, n_ids, err);
+        if (!st && (int)n_ids + d->gen_length > p->max_canvas)
+            p->max_canvas = (int)n_ids + d->gen_length;
+    }
+    if (st) {
+        task_get_item(t->task, t->items[k], &facts);
+        error_prefix(err, st, "task '%s' item '%s'", t->def->name, facts.id);
+    }
+    return st;
+}
+
+static enum status tokenize(const struct engine *e, const struct plan_task *t, size_t item,
+                            struct arena *a, struct plan_input *ret, struct error *err)
+{
+    struct task_item facts;
+    int32_t *ids = NULL;
+    enum status st = plan_prompt(e, t, item, a, &ret->text, &ret->len, err);
+
+    if (!st)
+        st = engine_tokenize(e, ret->text, ret->len, a, &ids, &ret->n_ids, err);
+    if (!st)
+        st = sha256_hex(ret->text, ret->len, ret->sha256, err);
+    ret->ids = ids;
+    if (st) {
+        task_get_item(t->task, item, &facts);
+        error_prefix(err, st, "task '%s' item '%s'", t->def->name, facts.id);
+    }
+    return st;
+}
+
+/* Render and tokenize every prompt, once for all cells of its task. */
+static enum status tokenize_prompts(const struct engine *e, struct plan *p, struct error *err)
+{
     enum status st = ST_OK;
 
     for (size_t i = 0; i < p->n_tasks && !st; i++) {
-        const struct plan_task *t = &p->tasks[i];
+        struct plan_task *t = &p->tasks[i];
+        size_t longest = 0;
 
+        t->inputs = arena_array(&p->arena, t->n_items, sizeof(*t->inputs));
+        if (!t->inputs)
+            return no_memory(err);
         for (size_t k = 0; k < t->n_items && !st; k++) {
-            struct task_item facts;
-            const char *text;
-            size_t len, n_ids = 0;
-            int32_t *ids;
+            st = tokenize(e, t, t->items[k], &p->arena, &t->inputs[k], err);
+            if (!st && t->inputs[k].n_ids > t->inputs[longest].n_ids)
+                longest = k;
+        }
+        if (!st)
+            st = check_room(e, p, t, longest, err);
+        if (!st && t->inputs[longest].n_ids > p->max_prompt)
+            p->max_prompt = t->inputs[longest].n_ids;
+    }
+    return st;
+}
 
-            st = plan_prompt(e, t, t->items[k], &a, &text, &len, err);
-            if (!st)
-                st = engine_tokenize(e, text, len, &a, &ids, &n_ids, err);
-            for (size_t c = 0; c < p->n_cells && !st; c++) {
-                const struct decode_options *d = &p->cells[c].decode;
+/* ---- combinations ----------------------------------------------------------------------- */
 
-                if (p->cells[c].task != t)
-                    continue;
-                st = engine_check_decode(e, d, n_ids, err);
-                if (!st && (int)n_ids + d->gen_length > p->max_canvas)
-                    p->max_canvas = (int)n_ids + d->gen_length;
-            }
-            if (st) {
-                task_get_item(t->task, t->items[k], &facts);
-                error_prefix(err, st, "task '%s' item '%s'", t->def->name, facts.id);
-            }
-            if (n_ids > p->max_prompt)
-                p->max_prompt = n_ids;
-            arena_clear(&a);
+/* Options whose lists make cells; the last runs fastest. */
+static const enum option_id axes[] = { OPT_CACHE, OPT_GEN_LENGTH, OPT_BLOCK_LENGTH,
+                                       OPT_STEPS, OPT_THRESHOLD,  OPT_TEMPERATURE };
+enum { N_AXES = sizeof(axes) / sizeof(axes[0]), MAX_CELLS = 100000 };
+
+struct combinations {
+    const char *const *values[N_AXES]; /* (n) texts; NULL: the option is not set */
+    size_t n[N_AXES];
+    size_t n_all;
+    const char **selectors; /* (n_selectors) canonical */
+    size_t n_selectors;
+};
+
+static enum status read_axis(const struct options *c, enum option_id id, struct arena *a,
+                             const char *const **ret, size_t *ret_n, struct error *err)
+{
+    const char *name = option_table[id].name;
+    enum status st = ranges_expand(options_text(c, id), a, ret, ret_n, err);
+
+    if (st)
+        return error_prefix(err, st, "option '--%s'", name);
+    for (size_t i = 0; i < *ret_n && option_table[id].kind != OPTION_TEXT; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strtod((*ret)[k], NULL) == strtod((*ret)[i], NULL))
+                return error_set(err, ST_INVALID, "option '--%s': '%s' and '%s' are the same", name,
+                                 (*ret)[k], (*ret)[i]);
+    return ST_OK;
+}
+
+static enum status read_selectors(const struct options *c, struct arena *a,
+                                  struct combinations *ret, struct error *err)
+{
+    static const char *own_routing = "vanilla"; /* of a verb without the option */
+    const struct option_value *v = &c->values[OPT_SELECTOR];
+    const char *const *given = v->n ? v->texts : &own_routing;
+    size_t n = 0, n_given = v->n ? v->n : 1, cap = n_given * RANGES_MAX_VALUES;
+    enum status st = ST_OK;
+
+    ret->selectors = arena_array(a, cap, sizeof(*ret->selectors));
+    if (!ret->selectors)
+        return no_memory(err);
+    for (size_t i = 0; i < n_given && !st; i++) {
+        const char *const *texts;
+        size_t n_texts = 0;
+
+        st = ranges_expand_selector(given[i], a, &texts, &n_texts, err);
+        for (size_t k = 0; k < n_texts && !st; k++) {
+            st = canonical_selector(a, texts[k], &ret->selectors[n], err);
+            for (size_t m = 0; m < n && !st; m++)
+                if (strcmp(ret->selectors[m], ret->selectors[n]) == 0)
+                    return error_set(err, ST_INVALID, "selector '%s' is named twice",
+                                     ret->selectors[n]);
+            n++;
         }
     }
-    arena_release(&a);
+    ret->n_selectors = n;
     return st;
+}
+
+static enum status read_combinations(const struct options *c, size_t n_tasks, struct arena *a,
+                                     struct combinations *ret, struct error *err)
+{
+    enum status st = read_selectors(c, a, ret, err);
+    size_t n;
+
+    ret->n_all = 1;
+    for (size_t i = 0; i < N_AXES && !st; i++) {
+        ret->n[i] = 1;
+        if (options_has(c, axes[i]))
+            st = read_axis(c, axes[i], a, &ret->values[i], &ret->n[i], err);
+        if (!st && (!size_mul(ret->n_all, ret->n[i], &ret->n_all) || ret->n_all > MAX_CELLS))
+            st = error_set(err, ST_INVALID, "the plan has more than %d cells", MAX_CELLS);
+    }
+    if (!st &&
+        (!size_mul(ret->n_all, ret->n_selectors, &n) || !size_mul(n, n_tasks, &n) || n > MAX_CELLS))
+        st = error_set(err, ST_INVALID, "the plan has more than %d cells", MAX_CELLS);
+    return st;
+}
+
+/* Options with the values of one combination; borrows from c and x. */
+static struct options combination(const struct options *c, struct combinations *x, size_t at)
+{
+    struct options one = *c;
+
+    for (size_t i = N_AXES; i-- > 0; at /= x->n[i]) {
+        if (!x->values[i])
+            continue;
+        one.values[axes[i]].texts = (const char **)&x->values[i][at % x->n[i]];
+        one.values[axes[i]].n = 1;
+    }
+    return one;
+}
+
+static enum status add_cell(const struct options *c, const struct engine *e,
+                            const struct plan_task *t, const char *selector, struct plan *p,
+                            struct error *err)
+{
+    struct plan_cell *cell = &p->cells[p->n_cells];
+    enum status st;
+
+    cell->task = t;
+    st = resolve(c, e, t, selector, &cell->decode, err);
+    if (st)
+        return error_prefix(err, st, "task '%s'", t->def->name);
+    if (cell->decode.block_length > p->max_block)
+        p->max_block = cell->decode.block_length;
+    p->n_cells++;
+    return ST_OK;
+}
+
+/* Samples and positions over the cells. */
+static enum status count_work(struct plan *p, struct error *err)
+{
+    p->n_work = 0;
+    p->n_positions = 0;
+    for (size_t i = 0; i < p->n_cells; i++) {
+        size_t n;
+
+        if (!size_mul(p->cells[i].task->n_items, (size_t)p->n_samples, &n) ||
+            !size_add(p->n_work, n, &p->n_work))
+            return error_set(err, ST_INVALID, "the plan holds too many samples");
+        p->n_positions += (double)n * p->cells[i].decode.gen_length;
+    }
+    return ST_OK;
+}
+
+void plan_drop_cells(struct plan *p, const bool *is_dropped)
+{
+    size_t n = 0;
+    enum status st;
+
+    for (size_t i = 0; i < p->n_cells; i++)
+        if (!is_dropped[i])
+            p->cells[n++] = p->cells[i];
+    p->n_cells = n;
+    st = count_work(p, NULL); /* less than what was counted before */
+    assert(!st);
+    (void)st;
+}
+
+/* "N/M" of --cells. */
+static enum status read_share(const char *text, size_t *ret_nth, size_t *ret_of, struct error *err)
+{
+    char *end = NULL, *end_of = NULL;
+    unsigned long nth = 0, of = 0;
+
+    if (*text >= '0' && *text <= '9')
+        nth = strtoul(text, &end, 10);
+    if (end && *end == '/' && end[1] >= '0' && end[1] <= '9')
+        of = strtoul(end + 1, &end_of, 10);
+    if (!end_of || *end_of || nth < 1 || nth > of || of > MAX_CELLS)
+        return error_set(err, ST_INVALID,
+                         "option '--cells' needs a share N/M with 1 <= N <= M <= %d, found '%s'",
+                         MAX_CELLS, text);
+    *ret_nth = nth - 1;
+    *ret_of = of;
+    return ST_OK;
+}
+
+static enum status keep_share(const struct options *c, struct plan *p, struct error *err)
+{
+    bool *is_dropped = arena_array(&p->arena, p->n_cells, sizeof(*is_dropped));
+    size_t nth = 0, of = 1;
+    enum status st =
+        is_dropped ? read_share(options_text(c, OPT_CELLS), &nth, &of, err) : no_memory(err);
+
+    if (st)
+        return st;
+    for (size_t i = 0; i < p->n_cells; i++)
+        is_dropped[i] = i % of != nth;
+    plan_drop_cells(p, is_dropped);
+    return ST_OK;
 }
 
 enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                         struct error *err)
 {
-    static const char *own_routing = "vanilla"; /* of a verb without the option */
-    const struct option_value *given = &c->values[OPT_SELECTOR];
-    const char *const *selectors = given->n ? given->texts : &own_routing;
-    size_t n_selectors = given->n ? given->n : 1;
     const char *form = options_text(c, OPT_PROMPT_FORM);
+    struct combinations x = { 0 };
     enum status st;
 
     for (size_t i = 0; i < p->n_tasks; i++) {
@@ -337,33 +541,25 @@ enum status plan_decode(const struct options *c, const struct engine *e, struct 
         p->tasks[i].form = found->name;
     }
     p->n_samples = options_has(c, OPT_N_SAMPLES) ? (int)options_int(c, OPT_N_SAMPLES) : 1;
-    p->cells = arena_array(&p->arena, p->n_tasks * n_selectors, sizeof(*p->cells));
+    st = read_combinations(c, p->n_tasks, &p->arena, &x, err);
+    if (st)
+        return st;
+    p->cells = arena_array(&p->arena, p->n_tasks * x.n_all * x.n_selectors, sizeof(*p->cells));
     if (!p->cells)
         return no_memory(err);
-    for (size_t i = 0; i < p->n_tasks; i++) {
-        for (size_t k = 0; k < n_selectors; k++) {
-            struct plan_cell *cell = &p->cells[p->n_cells];
-            const char *selector;
-            size_t n;
+    for (size_t i = 0; i < p->n_tasks && !st; i++) {
+        for (size_t k = 0; k < x.n_all && !st; k++) {
+            struct options one = combination(c, &x, k);
 
-            cell->task = &p->tasks[i];
-            st = canonical_selector(&p->arena, selectors[k], &selector, err);
-            if (st)
-                return st;
-            st = resolve(c, e, cell->task, selector, &cell->decode, err);
-            if (st)
-                return error_prefix(err, st, "task '%s'", cell->task->def->name);
-            for (size_t m = 0; m < k; m++)
-                if (strcmp(p->cells[p->n_cells - 1 - m].decode.selector, selector) == 0)
-                    return error_set(err, ST_INVALID, "selector '%s' is named twice", selector);
-            if (cell->decode.block_length > p->max_block)
-                p->max_block = cell->decode.block_length;
-            if (!size_mul(cell->task->n_items, (size_t)p->n_samples, &n) ||
-                !size_add(p->n_work, n, &p->n_work))
-                return error_set(err, ST_INVALID, "the plan holds too many samples");
-            p->n_positions += (double)n * cell->decode.gen_length;
-            p->n_cells++;
+            for (size_t m = 0; m < x.n_selectors && !st; m++)
+                st = add_cell(&one, e, &p->tasks[i], x.selectors[m], p, err);
         }
     }
-    return measure_prompts(e, p, err);
+    if (!st)
+        st = count_work(p, err);
+    if (!st)
+        st = tokenize_prompts(e, p, err);
+    if (!st && options_has(c, OPT_CELLS))
+        st = keep_share(c, p, err);
+    return st;
 }

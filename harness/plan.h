@@ -1,6 +1,13 @@
 /*
  * Plan: what a run will do, worked out before anything is computed. A cell is one task under
  * one selector and one way of decoding; its work is items times samples.
+ *
+ * Cells are all combinations of the tasks, the selectors and the values of options that take lists
+ * (caches, lengths, steps, thresholds, temperatures). They share their tasks' prompts, which are
+ * rendered and tokenized once. More than that they cannot share and stay what each of them is
+ * alone: in a bidirectional model keys and values of the prompt depend on the canvas behind it (its
+ * length, and what was committed when the cache was filled) and, in all layers but the first, on
+ * the experts that the selector let run.
  */
 #ifndef HARNESS_PLAN_H
 #define HARNESS_PLAN_H
@@ -14,6 +21,15 @@
 #include "harness/options.h"
 #include "tasks/task.h"
 
+/* The prompt of an item, as text for the tokenizer (chat template applied) and as ids. */
+struct plan_input {
+    const char *text;
+    size_t len;
+    const int32_t *ids; /* (n_ids) */
+    size_t n_ids;
+    char sha256[65]; /* of text */
+};
+
 /* A task as asked for: its open data and the items chosen. */
 struct plan_task {
     const struct task_def *def;
@@ -21,6 +37,7 @@ struct plan_task {
     const char *form; /* prompt form, the default one filled in */
     size_t *items;    /* (n_items) indices into the task */
     size_t n_items;
+    struct plan_input *inputs; /* (n_items) plan_decode() fills */
 };
 
 struct plan_cell {
@@ -32,7 +49,7 @@ struct plan {
     struct arena arena;
     struct plan_task *tasks;
     size_t n_tasks;
-    struct plan_cell *cells; /* task by task, selectors in the order given */
+    struct plan_cell *cells; /* task by task, of these by decoding, then selectors as given */
     size_t n_cells;
     int n_samples;      /* answers an item */
     size_t n_work;      /* samples over all cells */
@@ -48,12 +65,16 @@ struct plan {
 MUST_CHECK enum status plan_tasks(const struct options *c, const char *deflt, struct plan *p,
                                   struct error *err);
 
-/* Resolve decoding for every cell against an engine (text only is enough) and measure prompts.
- * ST_INVALID names the task, and the item whose prompt leaves no room for an answer. */
+/* Resolve decoding for every cell against an engine (text only is enough) and tokenize prompts.
+ * With --cells only that share of the cells is left, which may be none. ST_INVALID names the task,
+ * and the item whose prompt leaves no room for an answer. */
 MUST_CHECK enum status plan_decode(const struct options *c, const struct engine *e, struct plan *p,
                                    struct error *err);
 
 void plan_release(struct plan *p);
+
+/* Leave out the cells (n_cells) that are marked. */
+void plan_drop_cells(struct plan *p, const bool *is_dropped);
 
 /* Lay what the options say of decoding over ret, but for the selector, the lengths of the whole
  * answer and its steps. Borrows their strings. */

@@ -3,8 +3,9 @@
  *
  *   DOCUMENT MAPPING (key value)* END END EOF
  *
- * where value is a SCALAR or LIST SCALAR* END. Any other item is a mistake of the file, told by the
- * place where it begins; so nothing is ever read deeper than two levels.
+ * where value is a SCALAR or LIST SCALAR* END, and of the key `runs` LIST (MAPPING (key value)*
+ * END)* END. Any other item is a mistake of the file, told by the place where it begins; so nothing
+ * is ever read deeper than four levels.
  */
 #include "harness/plan_file.h"
 
@@ -16,6 +17,8 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "base/yaml.h"
+#include "engine/engine.h"
+#include "harness/ranges.h"
 
 struct reader {
     struct yaml_reader *yaml;
@@ -117,6 +120,31 @@ static bool is_null(const struct yaml_item *e)
     return false;
 }
 
+/* Every selector that a text stands for must be one, as far as can be told without a model. */
+static enum status check_selectors(struct reader *r, const char *text)
+{
+    struct arena a = { 0 };
+    struct buf b = { 0 };
+    const char *const *selectors;
+    size_t n = 0;
+    enum status st = ranges_expand_selector(text, &a, &selectors, &n, r->err);
+
+    for (size_t i = 0; !st && i < n; i++) {
+        buf_clear(&b);
+        st = engine_selector_text(selectors[i], &b, r->err);
+    }
+    buf_release(&b);
+    arena_release(&a);
+    return st;
+}
+
+/* May the option have a list? */
+static bool takes_list(const struct reader *r, const struct option_def *d)
+{
+    return d->kind == OPTION_LIST || d->kind == OPTION_WORDS || d->is_axis ||
+           (d == &option_table[OPT_MODEL] && r->verb == VERB_SWEEP);
+}
+
 /* The current item, a scalar, as a checked value. */
 static enum status read_value(struct reader *r, enum option_id id, bool is_entry,
                               struct plan_value *ret)
@@ -131,7 +159,8 @@ static enum status read_value(struct reader *r, enum option_id id, bool is_entry
                     name);
     if (memchr(text, 0, len)) /* "\0" in quotes */
         return fail(r, e, "the value of '%s' holds a NUL", name);
-    if (is_entry && option_table[id].kind == OPTION_WORDS && strchr(text, ','))
+    if (is_entry && (option_table[id].kind == OPTION_WORDS || option_table[id].is_axis) &&
+        strchr(text, ','))
         return fail(r, e, "an entry of '%s' holds a comma: '%s'", name, text);
     *ret = (struct plan_value){ .text = arena_strdup(&r->file.arena, text, len),
                                 .line = e->line,
@@ -139,6 +168,8 @@ static enum status read_value(struct reader *r, enum option_id id, bool is_entry
     if (!ret->text)
         return no_memory(r);
     st = options_check(id, ret->text, r->err);
+    if (!st && id == OPT_SELECTOR)
+        st = check_selectors(r, ret->text);
     return st ? locate(r, ret->line, ret->column, st) : ST_OK;
 }
 
@@ -190,8 +221,11 @@ static enum status unknown_key(struct reader *r, const char *key)
 }
 
 /* The current item is a key: find what it names. */
-static enum status read_key(struct reader *r, struct plan_setting *ret)
+static enum status read_key(struct reader *r, const struct plan_settings *s,
+                            struct plan_setting *ret)
 {
+    static const enum option_id of_one_call[] = { OPT_HELP,        OPT_CONFIG,      OPT_DRY_RUN,
+                                                  OPT_SHOW_CONFIG, OPT_SKIP_STORED, OPT_CELLS };
     const struct yaml_item *e = &r->item;
     const char *key = e->text;
     int id;
@@ -201,22 +235,22 @@ static enum status read_key(struct reader *r, struct plan_setting *ret)
     id = options_find(r->verb, key, e->len);
     if (id == N_OPTIONS)
         return unknown_key(r, key);
-    if (id == OPT_HELP || id == OPT_CONFIG || id == OPT_DRY_RUN || id == OPT_SHOW_CONFIG)
-        return fail(r, e, "key '%s' belongs on the command line", key);
-    for (size_t i = 0; i < r->file.n_settings; i++)
-        if (r->file.settings[i].id == (enum option_id)id)
-            return fail(r, e, "key '%s' is given twice, first in line %d", key,
-                        r->file.settings[i].line);
+    for (size_t i = 0; i < sizeof(of_one_call) / sizeof(of_one_call[0]); i++)
+        if ((int)of_one_call[i] == id)
+            return fail(r, e, "key '%s' belongs on the command line", key);
+    for (size_t i = 0; i < s->n; i++)
+        if (s->items[i].id == (enum option_id)id)
+            return fail(r, e, "key '%s' is given twice, first in line %d", key, s->items[i].line);
     *ret = (struct plan_setting){ .id = (enum option_id)id, .line = e->line, .column = e->column };
     return ST_OK;
 }
 
 /* The current item is a key: read it and what follows. */
-static enum status read_setting(struct reader *r)
+static enum status read_setting(struct reader *r, struct plan_settings *to)
 {
     /* a key is read once, so there are never more settings than options */
-    struct plan_setting *s = &r->file.settings[r->file.n_settings];
-    enum status st = read_key(r, s);
+    struct plan_setting *s = &to->items[to->n];
+    enum status st = read_key(r, to, s);
     const struct option_def *d;
 
     if (!st)
@@ -228,18 +262,81 @@ static enum status read_setting(struct reader *r)
         s->values = arena_alloc(&r->file.arena, sizeof(*s->values));
         st = s->values ? read_value(r, s->id, false, s->values) : no_memory(r);
         s->n = 1;
-    } else if (r->item.kind == YAML_ITEM_LIST &&
-               (d->kind == OPTION_LIST || d->kind == OPTION_WORDS)) {
+    } else if (r->item.kind == YAML_ITEM_LIST && takes_list(r, d)) {
         st = read_list(r, s);
     } else {
         st = fail(r, &r->item, "key '%s' takes %s, not a %s", d->name,
-                  d->kind == OPTION_LIST || d->kind == OPTION_WORDS ? "a value or a list of them"
-                                                                    : "one value",
+                  takes_list(r, d) ? "a value or a list of them" : "one value",
                   r->item.kind == YAML_ITEM_LIST ? "list" : "mapping");
     }
     if (!st)
-        r->file.n_settings++;
+        to->n++;
     return st;
+}
+
+static enum status settings_init(struct reader *r, struct plan_settings *ret)
+{
+    *ret = (struct plan_settings){ .items = arena_array(&r->file.arena, N_OPTIONS,
+                                                        sizeof(*ret->items)) };
+    return ret->items ? ST_OK : no_memory(r);
+}
+
+/* Another run at the end of the list. */
+static enum status add_run(struct reader *r, struct plan_settings **ret)
+{
+    struct plan_file *f = &r->file;
+
+    /* room doubles at powers of two */
+    if ((f->n_runs & (f->n_runs - 1)) == 0) {
+        struct plan_settings *grown =
+            arena_array(&f->arena, f->n_runs ? 2 * f->n_runs : 1, sizeof(*grown));
+
+        if (!grown)
+            return no_memory(r);
+        if (f->n_runs)
+            memcpy(grown, f->runs, f->n_runs * sizeof(*grown));
+        f->runs = grown;
+    }
+    *ret = &f->runs[f->n_runs++];
+    return settings_init(r, *ret);
+}
+
+/* The current item is the key `runs`: read it and what follows. */
+static enum status read_runs(struct reader *r)
+{
+    struct yaml_item key = r->item; /* its place alone is read */
+    enum status st;
+
+    if (r->verb != VERB_SWEEP)
+        return fail(r, &key,
+                    "key 'runs': the plan is of several runs; `desbench sweep` carries them out");
+    if (r->file.n_runs)
+        return fail(r, &key, "key 'runs' is given twice");
+    st = next(r);
+    if (!st && r->item.kind != YAML_ITEM_LIST)
+        return fail(r, &r->item, "key 'runs' takes a list of mappings");
+    while (!st && !(st = next(r)) && r->item.kind != YAML_ITEM_END) {
+        struct plan_settings *run = NULL;
+        struct yaml_item start = r->item;
+
+        if (start.kind != YAML_ITEM_MAPPING)
+            return fail(r, &start, "an entry of 'runs' is a mapping, lines of 'option: value'");
+        if (r->file.n_runs == PLAN_FILE_MAX_RUNS)
+            return fail(r, &start, "more than %d runs", PLAN_FILE_MAX_RUNS);
+        st = add_run(r, &run);
+        while (!st && !(st = next(r)) && r->item.kind != YAML_ITEM_END)
+            st = read_setting(r, run);
+        if (!st && !run->n)
+            return fail(r, &start, "an entry of 'runs' is empty");
+    }
+    if (!st && !r->file.n_runs)
+        return fail(r, &key, "the list of 'runs' is empty");
+    return st;
+}
+
+static bool is_runs_key(const struct yaml_item *e)
+{
+    return e->kind == YAML_ITEM_SCALAR && strcmp(e->text, "runs") == 0;
 }
 
 static enum status read_root(struct reader *r)
@@ -258,11 +355,11 @@ static enum status read_root(struct reader *r)
     if (e->kind != YAML_ITEM_MAPPING)
         return fail(r, e, "a plan is a mapping, lines of 'option: value'");
     while (!(st = next(r)) && e->kind != YAML_ITEM_END) {
-        st = read_setting(r);
+        st = is_runs_key(e) ? read_runs(r) : read_setting(r, &r->file.common);
         if (st)
             return st;
     }
-    if (!st && !r->file.n_settings)
+    if (!st && !r->file.common.n && !r->file.n_runs)
         return fail(r, e, "the plan is empty");
     for (int i = 0; i < 2 && !st; i++) /* the document's end, the text's */
         st = next(r);
@@ -290,8 +387,9 @@ enum status plan_file_parse(const char *text, size_t len, const char *name, unsi
     if (yaml_reader_new(r.text, r.len, &r.yaml, err))
         return no_memory(&r);
     r.file.name = arena_strdup(&r.file.arena, name, strlen(name));
-    r.file.settings = arena_array(&r.file.arena, N_OPTIONS, sizeof(*r.file.settings));
-    st = r.file.name && r.file.settings ? read_root(&r) : no_memory(&r);
+    st = r.file.name ? settings_init(&r, &r.file.common) : no_memory(&r);
+    if (!st)
+        st = read_root(&r);
     yaml_reader_free(r.yaml);
     if (st)
         plan_file_release(&r.file);
@@ -318,13 +416,22 @@ void plan_file_release(struct plan_file *p)
     *p = (struct plan_file){ 0 };
 }
 
-enum status plan_file_apply(const struct plan_file *p, struct options *c, struct error *err)
+const struct plan_setting *plan_settings_find(const struct plan_settings *s, enum option_id id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->items[i].id == id)
+            return &s->items[i];
+    return NULL;
+}
+
+enum status plan_file_apply(const struct plan_file *p, const struct plan_settings *settings,
+                            struct options *c, struct error *err)
 {
     struct arena a = { 0 };
     enum status st = ST_OK;
 
-    for (size_t i = 0; i < p->n_settings && !st; i++) {
-        const struct plan_setting *s = &p->settings[i];
+    for (size_t i = 0; i < settings->n && !st; i++) {
+        const struct plan_setting *s = &settings->items[i];
         bool is_off =
             option_table[s->id].kind == OPTION_FLAG && strcmp(s->values[0].text, "false") == 0;
         const char *origin = arena_printf(&a, "%s:%d", p->name, s->line);

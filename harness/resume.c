@@ -6,6 +6,8 @@
  * their keys (weights, tokenizer, data, prompts, decoding, the engine's results version), the rules
  * of grading, the judge. So a resumed run is the run that was begun, or is refused (exit code 4).
  */
+#include "harness/resume.h"
+
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 #include "harness/record.h"
 #include "harness/runner.h"
 #include "harness/session.h"
+#include "harness/stored.h"
 
 static enum status no_memory(struct error *err)
 {
@@ -82,9 +85,7 @@ static enum status lay_over(const struct options *c, struct options *ret, struct
     return st;
 }
 
-/* The options of the run, as `run` would have them now. */
-static enum status restore_options(const struct options *c, const struct run_row *row,
-                                   struct options *ret, struct error *err)
+enum status resume_options(const struct run_row *row, struct options *ret, struct error *err)
 {
     struct options o = { 0 };
     struct arena a = { 0 };
@@ -109,10 +110,6 @@ static enum status restore_options(const struct options *c, const struct run_row
     if (!st && row->sandbox_level)
         st = options_set(&o, OPT_SANDBOX_LEVEL, &row->sandbox_level, 1, SOURCE_COMMAND_LINE, NULL,
                          err);
-    if (st)
-        error_prefix(err, st, "cannot resume run '%s'", row->run_id);
-    else
-        st = lay_over(c, &o, err);
     json_decref(config);
     arena_release(&a);
     if (st)
@@ -194,8 +191,7 @@ static enum status check_cell(const struct cell_row *was, const struct cell_row 
     return st;
 }
 
-/* Everything that decides answers and verdicts, against what the stored ones were made under. */
-static enum status check_same(const struct session *s, const struct run_row *row, struct error *err)
+enum status resume_check(const struct session *s, const struct run_row *row, struct error *err)
 {
     struct cell_row *was, *now;
     const char *checkers, *checker = NULL;
@@ -264,7 +260,9 @@ static enum status go_on(struct session *s, const struct run_row *row, enum exit
     if (!st) /* under the lock: another process may have been at it until now */
         st = store_get_run(s->store, row->run_id, &s->arena, NULL, &summary, err);
     if (!st)
-        st = check_same(s, row, err);
+        st = resume_check(s, row, err);
+    if (!st && options_flag(s->c, OPT_SKIP_STORED))
+        st = stored_skip(s, err);
     if (!st && !is_done(&summary))
         st = record_resume(s->store, row->run_id, err);
     return st ? st : session_execute(s, ret_exit, err);
@@ -284,8 +282,13 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         arena_release(&a);
         return ST_OK;
     }
+    if (!st) {
+        st = resume_options(&row, &restored, err);
+        if (st)
+            error_prefix(err, st, "cannot resume run '%s'", row.run_id);
+    }
     if (!st)
-        st = restore_options(c, &row, &restored, err);
+        st = lay_over(c, &restored, err);
     if (!st) {
         log_info("run '%s' (%s) has %" PRId64 " samples", row.run_id, summary.status,
                  summary.n_samples);

@@ -1,6 +1,10 @@
 /* `desbench run`: begin a run and carry it out. */
+#include <string.h>
+
+#include "base/log.h"
 #include "harness/record.h"
 #include "harness/session.h"
+#include "harness/stored.h"
 
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
@@ -19,7 +23,16 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         buf_release(&text);
         return st;
     }
+    if (strpbrk(options_text(c, OPT_SEED), ",-"))
+        return error_set(
+            err, ST_INVALID,
+            "option '--seed': a run has one seed, found '%s'; `desbench sweep` makes a "
+            "run of each",
+            options_text(c, OPT_SEED));
     st = session_plan(&s, err);
+    if (!st && !s.plan.n_cells)
+        st = error_set(err, ST_INVALID, "share '%s' (--cells) has no cell of the plan",
+                       options_text(c, OPT_CELLS));
     if (!st && options_flag(c, OPT_DRY_RUN)) {
         st = session_plan_memory(&s, err);
         if (!st) {
@@ -31,10 +44,16 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
             st = engine_check_memory(&s.memory, s.engine_options.model_dir, err);
     } else if (!st) {
         st = session_open(&s, NULL, err);
-        if (!st)
-            st = record_begin(s.store, c, s.run_id, NULL, s.judge, err);
-        if (!st)
-            st = session_execute(&s, ret_exit, err);
+        if (!st && options_flag(c, OPT_SKIP_STORED))
+            st = stored_skip(&s, err);
+        if (!st && !s.plan.n_cells) {
+            log_info("nothing to do: finished runs hold every cell");
+        } else {
+            if (!st)
+                st = record_begin(s.store, c, s.run_id, NULL, s.judge, err);
+            if (!st)
+                st = session_execute(&s, ret_exit, err);
+        }
     }
     session_close(&s);
     return st;

@@ -41,6 +41,8 @@ struct runner {
     double n_positions_kept; /* that they stand for */
     int64_t start_ns, n_tokens, n_forwards;
     double n_positions; /* done, of the plan's n_positions */
+    size_t *n_left;     /* (n_cells) samples that a cell still lacks */
+    size_t n_cells_done;
     struct progress progress;
     struct runner_totals totals;
 };
@@ -129,6 +131,17 @@ enum status runner_cells(const struct plan *p, const struct engine *e, struct ar
     return st;
 }
 
+struct item_row runner_item(const struct plan_task *t, size_t item, struct task_item *facts)
+{
+    task_get_item(t->task, item, facts);
+    return (struct item_row){ .dataset_sha256 = task_sha256(t->task),
+                              .task_id = facts->id,
+                              .item_sha256 = facts->sha256,
+                              .reference_sha256 = facts->reference_sha256,
+                              .subject = facts->subject,
+                              .level = facts->level };
+}
+
 static enum status put_cells(struct runner *r, struct error *err)
 {
     const struct plan *p = r->o->plan;
@@ -151,14 +164,11 @@ static enum status put_cells(struct runner *r, struct error *err)
     return st;
 }
 
-static struct item_row item_row(const struct plan_task *t, const struct task_item *facts)
+/* A sample of a cell is stored. */
+static void count_cell(struct runner *r, size_t cell)
 {
-    return (struct item_row){ .dataset_sha256 = task_sha256(t->task),
-                              .task_id = facts->id,
-                              .item_sha256 = facts->sha256,
-                              .reference_sha256 = facts->reference_sha256,
-                              .subject = facts->subject,
-                              .level = facts->level };
+    if (--r->n_left[cell] == 0)
+        r->n_cells_done++;
 }
 
 /* What a resumed run has: it is not computed again. */
@@ -173,16 +183,15 @@ static enum status find_kept(struct runner *r, struct error *err)
 
         for (size_t i = 0; i < t->n_items; i++) {
             struct task_item facts;
-            struct item_row row;
+            struct item_row row = runner_item(t, t->items[i], &facts);
 
-            task_get_item(t->task, t->items[i], &facts);
-            row = item_row(t, &facts);
             for (int idx = 0; idx < p->n_samples && !st; idx++, work++) {
                 st = store_has_sample(r->o->store, r->o->run_id, r->cell_keys[c], &row, idx,
                                       &r->is_kept[work], err);
                 if (!st && r->is_kept[work]) {
                     r->totals.n_kept++;
                     r->n_positions_kept += p->cells[c].decode.gen_length;
+                    count_cell(r, c);
                 }
             }
             if (st)
@@ -218,8 +227,9 @@ static void sample_give(struct runner *r, struct sample *s)
     r->spent = s;
 }
 
-/* Which sample is number `work` of the plan: cells in order, their items, their repetitions. */
-static void find_work(const struct plan *p, size_t work, size_t *ret_cell, size_t *ret_item,
+/* Which sample is number `work` of the plan: cells in order, their items (by their place in the
+ * task's choice), their repetitions. */
+static void find_work(const struct plan *p, size_t work, size_t *ret_cell, size_t *ret_chosen,
                       int *ret_idx)
 {
     size_t cell = 0, n;
@@ -231,7 +241,7 @@ static void find_work(const struct plan *p, size_t work, size_t *ret_cell, size_
         work -= n;
     }
     *ret_cell = cell;
-    *ret_item = p->cells[cell].task->items[work / (size_t)p->n_samples];
+    *ret_chosen = work / (size_t)p->n_samples;
     *ret_idx = (int)(work % (size_t)p->n_samples);
 }
 
@@ -248,45 +258,33 @@ uint64_t runner_seed(uint64_t seed, const char *task, const char *id, int idx)
 static enum status sample_start(struct runner *r, struct sample *s, struct error *err)
 {
     const struct runner_options *o = r->o;
+    const struct plan_input *in;
     struct decode_options decode;
-    const char *text;
-    char *sha256;
-    size_t cell, len, n_ids;
-    int32_t *ids;
+    struct item_row item;
+    size_t cell, chosen;
     int idx;
-    enum status st;
 
-    find_work(o->plan, r->next_work++, &cell, &s->item, &idx);
+    find_work(o->plan, r->next_work++, &cell, &chosen, &idx);
     s->cell = &o->plan->cells[cell];
     s->cell_key = r->cell_keys[cell];
+    s->item = s->cell->task->items[chosen];
+    in = &s->cell->task->inputs[chosen];
     s->queued_ns = clock_mono_ns();
-    task_get_item(s->cell->task->task, s->item, &s->facts);
-    st = plan_prompt(o->engine, s->cell->task, s->item, &s->arena, &text, &len, err);
-    if (st)
-        return st;
-    st = engine_tokenize(o->engine, text, len, &s->arena, &ids, &n_ids, err);
-    if (st)
-        return st;
-    sha256 = arena_alloc(&s->arena, SHA256_HEX_SIZE);
-    if (!sha256)
-        return no_memory(err);
-    st = sha256_hex(text, len, sha256, err);
-    if (st)
-        return st;
+    item = runner_item(s->cell->task, s->item, &s->facts);
     decode = s->cell->decode;
     decode.seed = runner_seed(o->seed, s->cell->task->def->name, s->facts.id, idx);
     s->row = (struct sample_row){
         .run_id = o->run_id,
         .cell_key = s->cell_key,
-        .item = item_row(s->cell->task, &s->facts),
+        .item = item,
         .sample_idx = idx,
         .seed = (int64_t)decode.seed,
-        .prompt = text,
-        .prompt_sha256 = sha256,
-        .n_prompt = (int64_t)n_ids,
+        .prompt = in->text,
+        .prompt_sha256 = in->sha256,
+        .n_prompt = (int64_t)in->n_ids,
         .queue_ns = clock_mono_ns() - s->queued_ns,
     };
-    return sequence_start(o->engine, &decode, ids, n_ids, &s->seq, err);
+    return sequence_start(o->engine, &decode, in->ids, in->n_ids, &s->seq, err);
 }
 
 /* Copy what the sequence did into the sample's arena, so that the engine slot is free again. */
@@ -401,6 +399,7 @@ static enum status sample_store(void *owner, void *arg, struct error *err)
     if (st)
         return st;
     r->totals.n_stored++;
+    count_cell(r, (size_t)(s->cell - r->o->plan->cells));
     r->totals.n_passed += s->row.verdict.is_passed;
     r->totals.n_internal += strcmp(s->row.verdict.verdict, verdict_name(VERDICT_INTERNAL)) == 0;
     sample_give(r, s);
@@ -441,9 +440,12 @@ static void show(struct runner *r)
 {
     double s = (double)(clock_mono_ns() - r->start_ns) * 1e-9;
     const struct runner_totals *t = &r->totals;
+    const struct runner_series *x = &r->o->series;
 
-    progress_update(&r->progress, t->n_stored, r->n_positions,
-                    "%zu passed, %.1f tok/s, %.2f tok/forward, %zu being judged", t->n_passed,
+    progress_update(&r->progress, x->n_samples_before + t->n_stored, r->n_positions,
+                    "cells %zu/%zu, %zu passed, %.1f tok/s, %.2f tok/forward, %zu being judged",
+                    x->n_cells_before + r->n_cells_done,
+                    x->n_cells_before + r->o->plan->n_cells + x->n_cells_after, t->n_passed,
                     s > 0 ? (double)r->n_tokens / s : 0.0,
                     r->n_forwards ? (double)r->n_tokens / (double)r->n_forwards : 0.0,
                     r->judging.n_waiting);
@@ -560,10 +562,13 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
     r.judging = (struct judging){ .judge = opts->judge, .done = sample_store, .arg = &r };
     r.cell_keys = calloc(opts->plan->n_cells + 1, sizeof(*r.cell_keys));
     r.slots = calloc((size_t)opts->n_slots, sizeof(*r.slots));
-    if (!r.cell_keys || !r.slots) {
+    r.n_left = calloc(opts->plan->n_cells + 1, sizeof(*r.n_left));
+    if (!r.cell_keys || !r.slots || !r.n_left) {
         st = no_memory(err);
         goto out;
     }
+    for (size_t i = 0; i < opts->plan->n_cells; i++)
+        r.n_left[i] = opts->plan->cells[i].task->n_items * (size_t)opts->plan->n_samples;
     st = put_cells(&r, err);
     if (!st && opts->is_resumed) {
         r.is_kept = calloc(opts->plan->n_work + 1, sizeof(*r.is_kept));
@@ -574,8 +579,9 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
     if (st)
         goto out;
     progress_start(&r.progress, opts->progress, opts->is_quiet,
-                   opts->plan->n_work - r.totals.n_kept,
-                   opts->plan->n_positions - r.n_positions_kept);
+                   opts->series.n_samples_before + opts->plan->n_work - r.totals.n_kept +
+                       opts->series.n_samples_after,
+                   opts->plan->n_positions - r.n_positions_kept + opts->series.n_positions_after);
     st = loop(&r, err);
     progress_stop(&r.progress);
     if (st && st != ST_INTERRUPTED)
@@ -594,6 +600,7 @@ out:
     free_list(r.spent);
     free(r.slots);
     free(r.cell_keys);
+    free(r.n_left);
     free(r.is_kept);
     r.totals.wall_ns = clock_mono_ns() - r.start_ns;
     *ret = r.totals;

@@ -24,6 +24,13 @@
 
 enum { RUNNER_MAX_SLOTS = 256 };
 
+/* Where a run stands in a series of them, for progress; zeroed: it is alone. */
+struct runner_series {
+    size_t n_samples_before, n_samples_after; /* of other runs: carried out, and to come */
+    size_t n_cells_before, n_cells_after;     /* likewise; those before may be of earlier days */
+    double n_positions_after;
+};
+
 struct runner_options {
     const struct plan *plan;
     struct engine *engine;
@@ -32,8 +39,9 @@ struct runner_options {
     const char *run_id;
     bool is_resumed; /* leave out what the run has in the store */
     uint64_t seed;
-    unsigned compat;      /* of enum task_compat */
-    int n_slots;          /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
+    unsigned compat; /* of enum task_compat */
+    int n_slots;     /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
+    struct runner_series series;
     const char *progress; /* "auto", "always", "never" */
     bool is_quiet;
     const volatile sig_atomic_t *n_stops; /* 1: finish what is being judged; 2: drop it */
@@ -54,6 +62,9 @@ uint64_t runner_seed(uint64_t seed, const char *task, const char *id, int idx);
 /* The cells of a plan as they are stored, in its order: (n_cells) rows in the arena. */
 MUST_CHECK enum status runner_cells(const struct plan *p, const struct engine *e, struct arena *a,
                                     struct cell_row **ret, struct error *err);
+
+/* An item of a task as it is stored; it points into *facts, which is filled. */
+struct item_row runner_item(const struct plan_task *t, size_t item, struct task_item *facts);
 
 /*
  * ST_INTERRUPTED when stopped by request (everything judged by then is stored); any other

@@ -86,7 +86,7 @@ const char *session_default_tasks(const struct options *c)
 enum status session_plan(struct session *s, struct error *err)
 {
     struct engine_options text_only;
-    struct engine *e = NULL;
+    struct engine *e = s->engine;
     enum status st;
 
     s->n_stops = stops_catch();
@@ -97,7 +97,7 @@ enum status session_plan(struct session *s, struct error *err)
     text_only = s->engine_options;
     text_only.is_text_only = true;
     st = plan_tasks(s->c, session_default_tasks(s->c), &s->plan, err);
-    if (!st)
+    if (!st && !e)
         st = engine_open(&text_only, &e, err);
     if (!st)
         st = plan_decode(s->c, e, &s->plan, err);
@@ -105,12 +105,8 @@ enum status session_plan(struct session *s, struct error *err)
         st = check_stop(s, err);
     s->engine_options.max_canvas = s->plan.max_canvas;
     s->engine_options.max_block = s->plan.max_block;
-    if (st) {
-        engine_close(e);
-        return st;
-    }
     s->engine = e;
-    return ST_OK;
+    return st;
 }
 
 enum status session_plan_memory(struct session *s, struct error *err)
@@ -140,48 +136,68 @@ static enum status load_model(struct session *s, struct error *err)
     st = engine_open(&s->engine_options, &s->engine, err);
     if (st)
         return st == ST_INTERRUPTED ? check_stop(s, err) : st;
-    log_info("backend %s (%s), sandbox %s; run %s in %s", engine_info(s->engine)->backend,
+    log_info("backend %s (%s), sandbox %s; results in %s", engine_info(s->engine)->backend,
              engine_info(s->engine)->backend_details,
-             s->judge ? sandbox_level_name(judge_level(s->judge)) : "not needed", s->run_id,
-             s->results_path);
+             s->judge ? sandbox_level_name(judge_level(s->judge)) : "not needed", s->results_path);
     if (strcmp(s->engine_options.load_format, "dummy") == 0)
         log_warn("dummy weights: speed and plumbing are real, the answers are noise");
     return check_stop(s, err);
 }
 
-enum status session_open(struct session *s, const char *resumed_id, struct error *err)
+enum status session_open_judge(struct session *s, struct error *err)
 {
     bool has_code = false;
+
+    for (size_t i = 0; i < s->plan.n_tasks; i++)
+        has_code |= s->plan.tasks[i].def->kind == TASK_CODE;
+    return has_code ? judging_open(s->c, &s->judge, err) : ST_OK;
+}
+
+enum status session_begin(struct session *s, const char *resumed_id, struct error *err)
+{
+    enum status st = ST_OK;
+
+    s->is_resumed = resumed_id != NULL;
+    s->run_id = resumed_id;
+    if (!s->is_resumed)
+        st = record_new_id(s->store, &s->arena, &s->run_id, err);
+    if (!st)
+        st = run_lock_take(s->results_path, s->run_id, &s->lock, err);
+    if (!st)
+        log_info("run %s", s->run_id);
+    return st;
+}
+
+enum status session_open(struct session *s, const char *resumed_id, struct error *err)
+{
     enum status st;
 
     s->is_resumed = resumed_id != NULL;
     s->run_id = resumed_id;
-    for (size_t i = 0; i < s->plan.n_tasks; i++)
-        has_code |= s->plan.tasks[i].def->kind == TASK_CODE;
     st = path_results(s->c, !s->is_resumed, &s->arena, &s->results_path, err);
-    if (!st && has_code) /* before the model: it refuses quickly */
-        st = judging_open(s->c, &s->judge, err);
+    if (!st) /* before the model: it refuses quickly */
+        st = session_open_judge(s, err);
     if (!st)
         st = store_open(s->results_path, STORE_WRITE, &s->store, err);
     if (!st && s->is_resumed) /* before the model too */
-        st = run_lock_take(s->results_path, s->run_id, &s->lock, err);
-    else if (!st)
-        st = record_new_id(s->store, &s->arena, &s->run_id, err);
+        st = session_begin(s, resumed_id, err);
     if (!st)
         st = check_stop(s, err);
     if (!st)
         st = load_model(s, err);
     if (!st && !s->is_resumed)
-        st = run_lock_take(s->results_path, s->run_id, &s->lock, err);
+        st = session_begin(s, NULL, err);
     return st;
 }
 
 void session_close(struct session *s)
 {
     judge_close(s->judge);
-    store_close(s->store);
+    if (!s->is_shared)
+        store_close(s->store);
     run_lock_release(s->lock); /* after the last word is written */
-    engine_close(s->engine);
+    if (!s->is_shared)
+        engine_close(s->engine);
     plan_release(&s->plan);
     arena_release(&s->arena);
 }
@@ -223,10 +239,10 @@ enum status session_execute(struct session *s, enum exit_code *ret_exit, struct 
                                 .seed = (uint64_t)options_int(s->c, OPT_SEED),
                                 .compat = judging_compat(s->c),
                                 .n_slots = s->engine_options.max_batch,
+                                .series = s->series,
                                 .progress = options_text(s->c, OPT_PROGRESS),
                                 .is_quiet = options_flag(s->c, OPT_QUIET),
                                 .n_stops = s->n_stops };
-    struct runner_totals totals = { 0 };
     struct run_summary summary = { 0 };
     struct task_summary *rows;
     char invalid[64] = "";
@@ -234,7 +250,7 @@ enum status session_execute(struct session *s, enum exit_code *ret_exit, struct 
     size_t n;
     enum status ran, st;
 
-    ran = runner_run(&o, &totals, err);
+    ran = runner_run(&o, &s->totals, err);
     status = !ran ? "done" : ran == ST_INTERRUPTED ? "interrupted" : "failed";
     /* the run's own error comes first: what fails while tidying up after it is not told */
     st = store_get_run(s->store, s->run_id, &s->arena, NULL, &summary, ran ? NULL : err);
@@ -245,12 +261,12 @@ enum status session_execute(struct session *s, enum exit_code *ret_exit, struct 
     if (!st)
         st = record_finish(s->store, s->run_id, status, *invalid ? invalid : NULL, &s->arena, &rows,
                            &n, ran ? NULL : err);
-    if (!st && (!ran || ran == ST_INTERRUPTED)) {
+    if (!st && !s->is_shared && (!ran || ran == ST_INTERRUPTED)) {
         struct run_facts facts = session_facts(s);
 
         st = sort_rows(s, &s->arena, rows, n, ran ? NULL : err);
         if (!st)
-            st = run_print_results(&facts, &totals, rows, n, status, ran ? NULL : err);
+            st = run_print_results(&facts, &s->totals, rows, n, status, ran ? NULL : err);
     }
     if (summary.n_internal)
         *ret_exit = EXIT_INTERNAL;

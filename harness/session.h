@@ -17,7 +17,17 @@
 #include "harness/run_print.h"
 #include "harness/verb.h"
 
-/* Zeroed but for c; released by session_close() whatever has been reached. */
+/* A cell of the whole plan, whoever carries it out. */
+struct session_cell {
+    struct plan_cell cell;
+    char key[65];
+    const char *run_id; /* that holds samples of it; NULL: none does yet */
+    bool is_stored;     /* all of them, in a finished run: this session leaves it out */
+};
+
+/* Zeroed but for c; released by session_close() whatever has been reached. In a series of sessions
+ * (`sweep`) model and results file are shared: engine is set before session_plan(), and it and
+ * store before session_begin(), which takes the place of session_open(). */
 struct session {
     const struct options *c; /* of verb `run` */
     struct arena arena;
@@ -31,6 +41,11 @@ struct session {
     bool has_memory; /* known: there are weights */
     const char *results_path, *run_id;
     bool is_resumed;
+    struct session_cell *cells; /* (n_cells) stored_skip() fills; NULL without it */
+    size_t n_cells;
+    bool is_shared; /* engine and store belong to another: session_close() leaves them */
+    struct runner_series series;
+    struct runner_totals totals; /* session_execute() fills */
     const volatile sig_atomic_t *n_stops;
 };
 
@@ -41,11 +56,18 @@ MUST_CHECK enum status session_plan(struct session *s, struct error *err);
 /* Work out the memory that loading takes, where there are weights. */
 MUST_CHECK enum status session_plan_memory(struct session *s, struct error *err);
 
+/* Open the judge where the plan needs one. */
+MUST_CHECK enum status session_open_judge(struct session *s, struct error *err);
+
+/* Lock the run, a new one or that of resumed_id: what is left of opening where the rest is shared.
+ */
+MUST_CHECK enum status session_begin(struct session *s, const char *resumed_id, struct error *err);
+
 /* Open judge, results file and model, and lock the run: a new one, or that of resumed_id. */
 MUST_CHECK enum status session_open(struct session *s, const char *resumed_id, struct error *err);
 
-/* Carry out what the run still lacks, store how it ended, print its results; these also after an
- * interruption. */
+/* Carry out what the run still lacks, store how it ended, print its results (of a series: its last
+ * session's owner does); these also after an interruption. */
 MUST_CHECK enum status session_execute(struct session *s, enum exit_code *ret_exit,
                                        struct error *err);
 

@@ -33,9 +33,9 @@ struct verb {
     enum status (*run)(const struct options *c, enum exit_code *ret_exit, struct error *err);
 };
 
-extern const struct verb verb_score, verb_export, verb_import, verb_run, verb_resume, verb_validate,
-    verb_grade, verb_extract, verb_show, verb_ls, verb_data, verb_doctor, verb_bench, verb_routing,
-    verb_compare, verb_gate, verb_baseline, verb_trace, verb_fidelity;
+extern const struct verb verb_sweep, verb_score, verb_export, verb_import, verb_run, verb_resume,
+    verb_validate, verb_grade, verb_extract, verb_show, verb_ls, verb_data, verb_doctor, verb_bench,
+    verb_routing, verb_compare, verb_gate, verb_baseline, verb_trace, verb_fidelity;
 
 /* True for --json or --format json. */
 bool verb_wants_json(const struct options *c);

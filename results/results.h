@@ -285,6 +285,16 @@ MUST_CHECK enum status store_summarise_cells(struct store *s, struct arena *aren
                                              struct cell_summary **ret, size_t *ret_n,
                                              struct error *err);
 
+/* Time of a sample of a stored cell: its own total_ns, over as many as the run had at once. */
+struct cell_time {
+    const char *task, *model, *selector;
+    int gen_length, block_length;
+    double sample_ns;
+};
+/* (n) rows in the arena, of every run and cell that has such times, oldest run first. */
+MUST_CHECK enum status store_cell_times(struct store *s, struct arena *arena,
+                                        struct cell_time **ret, size_t *ret_n, struct error *err);
+
 /* A stored sample with everything `show` prints and `score` needs; pointers live in the arena. */
 struct stored_sample {
     int64_t sample_id;

@@ -9,9 +9,9 @@ static void check_settings(const struct plan_file *p)
 {
     unsigned char seen[N_OPTIONS] = { 0 };
 
-    REQUIRE(p->n_settings > 0 && p->n_settings <= N_OPTIONS);
-    for (size_t i = 0; i < p->n_settings; i++) {
-        const struct plan_setting *s = &p->settings[i];
+    REQUIRE(p->common.n > 0 && p->common.n <= N_OPTIONS);
+    for (size_t i = 0; i < p->common.n; i++) {
+        const struct plan_setting *s = &p->common.items[i];
 
         REQUIRE(s->id < N_OPTIONS && !seen[s->id] && s->n > 0 && s->line > 0 && s->column > 0);
         seen[s->id] = 1;
@@ -37,9 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     check_settings(&p);
     REQUIRE(options_parse(VERB_RUN, 0, NULL, &c, &err) == ST_OK);
-    REQUIRE(plan_file_apply(&p, &c, &err) == ST_OK);
-    for (size_t i = 0; i < p.n_settings; i++) {
-        const struct option_value *v = &c.values[p.settings[i].id];
+    REQUIRE(plan_file_apply(&p, &p.common, &c, &err) == ST_OK);
+    for (size_t i = 0; i < p.common.n; i++) {
+        const struct option_value *v = &c.values[p.common.items[i].id];
 
         REQUIRE(v->source == SOURCE_PLAN && strncmp(v->origin, "p.yaml:", 7) == 0);
     }

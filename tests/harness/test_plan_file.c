@@ -33,7 +33,7 @@ static void options_of(const char *const *argv)
         argc++;
     cr_assert_eq(options_parse(VERB_RUN, argc, (char *const *)argv, &c, &err), ST_OK, "%s",
                  err.text);
-    cr_assert_eq(plan_file_apply(&plan, &c, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(plan_file_apply(&plan, &plan.common, &c, &err), ST_OK, "%s", err.text);
 }
 
 #define ARGV(...) ((const char *const[]){ __VA_ARGS__, NULL })
@@ -52,18 +52,18 @@ Test(plan_file, values_keep_their_text_and_their_place)
     cr_assert_eq(parse("# talk\nlimit: 10\ntasks: [gsm8k, 'math500']\n\nselector:\n  - vanilla\n"
                        "  - topk:k=4\ntemperature: \"0.5\"\n"),
                  ST_OK, "%s", err.text);
-    cr_assert_eq(plan.n_settings, 4);
-    cr_assert_eq(plan.settings[0].id, OPT_LIMIT);
-    cr_assert_str_eq(plan.settings[0].values[0].text, "10");
-    cr_assert_eq(plan.settings[0].line, 2);
-    cr_assert_eq(plan.settings[0].values[0].column, 8);
-    cr_assert_eq(plan.settings[1].n, 2);
-    cr_assert_str_eq(plan.settings[1].values[1].text, "math500");
-    cr_assert_eq(plan.settings[1].values[1].column, 16);
-    cr_assert_eq(plan.settings[2].line, 5);
-    cr_assert_eq(plan.settings[2].values[1].line, 7);
-    cr_assert_eq(plan.settings[2].values[1].column, 5);
-    cr_assert_str_eq(plan.settings[3].values[0].text, "0.5");
+    cr_assert_eq(plan.common.n, 4);
+    cr_assert_eq(plan.common.items[0].id, OPT_LIMIT);
+    cr_assert_str_eq(plan.common.items[0].values[0].text, "10");
+    cr_assert_eq(plan.common.items[0].line, 2);
+    cr_assert_eq(plan.common.items[0].values[0].column, 8);
+    cr_assert_eq(plan.common.items[1].n, 2);
+    cr_assert_str_eq(plan.common.items[1].values[1].text, "math500");
+    cr_assert_eq(plan.common.items[1].values[1].column, 16);
+    cr_assert_eq(plan.common.items[2].line, 5);
+    cr_assert_eq(plan.common.items[2].values[1].line, 7);
+    cr_assert_eq(plan.common.items[2].values[1].column, 5);
+    cr_assert_str_eq(plan.common.items[3].values[0].text, "0.5");
 }
 
 Test(plan_file, a_plan_lies_between_defaults_and_environment)
@@ -133,8 +133,8 @@ Test(plan_file, the_origin_is_shown_and_stored)
 Test(plan_file, byte_order_mark_line_ends_and_version_are_no_matter)
 {
     cr_assert_eq(parse("\xef\xbb\xbflimit: 2\r\nseed: 3\r\n"), ST_OK, "%s", err.text);
-    cr_assert_str_eq(plan.settings[0].values[0].text, "2");
-    cr_assert_eq(plan.settings[1].line, 2);
+    cr_assert_str_eq(plan.common.items[0].values[0].text, "2");
+    cr_assert_eq(plan.common.items[1].line, 2);
     cr_assert_eq(parse("%YAML 1.2\n---\n{limit: 2}\n...\n"), ST_OK, "%s", err.text);
     cr_assert_eq(parse("limit: 2"), ST_OK, "%s", err.text);
 }
@@ -200,7 +200,7 @@ Test(plan_file, every_mistake_is_told_with_its_place_and_words)
         for (int k = 0; k < 2 && cases[i].words[k]; k++)
             cr_assert(strstr(err.text, cases[i].words[k]), "case %zu: '%s' not in '%s'", i,
                       cases[i].words[k], err.text);
-        cr_assert_eq(plan.n_settings, 0, "case %zu", i);
+        cr_assert_eq(plan.common.n, 0, "case %zu", i);
     }
     cr_assert_eq(parse_bytes("limit: 3\nseed\0: 3\n", 18), ST_INVALID);
     cr_assert_str_eq(err.text, "p.yaml:2:5: a NUL byte");
@@ -239,7 +239,7 @@ Test(plan_file, what_is_too_large_or_too_deep_is_refused_at_once)
         buf_printf(&b, ", %d", i);
     buf_puts(&b, "]\n");
     cr_assert_eq(parse_bytes(b.data, b.len), ST_OK, "%s", err.text);
-    cr_assert_eq(plan.settings[0].n, 20000);
+    cr_assert_eq(plan.common.items[0].n, 20000);
     options_of(NO_ARGS);
     cr_assert(strstr(options_text(&c, OPT_SAMPLES), ",19998,19999"));
     buf_release(&b);
@@ -271,7 +271,7 @@ static enum status try_plan(void *arg, struct error *e)
     if (!st)
         st = plan_file_parse(text, sizeof(text) - 1, "p.yaml", VERB_RUN, &p, e);
     if (!st)
-        st = plan_file_apply(&p, &o, e);
+        st = plan_file_apply(&p, &p.common, &o, e);
     if (!st)
         cr_expect_str_eq(options_text(&o, OPT_TASKS), "gsm8k,math500");
     plan_file_release(&p);
