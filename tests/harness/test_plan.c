@@ -1,5 +1,6 @@
 /* Plan: which items, which cells, how much room, all before anything is computed. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,4 +168,48 @@ Test(plan, a_prompt_that_leaves_no_room_for_the_answer_is_named)
     cr_assert_eq(make(ARGV("-E", "2", "--gen-length", "8192"), true), ST_INVALID);
     cr_assert(strstr(err.text, "task 'sample_gsm8k' item '2'") && strstr(err.text, "8192"), "%s",
               err.text);
+}
+
+Test(plan, cells_are_all_combinations_and_share_prompts)
+{
+    cr_assert_eq(make(ARGV("--block-length", "8-32*2", "--threshold", "0.8,0.9", "--selector",
+                           "vanilla", "--selector", "topk:k=1,2", "--gen-length", "32"),
+                      true),
+                 ST_OK, "%s", err.text);
+    cr_assert_eq(plan.n_cells, 3 * 2 * 3);
+    cr_assert_eq(plan.cells[0].decode.block_length, 8);
+    cr_assert_str_eq(plan.cells[1].decode.selector, "topk:k=1");
+    cr_assert_float_eq(plan.cells[3].decode.threshold, 0.9, 1e-12);
+    cr_assert_eq(plan.cells[17].decode.block_length, 32);
+    cr_assert_eq(plan.max_block, 32);
+    cr_assert_eq(plan.n_work, 18 * plan.tasks[0].n_items);
+    for (size_t i = 0; i < plan.tasks[0].n_items; i++)
+        cr_assert(plan.tasks[0].inputs[i].n_ids > 0 &&
+                  plan.tasks[0].inputs[i].n_ids <= plan.max_prompt);
+    cr_assert_eq(make(ARGV("--threshold", "0.9,0.90"), true), ST_INVALID);
+    cr_assert(strstr(err.text, "'0.9' and '0.90'"), "%s", err.text);
+}
+
+Test(plan, shares_of_the_cells_are_disjoint_and_leave_none_out)
+{
+    size_t n_all = 0;
+    char text[8];
+
+    for (int nth = 1; nth <= 4; nth++) {
+        snprintf(text, sizeof(text), "%d/4", nth);
+        cr_assert_eq(make(ARGV("--block-length", "8-64*2", "--selector", "topk:k=1,2",
+                               "--gen-length", "64", "--cells", text),
+                          true),
+                     ST_OK, "%s", err.text);
+        cr_assert_eq(plan.n_cells, 2);
+        cr_assert_eq(plan.n_work, 2 * plan.tasks[0].n_items);
+        n_all += plan.n_cells;
+    }
+    cr_assert_eq(n_all, 8);
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const wrong[] = { "0/4", "5/4", "1", "1/0", "a/b" };
+
+        cr_assert_eq(make(ARGV("--cells", wrong[i]), true), ST_INVALID, "'%s'", wrong[i]);
+        cr_assert(strstr(err.text, "--cells"), "%s", err.text);
+    }
 }

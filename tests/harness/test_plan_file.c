@@ -298,3 +298,58 @@ Test(plan_file, a_missing_file_is_not_found_and_a_bundled_plan_reads)
     cr_assert_eq(c.values[OPT_SELECTOR].n, 2);
     buf_release(&path);
 }
+
+static enum status parse_sweep(const char *text)
+{
+    plan_file_release(&plan);
+    err = (struct error){ 0 };
+    return plan_file_parse(text, strlen(text), "p.yaml", VERB_SWEEP, &plan, &err);
+}
+
+Test(plan_file, the_runs_of_a_sweep_keep_their_settings_apart)
+{
+    const struct plan_setting *s;
+
+    cr_assert_eq(parse_sweep("tasks: gsm8k\nblock-length: [8, 16-32*2]\nruns:\n"
+                             "  - model: [a, b]\n    seed: 0-2\n  - threshold: 0.8,0.9\n"),
+                 ST_OK, "%s", err.text);
+    cr_assert_eq(plan.common.n, 2);
+    cr_assert_eq(plan.n_runs, 2);
+    s = plan_settings_find(&plan.runs[0], OPT_MODEL);
+    cr_assert(s && s->n == 2 && strcmp(s->values[1].text, "b") == 0);
+    cr_assert_eq(s->line, 4);
+    cr_assert_null(plan_settings_find(&plan.runs[1], OPT_MODEL));
+    cr_assert_str_eq(plan_settings_find(&plan.runs[1], OPT_THRESHOLD)->values[0].text, "0.8,0.9");
+    cr_assert_eq(options_parse(VERB_RUN, 0, NULL, &c, &err), ST_OK);
+    cr_assert_eq(plan_file_apply(&plan, &plan.common, &c, &err), ST_OK);
+    cr_assert_str_eq(options_text(&c, OPT_BLOCK_LENGTH), "8,16-32*2");
+}
+
+Test(plan_file, mistakes_of_a_sweep_are_told_with_their_place)
+{
+    static const struct {
+        const char *text, *start;
+    } cases[] = {
+        { "runs:\n  - modell: a\n", "p.yaml:2:5: unknown key 'modell'" },
+        { "runs:\n  - seed: 1\n    seed: 2\n", "p.yaml:3:5: key 'seed' is given twice" },
+        { "runs: a\n", "p.yaml:1:7: key 'runs' takes a list" },
+        { "runs: [a]\n", "p.yaml:1:8: an entry of 'runs' is a mapping" },
+        { "runs: []\n", "p.yaml:1:1: the list of 'runs' is empty" },
+        { "runs:\n  - {}\n", "p.yaml:2:5: an entry of 'runs' is empty" },
+        { "runs:\n  - limit: 1\nruns:\n  - limit: 1\n", "p.yaml:3:1: key 'runs' is given twice" },
+        { "runs:\n  - runs: []\n", "p.yaml:2:5: unknown key 'runs'" },
+        { "seed: 3-1\n", "p.yaml:1:7: option '--seed': range '3-1' ends before" },
+        { "block-length: 8,8\n", "p.yaml:1:15: option '--block-length': value '8' is listed" },
+        { "block-length: 0-4\n", "p.yaml:1:15: option '--block-length' must be 1 .." },
+        { "selector:\n  - vanilla\n  - topk:q=1\n", "p.yaml:3:5: " },
+        { "cells: 1/2\n", "p.yaml:1:1: key 'cells' belongs on the command line" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cr_assert_eq(parse_sweep(cases[i].text), ST_INVALID, "case %zu", i);
+        cr_assert(strncmp(err.text, cases[i].start, strlen(cases[i].start)) == 0,
+                  "case %zu: '%s' does not begin with '%s'", i, err.text, cases[i].start);
+    }
+    cr_assert_eq(parse("runs:\n  - limit: 1\n"), ST_INVALID);
+    cr_assert(strstr(err.text, "desbench sweep"), "%s", err.text);
+}
