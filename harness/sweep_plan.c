@@ -7,6 +7,7 @@
 #include "harness/plan_file.h"
 #include "harness/ranges.h"
 #include "harness/stops.h"
+#include "kernels/kernels.h"
 
 enum { MAX_RUNS = 10000 };
 
@@ -169,6 +170,27 @@ static enum status find_group(struct sweep *w, struct sweep_run *r, struct error
     return st;
 }
 
+/* The backend that is asked for must be of this build and open here. */
+static enum status check_backend(const struct engine_options *o, struct error *err)
+{
+    struct kernel_params params = { .n_threads = 1, .isa = o->isa };
+    const struct kernel_ops *ops;
+    struct kernels *k = NULL;
+    enum status st;
+
+    if (!o->backend)
+        return ST_OK;
+    ops = kernel_backend_find(o->backend);
+    if (!ops)
+        return error_set(err, ST_UNSUPPORTED,
+                         "backend '%s' is not in this build; `desbench ls backends` lists them",
+                         o->backend);
+    st = ops->open(&params, &k, err);
+    if (k)
+        ops->close(k);
+    return st;
+}
+
 /* Plan a run. Weights that do not fit or are not there are as good as no model. */
 static enum status plan_run(struct sweep *w, struct sweep_run *r, struct error *err)
 {
@@ -176,6 +198,8 @@ static enum status plan_run(struct sweep *w, struct sweep_run *r, struct error *
     struct sweep_group *g;
     enum status st = find_group(w, r, err);
 
+    if (!st)
+        st = check_backend(&w->groups[r->group].options, err);
     if (st)
         return st;
     g = &w->groups[r->group];
