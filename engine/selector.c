@@ -113,7 +113,8 @@ bool selector_reads(const struct selector *s, enum selector_field f)
     case SEL_PREFILL:
         return has_core || keep != KEEP_ALL || int_of(s, SEL_K) || int_of(s, SEL_RENORM);
     case SEL_GROUP: return has_core && !int_of(s, SEL_OUTSIDE);
-    case SEL_GUARD: return has_core && !int_of(s, SEL_OUTSIDE) && !int_of(s, SEL_GROUP);
+    case SEL_GUARD:
+        return has_core && !int_of(s, SEL_OUTSIDE) && int_of(s, SEL_GROUP) != INSIDE_LIFTED;
     case SEL_SEED: return size == SIZE_FIXED && int_of(s, SEL_ELECT) == ELECT_RANDOM;
     case SEL_FILE: return size == SIZE_FIXED && int_of(s, SEL_ELECT) == ELECT_STATIC;
     case N_SELECTOR_FIELDS: break;
@@ -368,7 +369,7 @@ enum status selector_route(const struct selector *s, const struct route_params *
     r.is_joint = int_of(s, SEL_SCOPE) == SCOPE_BATCH;
     r.is_lagged = int_of(s, SEL_LAG);
     r.is_truncated = int_of(s, SEL_OUTSIDE);
-    r.is_ungrouped = int_of(s, SEL_GROUP);
+    r.inside = (enum route_inside)int_of(s, SEL_GROUP);
     r.is_guard_drop = int_of(s, SEL_GUARD);
     r.is_renormed = int_of(s, SEL_RENORM);
     if (r.size == SIZE_FIXED)

@@ -32,7 +32,7 @@ const struct selector_field_row selector_fields[N_SELECTOR_FIELDS] = {
                       "the largest layer input, by L1 norm",
                       "keep=topp or keep=tail" },
     [SEL_FLOOR] = { "floor", FIELD_INT, 0, KERNEL_MAX_EXPERTS, NULL, NULL,
-                    "experts that are elected at least, of those with a vote", "size=topp" },
+                    "experts that are elected at least", "size=topp" },
     [SEL_K0] = { "k0", FIELD_INT, 0, KERNEL_MAX_TOP_K, NULL, NULL,
                  "each voter's first experts that are in the coreset whatever the votes, even "
                  "beyond its size",
@@ -70,13 +70,15 @@ const struct selector_field_row selector_fields[N_SELECTOR_FIELDS] = {
     [SEL_OUTSIDE] = { "outside", FIELD_WORD, 0, 0, "reroute|truncate", NULL,
                       "slots outside the coreset go to the token's best inside, or stay empty",
                       "size=union, fixed or topp" },
-    [SEL_GROUP] = { "group", FIELD_WORD, 0, 0, "model|lift", NULL,
-                    "inside the coreset the model's limit of groups holds, or is lifted",
+    [SEL_GROUP] = { "group", FIELD_WORD, 0, 0, "natural|members|lift", NULL,
+                    "inside the coreset a token keeps the groups of experts that it has without "
+                    "one; "
+                    "those that are best by their members in it; all",
                     "outside=reroute" },
     [SEL_GUARD] = { "guard", FIELD_WORD, 0, 0, "widen|drop", NULL,
                     "slots that the kept groups cannot fill from the coreset go to its other "
                     "members, or stay empty",
-                    "group=model" },
+                    "group=natural or members" },
     [SEL_RENORM] = { "renorm", FIELD_WORD, 0, 0, "model|over", NULL,
                      "weights as the model was trained, or divided by their sum over the slots run",
                      "" },
@@ -147,9 +149,9 @@ const struct selector_policy selector_policies[] = {
       .open = "votes are probabilities (the text: router weights; only Algorithm 3: logits), not "
               "divided by the token's sum. beta rounds down, as Table 1 has it. Ties: lower id. "
               "Every token of the forward votes. Prefill: off. Batches: a coreset a sequence. "
-              "Experts without a vote are not elected. LLaDA2.x: scores without bias, within the "
-              "limit of groups, which holds inside the coreset too; slots it cannot fill are "
-              "widened to the rest of the coreset. Weights: as the model was trained, where "
+              "Experts without a vote come last. LLaDA2.x: scores without bias, within the "
+              "limit of groups, and a token keeps its groups inside the coreset; slots that these "
+              "cannot fill go to the rest of the coreset. Weights: as the model was trained, where "
               "Algorithm 1 may mean renorm=over",
       .budget = BIT(SEL_BETA) | BIT(SEL_M),
       .v = { [SEL_SIZE] = SIZE_FIXED } },
@@ -157,7 +159,7 @@ const struct selector_policy selector_policies[] = {
       .help = "as des-vote, but the best-voted up to share p of all votes, at least floor",
       .source = "arXiv:2605.30876 (dMoE) and its code, untrained",
       .open = "floor is the code's guard at inference, 16. The code votes with score plus bias and "
-              "without the limit of groups; experts without a vote do not fill up the floor. "
+              "without the limit of groups. "
               "Prefill: off (the paper processes the prefix in blocks: prefill=blocks)",
       .budget = BIT(SEL_P),
       .v = { [SEL_SIZE] = SIZE_TOP_P,

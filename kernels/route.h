@@ -21,8 +21,8 @@
  * all segments of the call with is_joint. In a group without a voter all tokens vote.
  *
  * Groups of experts (LLaDA2.x) are n_exp / n_group neighbours. A group counts as its two largest
- * keys together, the topk_group best are kept. Inside a coreset a group counts by its members
- * there: one of two or more goes before one of a single member, which is worth its key.
+ * keys together, the topk_group best are kept. With INSIDE_MEMBERS, a group of two or more members
+ * goes before one of a single member, which is worth its key.
  *
  * Sources: arXiv:2602.00879 (DES), 2511.02237 (OEA), 2605.30876 (dMoE), 2602.07265 (XShare),
  * 2602.16052 (MoE-Spec), 2402.14800 (NAEE), 2410.06270 (MC-MoE). docs/selectors.md says which
@@ -63,14 +63,21 @@ enum route_elect {
     ELECT_STATIC, /* by route_input.popularity */
 };
 
-/* What a voter gives to each of its first `mask` experts. The others get no vote from it, and who
- * has no vote at all is not elected. */
+/* What a voter gives to each of its first `mask` experts. Who has no vote at all comes after those
+ * who have one. */
 enum route_vote {
     VOTE_PROB,   /* the score */
     VOTE_BIASED, /* the key: score plus the model's bias */
     VOTE_LOGIT,  /* the score before softmax or sigmoid */
     VOTE_RANK,   /* mask for the first, one less for each that follows, 1 for the last */
     VOTE_COUNT,  /* 1 */
+};
+
+/* The limit of groups inside a coreset. */
+enum route_inside {
+    INSIDE_NATURAL, /* a token keeps the groups of its natural order */
+    INSIDE_MEMBERS, /* it keeps those that are best by their members in the coreset */
+    INSIDE_LIFTED,  /* there is none */
 };
 
 struct route_params {
@@ -105,8 +112,8 @@ struct route_params {
     bool is_lagged;         /* a segment runs by the coreset elected at its forward before */
 
     /* 4. and 5. Slots and weights. */
-    bool is_truncated;  /* a slot outside the coreset is empty, else it goes to the best inside */
-    bool is_ungrouped;  /* inside the coreset the limit of groups is lifted */
+    bool is_truncated; /* a slot outside the coreset is empty, else it goes to the best inside */
+    enum route_inside inside;
     bool is_guard_drop; /* slots for which the kept groups hold too few members stay empty, else
                          * they go to members in other groups */
     bool is_renormed;   /* weights are divided by their sum whatever renorm says */

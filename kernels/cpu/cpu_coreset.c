@@ -17,7 +17,7 @@ struct election {
     bool has_voters;
     uint8_t *core;                /* (n_exp) */
     double v[KERNEL_MAX_EXPERTS]; /* votes, or what else experts are ranked by */
-    uint8_t is_candidate[KERNEL_MAX_EXPERTS];
+    uint8_t has_vote[KERNEL_MAX_EXPERTS];
 };
 
 static bool is_voter(const struct election *x, const struct route_segment *seg, int i)
@@ -116,7 +116,7 @@ static void vote(struct election *x, int row, const struct token *t)
         if (isnan(weight[i])) /* a logit may be */
             continue;
         x->v[order[i]] += weight[i];
-        x->is_candidate[order[i]] = 1;
+        x->has_vote[order[i]] = 1;
     }
 }
 
@@ -215,13 +215,13 @@ static void add_gains(const struct election *x, const int16_t *line, const float
             v[order[i]] += (double)score[order[i]] - (double)score[order[last]];
 }
 
-/* Best candidate outside the set, ties to the lower id; -1: none. */
+/* Best expert outside the set, ties to the lower id; -1: none. */
 static int best_outside(const struct election *x)
 {
     int best = -1;
 
     for (int e = 0; e < x->call->p->n_exp; e++)
-        if (x->is_candidate[e] && !x->core[e] && (best < 0 || x->v[e] > x->v[best]))
+        if (!x->core[e] && (best < 0 || x->v[e] > x->v[best]))
             best = e;
     return best;
 }
@@ -254,28 +254,28 @@ static void elect_by_mass(struct election *x)
 
 /* ---- sizes ------------------------------------------------------------------------------- */
 
-/* Candidates, best first, ties to the lower id; returns how many. */
-static int rank_candidates(const struct election *x, int32_t *ret)
+/* All experts: who has a vote before who has none, then by v, ties to the lower id. */
+static void rank_experts(const struct election *x, int32_t *ret)
 {
-    int n = 0;
-
     for (int32_t e = 0; e < x->call->p->n_exp; e++) {
-        int i = n;
+        int i = e;
 
-        if (!x->is_candidate[e])
-            continue;
-        for (; i > 0 && x->v[e] > x->v[ret[i - 1]]; i--)
-            ret[i] = ret[i - 1];
+        for (; i > 0; i--) {
+            int32_t f = ret[i - 1];
+
+            if (x->has_vote[e] == x->has_vote[f] ? !(x->v[e] > x->v[f]) : x->has_vote[f])
+                break;
+            ret[i] = f;
+        }
         ret[i] = e;
-        n++;
     }
-    return n;
 }
 
-/* How many of the n ranked ones share p of the votes takes. */
-static int count_top_p(const struct election *x, const int32_t *order, int n)
+/* How many of the ranked ones share p of the votes takes. */
+static int count_top_p(const struct election *x, const int32_t *order)
 {
     const struct route_params *p = x->call->p;
+    int n = p->n_exp;
     double total = 0, sum = 0;
     int count = 0;
 
@@ -300,7 +300,7 @@ void cpu_elect(const struct router_call *c, const struct route_segment *segs, in
 
     memset(ret_core, 0, (size_t)p->n_exp);
     if (p->elect != ELECT_VOTES)
-        memset(x.is_candidate, 1, (size_t)p->n_exp);
+        memset(x.has_vote, 1, (size_t)p->n_exp);
     if (p->elect == ELECT_STATIC)
         memcpy(x.v, c->in->popularity, (size_t)p->n_exp * sizeof(*x.v));
     for (int e = 0; p->elect == ELECT_RANDOM && e < p->n_exp; e++)
@@ -312,12 +312,8 @@ void cpu_elect(const struct router_call *c, const struct route_segment *segs, in
         elect_by_mass(&x);
         return;
     }
-    n = rank_candidates(&x, order);
-    if (p->size == SIZE_TOP_P) {
-        n = count_top_p(&x, order, n);
-        for (int i = 0; i < n; i++)
-            add_member(&x, order[i]);
-    }
-    for (int i = 0; p->size == SIZE_FIXED && i < n && x.n_core < p->n_core; i++)
+    rank_experts(&x, order);
+    n = p->size == SIZE_TOP_P ? count_top_p(&x, order) : p->n_exp;
+    for (int i = 0; i < n && (p->size == SIZE_TOP_P || x.n_core < p->n_core); i++)
         add_member(&x, order[i]);
 }

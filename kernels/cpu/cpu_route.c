@@ -237,11 +237,16 @@ static int best_inside(const struct route_params *p, const struct token *t, cons
     int count;
 
     for (int e = 0; e < p->n_exp; e++)
-        key[e] = core[e] && t->key[e] > -INFINITY ? t->key[e] : -INFINITY;
-    if (!p->n_group || p->is_ungrouped)
-        return route_best(key, p->n_exp, n, ret);
-    memcpy(rest, key, (size_t)p->n_exp * sizeof(*rest));
-    route_limit_groups(p, key);
+        rest[e] = core[e] && t->key[e] > -INFINITY ? t->key[e] : -INFINITY;
+    if (!p->n_group || p->inside == INSIDE_LIFTED)
+        return route_best(rest, p->n_exp, n, ret);
+    if (p->inside == INSIDE_MEMBERS) {
+        memcpy(key, rest, (size_t)p->n_exp * sizeof(*key));
+        route_limit_groups(p, key);
+    } else {
+        for (int e = 0; e < p->n_exp; e++)
+            key[e] = core[e] ? t->natural_key[e] : -INFINITY;
+    }
     count = route_best(key, p->n_exp, n, ret);
     if (p->is_guard_drop || count == n)
         return count;

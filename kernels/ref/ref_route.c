@@ -223,9 +223,9 @@ static void vote(const struct route_params *p, const struct route_input *in, int
     }
 }
 
-/* Warm-up set, sums of votes, and who may be elected. */
+/* Warm-up set, sums of votes, and who has any; by what else experts are elected, all have. */
 static void count_votes(const struct route_params *p, const struct route_input *in,
-                        const struct group *g, bool *core, double *v, bool *is_candidate)
+                        const struct group *g, bool *core, double *v, bool *has_vote)
 {
     int n_votes[KERNEL_MAX_EXPERTS] = { 0 };
     struct token t;
@@ -246,7 +246,7 @@ static void count_votes(const struct route_params *p, const struct route_input *
         }
     }
     for (int e = 0; e < p->n_exp; e++) {
-        is_candidate[e] = p->elect != ELECT_VOTES || n_votes[e];
+        has_vote[e] = p->elect != ELECT_VOTES || n_votes[e];
         if (p->elect == ELECT_STATIC)
             v[e] = in->popularity[e];
         if (p->elect == ELECT_RANDOM)
@@ -254,13 +254,15 @@ static void count_votes(const struct route_params *p, const struct route_input *
     }
 }
 
-/* Best candidate outside the set by v, ties to the lower id; -1: none. */
-static int best_outside(const double *v, const bool *is_candidate, const bool *set, int n_exp)
+/* Best expert outside the set: who has a vote before who has none, then by v, ties to the lower id;
+ * -1: there is none. */
+static int best_outside(const double *v, const bool *has_vote, const bool *set, int n_exp)
 {
     int best = -1;
 
     for (int e = 0; e < n_exp; e++)
-        if (is_candidate[e] && !set[e] && (best < 0 || v[e] > v[best]))
+        if (!set[e] && (best < 0 || has_vote[e] > has_vote[best] ||
+                        (has_vote[e] == has_vote[best] && v[e] > v[best])))
             best = e;
     return best;
 }
@@ -296,12 +298,12 @@ static void add_gains(const struct route_params *p, const struct token *t, const
 static int best_by_mass(const struct route_params *p, const struct route_input *in,
                         const struct group *g, const bool *set)
 {
-    bool is_candidate[KERNEL_MAX_EXPERTS];
+    bool has_vote[KERNEL_MAX_EXPERTS];
     double sum[KERNEL_MAX_EXPERTS];
     struct token t;
 
     for (int e = 0; e < p->n_exp; e++) {
-        is_candidate[e] = true;
+        has_vote[e] = true;
         sum[e] = 0;
     }
     for (int s = 0; s < g->n; s++)
@@ -311,22 +313,22 @@ static int best_by_mass(const struct route_params *p, const struct route_input *
             token_read(p, in, g->segs[s].row + i, &t);
             add_gains(p, &t, set, sum);
         }
-    return best_outside(sum, is_candidate, set, p->n_exp);
+    return best_outside(sum, has_vote, set, p->n_exp);
 }
 
-/* SIZE_TOP_P: how many of the candidates, best first. */
-static int count_top_p(const struct route_params *p, const double *v, const bool *is_candidate)
+/* SIZE_TOP_P: how many experts, best first. */
+static int count_top_p(const struct route_params *p, const double *v, const bool *has_vote)
 {
     bool taken[KERNEL_MAX_EXPERTS] = { false };
     double total = 0, sum = 0;
     int n = 0, best;
 
-    while ((best = best_outside(v, is_candidate, taken, p->n_exp)) >= 0) {
+    while ((best = best_outside(v, has_vote, taken, p->n_exp)) >= 0) {
         taken[best] = true;
         total += v[best];
     }
     memset(taken, 0, sizeof(taken));
-    while ((best = best_outside(v, is_candidate, taken, p->n_exp)) >= 0) {
+    while ((best = best_outside(v, has_vote, taken, p->n_exp)) >= 0) {
         if (n && n >= p->floor && sum > p->core_p * total)
             break;
         taken[best] = true;
@@ -340,14 +342,14 @@ static void elect(const struct route_params *p, const struct route_input *in, co
                   bool *ret_core)
 {
     double v[KERNEL_MAX_EXPERTS];
-    bool is_candidate[KERNEL_MAX_EXPERTS], taken[KERNEL_MAX_EXPERTS] = { false };
+    bool has_vote[KERNEL_MAX_EXPERTS], taken[KERNEL_MAX_EXPERTS] = { false };
     int n = 0;
 
-    count_votes(p, in, g, ret_core, v, is_candidate);
+    count_votes(p, in, g, ret_core, v, has_vote);
     if (p->size == SIZE_TOP_P) {
         /* the prefix counts from the best of all, whether warm or not */
-        for (n = count_top_p(p, v, is_candidate); n > 0; n--) {
-            int best = best_outside(v, is_candidate, taken, p->n_exp);
+        for (n = count_top_p(p, v, has_vote); n > 0; n--) {
+            int best = best_outside(v, has_vote, taken, p->n_exp);
 
             taken[best] = true;
             ret_core[best] = true;
@@ -357,7 +359,7 @@ static void elect(const struct route_params *p, const struct route_input *in, co
             n += ret_core[e];
         for (; n < p->n_core; n++) {
             int best = p->elect == ELECT_MASS ? best_by_mass(p, in, g, ret_core)
-                                              : best_outside(v, is_candidate, ret_core, p->n_exp);
+                                              : best_outside(v, has_vote, ret_core, p->n_exp);
 
             if (best < 0)
                 break;
@@ -379,9 +381,12 @@ static void choose(const struct route_params *p, const struct token *t, const bo
         ret_chosen[e] = t->rank[e] < n && t->rank[e] < p->n_exp && (!core || core[e]);
     if (!core || p->is_truncated)
         return;
-    for (int e = 0; e < p->n_exp; e++)
+    for (int e = 0; e < p->n_exp; e++) {
         key[e] = rest[e] = core[e] ? t->key[e] : -INFINITY;
-    if (!p->is_ungrouped)
+        if (p->inside == INSIDE_NATURAL && t->rank[e] == p->n_exp)
+            key[e] = -INFINITY;
+    }
+    if (p->inside == INSIDE_MEMBERS)
         limit_groups(p, key);
     rank_values(key, p->n_exp, rank);
     for (int e = 0; e < p->n_exp; e++) {

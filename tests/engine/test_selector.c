@@ -150,7 +150,7 @@ Test(selector, any_field_overrides_any_policy)
     cr_assert(r.mask == 64 && r.is_truncated && r.is_renormed && r.keep == KEEP_TAIL);
     cr_assert(r.tail == 0.3 && r.is_lagged);
     r = route_of("des-vote:beta=0.4,vote_norm=topk,mask=3,mask_group=lift,group=lift,scope=batch");
-    cr_assert(r.is_vote_normed && r.mask == 3 && r.is_mask_ungrouped && r.is_ungrouped);
+    cr_assert(r.is_vote_normed && r.mask == 3 && r.is_mask_ungrouped && r.inside == INSIDE_LIFTED);
     cr_assert(r.is_joint);
     cr_assert(route_of("des-vote:m=9,guard=drop").is_guard_drop);
     r = route_of("vanilla:k=4");
@@ -201,7 +201,7 @@ Test(selector, settings_name_all_that_is_read_and_nothing_else)
     cr_assert_str_eq(buf_str(&b),
                      "k=model,keep=all,size=fixed,beta=0.4,k0=0,elect=votes,vote=prob,"
                      "vote_norm=all,mask=k,mask_group=model,voters=all,scope=sequence,prefill=off,"
-                     "lag=0,outside=reroute,group=model,guard=widen,renorm=model");
+                     "lag=0,outside=reroute,group=natural,guard=widen,renorm=model");
     buf_clear(&b);
     cr_assert_eq(engine_selector_budget("des-vote:vote=count,beta=0.4", &b, NULL), ST_OK);
     cr_assert_str_eq(buf_str(&b), "beta=0.4");

@@ -46,7 +46,7 @@ static struct route_params choose_params(struct rng *r, int i)
         .is_joint = i % 7 == 0,
         .is_lagged = i % 7 == 1,
         .is_truncated = rng_below(r, 4) == 0,
-        .is_ungrouped = rng_below(r, 4) == 0,
+        .inside = CHOOSE(r, INSIDE_NATURAL, INSIDE_MEMBERS, INSIDE_LIFTED),
         .is_guard_drop = rng_below(r, 2),
         .is_renormed = rng_below(r, 4) == 0,
     };
