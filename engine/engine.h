@@ -106,6 +106,9 @@ MUST_CHECK enum status engine_check_memory(const struct engine_memory *need, con
 /* Of a text-only engine, fields that need weights or a backend are zero or NULL. */
 const struct model_info *engine_info(const struct engine *e);
 
+/* Sequences in flight at once, at most: as opened. */
+int engine_max_batch(const struct engine *e);
+
 /* A chat turn; roles "system", "user", "assistant". Text is UTF-8, borrowed. */
 struct engine_message {
     const char *role;
@@ -171,13 +174,13 @@ const struct engine_choice *engine_caches(void);
 
 /* Append the canonical text of a selector ("topk:k=04" is "topk:k=4", "oea:k0=3" is
  * "des-seq:k0=3"): the policy, its budget and what was overridden. Equal texts mean equal settings,
- * as long as a policy's defaults stay. ST_INVALID as in engine_check_decode(), but for what only a
- * model can tell. */
+ * as long as a policy's defaults stay, which ENGINE_RESULTS_VERSION is raised for; a file's name is
+ * followed by the SHA-256 of what is in it, and ST_MISMATCH where the text named another.
+ * ST_INVALID as in engine_check_decode(), but for what only a model can tell. */
 MUST_CHECK enum status engine_selector_text(const char *selector, struct buf *ret,
                                             struct error *err);
 
-/* Append all settings that have an effect, defaults included, without the policy's name; a file by
- * its SHA-256. Fails as a file cannot be read, too. */
+/* Append all settings that have an effect, defaults included, without the policy's name. */
 MUST_CHECK enum status engine_selector_settings(const char *selector, struct buf *ret,
                                                 struct error *err);
 
@@ -249,8 +252,13 @@ struct forward_record {
 /* One MoE layer of one forward pass of a sequence. */
 struct layer_record {
     int n_unique, n_rerouted, n_lost_top1;
+    int n_natural; /* unique experts that the model's own routing would have read of these scores */
+    int n_core;    /* experts of the coreset; 0: the selector has none */
     double kept_mass;
     int64_t expert_bytes; /* bytes of expert weights read: n_unique times one expert */
+    double output_error; /* engine_options.is_diagnosed: |y - y0| / |y0|, of what the experts add to
+                          * the sequence's tokens and of the same by the model's own routing; else
+                          * NaN */
 };
 
 /*

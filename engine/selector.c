@@ -174,6 +174,24 @@ static enum status parse_word(const struct selector_policy *p, const struct sele
                      f->name, f->words, shown(value), value.at);
 }
 
+/* "PATH@sha256:0123456789abcdef": what the file has to hold. */
+static void split_sha256(struct selector *s)
+{
+    static const char mark[] = "@sha256:";
+    size_t n = sizeof(mark) - 1 + SELECTOR_SHA_LEN;
+    const char *at = s->file + s->file_len - n;
+
+    if (s->file_len <= n || memcmp(at, mark, sizeof(mark) - 1) != 0)
+        return;
+    s->file_sha256 = at + sizeof(mark) - 1;
+    for (int i = 0; i < SELECTOR_SHA_LEN; i++)
+        if (!strchr("0123456789abcdef", s->file_sha256[i])) {
+            s->file_sha256 = NULL;
+            return;
+        }
+    s->file_len -= n;
+}
+
 static enum status parse_value(const struct selector_policy *p, const struct selector_field_row *f,
                                struct span value, struct selector *s, struct error *err)
 {
@@ -187,6 +205,7 @@ static enum status parse_value(const struct selector_policy *p, const struct sel
                              f->name);
         s->file = value.at;
         s->file_len = value.len;
+        split_sha256(s);
         return ST_OK;
     case FIELD_INT:
         if (span_is(value, f->zero) || span_is(value, f->full)) {
@@ -416,7 +435,12 @@ static void put_field(const struct selector *s, enum selector_field f, struct bu
             word = span_until(&words, '|');
         buf_append(ret, word.at, word.len);
         break;
-    case FIELD_TEXT: buf_append(ret, s->file ? s->file : "", s->file_len); break;
+    case FIELD_TEXT:
+        if (s->file)
+            buf_append(ret, s->file, s->file_len);
+        if (s->file_sha256)
+            buf_printf(ret, "@sha256:%.*s", SELECTOR_SHA_LEN, s->file_sha256);
+        break;
     }
 }
 

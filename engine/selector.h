@@ -92,7 +92,11 @@ struct selector {
                                   * given */
     const char *file;            /* SEL_FILE, or NULL; file_len bytes within the parsed text */
     size_t file_len;
+    const char
+        *file_sha256; /* after "@sha256:" behind the file, or NULL: SELECTOR_SHA_LEN digits */
 };
+
+enum { SELECTOR_SHA_LEN = 16 };
 
 /*
  * Parse NAME[:field=value,...]; ret points into text. ST_INVALID: an unknown policy (the message
@@ -114,7 +118,7 @@ bool selector_reads(const struct selector *s, enum selector_field f);
  * from its row. Parsing it gives the same settings. */
 void selector_put(const struct selector *s, struct buf *ret);
 
-/* Append every field that is read, with its value. A file stands as it was given. */
+/* Append every field that is read, with its value. */
 void selector_put_settings(const struct selector *s, struct buf *ret);
 
 /* Append the settings of a row, "FIELD=?" for those without a default. */

@@ -9,10 +9,32 @@ static enum status text_result(const struct buf *b, struct error *err)
     return buf_ok(b) ? ST_OK : error_set(err, ST_NOMEM, "out of memory");
 }
 
+/* With a file, what it holds is named too; a text that names it already must be right. sha256 has
+ * room for it. */
+static enum status parse_with_file(const char *selector, struct selector *ret,
+                                   char sha256[SHA256_HEX_SIZE], struct error *err)
+{
+    struct buf path = { 0 };
+    enum status st = selector_parse(selector, ret, err);
+
+    if (st || !ret->file)
+        return st;
+    buf_append(&path, ret->file, ret->file_len);
+    st = buf_ok(&path) ? sha256_file(buf_str(&path), sha256, err) : text_result(&path, err);
+    if (!st && ret->file_sha256 && memcmp(ret->file_sha256, sha256, SELECTOR_SHA_LEN) != 0)
+        st =
+            error_set(err, ST_MISMATCH, "'%s' has changed: its SHA-256 is %.*s, not %.*s",
+                      buf_str(&path), SELECTOR_SHA_LEN, sha256, SELECTOR_SHA_LEN, ret->file_sha256);
+    ret->file_sha256 = sha256;
+    buf_release(&path);
+    return st;
+}
+
 enum status engine_selector_text(const char *selector, struct buf *ret, struct error *err)
 {
+    char sha256[SHA256_HEX_SIZE];
     struct selector s;
-    enum status st = selector_parse(selector, &s, err);
+    enum status st = parse_with_file(selector, &s, sha256, err);
 
     if (st)
         return st;
@@ -23,29 +45,13 @@ enum status engine_selector_text(const char *selector, struct buf *ret, struct e
 enum status engine_selector_settings(const char *selector, struct buf *ret, struct error *err)
 {
     char sha256[SHA256_HEX_SIZE];
-    struct buf path = { 0 }, name = { 0 };
     struct selector s;
-    enum status st = selector_parse(selector, &s, err);
+    enum status st = parse_with_file(selector, &s, sha256, err);
 
     if (st)
         return st;
-    if (s.file) { /* what is in it counts, not where it lies */
-        buf_append(&path, s.file, s.file_len);
-        st = buf_ok(&path) ? sha256_file(buf_str(&path), sha256, err) : text_result(&path, err);
-        if (!st) {
-            buf_printf(&name, "sha256:%s", sha256);
-            st = text_result(&name, err);
-        }
-        s.file = name.data;
-        s.file_len = name.len;
-    }
-    if (!st) {
-        selector_put_settings(&s, ret);
-        st = text_result(ret, err);
-    }
-    buf_release(&name);
-    buf_release(&path);
-    return st;
+    selector_put_settings(&s, ret);
+    return text_result(ret, err);
 }
 
 enum status engine_selector_budget(const char *selector, struct buf *ret, struct error *err)

@@ -7,6 +7,7 @@
 #include "engine/sequence.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,11 @@ void engine_close(struct engine *e)
 const struct model_info *engine_info(const struct engine *e)
 {
     return e->info;
+}
+
+int engine_max_batch(const struct engine *e)
+{
+    return e->max_batch;
 }
 
 void engine_decode_defaults(const struct engine *e, struct decode_options *ret)
@@ -485,7 +491,10 @@ void step_record(struct sequence *s, const struct forward_result *r, int item)
             .n_unique = in->n_unique,
             .n_rerouted = in->n_rerouted,
             .n_lost_top1 = in->n_lost_top1,
+            .n_natural = in->n_natural,
+            .n_core = in->n_core,
             .kept_mass = in->kept_mass,
+            .output_error = r->output_errors ? r->output_errors[from + l] : (double)NAN,
             .expert_bytes = in->n_unique * s->engine->info->expert_bytes,
         };
     }

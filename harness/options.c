@@ -110,6 +110,11 @@ const struct option_def option_table[N_OPTIONS] = {
                   "instruction set of backend cpu" },
     [OPT_UNPINNED] = { "unpinned", 0, OPTION_FLAG, MODELS, MODEL, NULL, NULL, NULL, 0, 0, NULL,
                        NULL, "let threads of backend cpu move between processors" },
+    [OPT_DIAGNOSE] = { "diagnose", 0, OPTION_FLAG, RUNNING, MODEL, NULL, NULL, NULL, 0, 0, NULL,
+                       NULL,
+                       "measure how far each layer's output is from that of the model's own "
+                       "routing "
+                       "(slower; same answers)" },
     [OPT_BENCH_TOKENS] = { "tokens", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "32", NULL, 2, 4096,
                            NULL, NULL,
                            "tokens of a sequence in a forward (forward, ops), of its prompt "
@@ -120,7 +125,8 @@ const struct option_def option_table[N_OPTIONS] = {
                       "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,
                          1, 256, NULL, NULL,
-                         "sequences denoised together; answers do not depend on it" },
+                         "sequences denoised together; answers do not depend on it (but for "
+                         "scope=batch)" },
     [OPT_SELECTOR] = { "selector", 0, OPTION_LIST, RUN | VERB_BENCH | VERB_TRACE | VERB_FIDELITY,
                        DECODE, "S", "vanilla", NULL, 0, 0, NULL, NULL,
                        "expert selection NAME[:field=value,...]; repeat it to compare "
@@ -268,6 +274,10 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, "print every setting and where it comes from, and stop" },
     [OPT_FULL] = { "full", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                    "show prompts and every denoising step in full" },
+    [OPT_POPULARITY] = { "popularity", 0, OPTION_FLAG, VERB_SHOW, OUT, NULL, NULL, NULL, 0, 0, NULL,
+                         NULL,
+                         "tokens that each expert of each layer got in a run, as JSON: the file of "
+                         "`--selector static:m=N,file=F`" },
     [OPT_BY] = { "by", 0, OPTION_TEXT, VERB_SHOW, OUT, "FIELD", NULL, "no classes", 0, 0, NULL,
                  NULL,
                  "scores of a run by class of item or answer: level, subject, stop_reason, "

@@ -47,12 +47,24 @@ static void put_memory(struct buf *b, const struct engine_memory *m)
         buf_printf(b, "%.3f GB are available\n", (double)m->available_bytes * 1e-9);
 }
 
+/* All that the selector's text stands for. */
+static enum status put_settings(struct buf *b, const char *selector, struct error *err)
+{
+    struct buf settings = { 0 };
+    enum status st = engine_selector_settings(selector, &settings, err);
+
+    if (!st)
+        put_text_member(b, "selector_settings", buf_str(&settings));
+    buf_release(&settings);
+    return st;
+}
+
 /* For --dry-run --json. */
 static enum status print_plan_json(const struct run_facts *f, struct error *err)
 {
     const struct model_info *m = engine_info(f->engine);
     struct buf b = { 0 };
-    enum status st;
+    enum status st = ST_OK;
 
     buf_puts(&b, "{\"model\":");
     json_put_str(&b, m->name, strlen(m->name));
@@ -73,6 +85,8 @@ static enum status print_plan_json(const struct run_facts *f, struct error *err)
         json_put_str(&b, cell->task->def->name, strlen(cell->task->def->name));
         put_text_member(&b, "prompt_form", cell->task->form);
         put_text_member(&b, "selector", cell->decode.selector);
+        if (!st)
+            st = put_settings(&b, cell->decode.selector, err);
         put_text_member(&b, "decoder", cell->decode.decoder);
         put_text_member(&b, "cache", cell->decode.cache);
         buf_printf(&b,
@@ -83,7 +97,8 @@ static enum status print_plan_json(const struct run_facts *f, struct error *err)
                    cell->task->n_items * (size_t)f->plan->n_samples);
     }
     buf_puts(&b, "\n]}\n");
-    st = verb_print(&b, err);
+    if (!st)
+        st = verb_print(&b, err);
     buf_release(&b);
     return st;
 }
@@ -222,7 +237,7 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
     enum status st = ST_OK;
 
     table_init(&t, "task|selector|>samples|>score|>95 % interval|>tok/s|>tok/forward|>forwards|"
-                   ">experts a layer|>of|>MB a forward");
+                   ">experts a layer|>of|>% of vanilla|>MB a forward");
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
         double low, high;
@@ -242,6 +257,7 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
         put_count(&t, r->n_forwards);
         put_rate(&t, r->n_forwards ? r->mean_unique : NAN, "%.1f");
         put_count(&t, r->n_exp);
+        put_rate(&t, r->n_forwards ? 100 * ratio(r->mean_unique, r->mean_natural) : NAN, "%.1f");
         put_rate(&t, r->n_forwards ? r->mean_expert_bytes * 1e-6 : NAN, "%.3f");
     }
     put_headline(f, &b);
@@ -252,7 +268,9 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
         &b,
         "\nscore: pass@1 or accuracy; tok: tokens before the first end-of-text, by the time of "
         "their own\nsequence, whatever shares its batch; experts a layer: unique routed experts "
-        "read in a forward,\nmean over layers and forwards\n");
+        "read in a forward,\nmean over layers and forwards; of vanilla: of what the model's own "
+        "routing would have "
+        "read of the same\nrouter scores\n");
     if (f->notes)
         buf_append(&b, f->notes->data, f->notes->len);
     if (f->max_batch > 1)
@@ -353,6 +371,7 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
         put_member(&b, "tokens_before_eos_per_forward",
                    ratio((double)r->n_tokens_before_eos, (double)r->n_forwards));
         put_member(&b, "mean_unique_experts", r->n_forwards ? r->mean_unique : NAN);
+        put_member(&b, "mean_vanilla_experts", r->n_forwards ? r->mean_natural : NAN);
         put_member(&b, "mean_expert_bytes_per_forward", r->n_forwards ? r->mean_expert_bytes : NAN);
         buf_printf(&b, ",\"n_experts\":%" PRId64 "}", r->n_exp);
     }

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,8 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
     const struct model_info *m = engine_info(e);
     const struct decode_options *d = &cell->decode;
     char *prompt_sha256 = arena_alloc(a, SHA256_HEX_SIZE);
-    const char *text, *decoder, *cache, *mode;
+    const char *text, *decoder, *cache, *mode, *budget;
+    struct buf b = { 0 };
     size_t len;
     enum status st = plan_prompt(e, cell->task, 0, a, &text, &len, err);
 
@@ -82,10 +84,21 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
         return st;
     decoder = settings_text(engine_decoder_text, d, a);
     cache = settings_text(engine_cache_text, d, a);
-    /* two instruction sets of one backend round differently */
-    mode = m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
-    if (!decoder || !cache || !mode || !prompt_sha256)
-        return no_memory(err);
+    st = engine_selector_budget(d->selector, &b, err);
+    if (st)
+        goto out;
+    budget = arena_strdup(a, buf_str(&b), b.len);
+    /* two instruction sets of one backend round differently; coresets of a whole batch differ with
+     * the batch */
+    if (strstr(d->selector, "scope=batch"))
+        mode = arena_printf(a, "batch-of-%d%s%s", engine_max_batch(e), m->isa ? ":" : "",
+                            m->isa ? m->isa : "");
+    else
+        mode = m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
+    if (!decoder || !cache || !mode || !budget || !prompt_sha256) {
+        st = no_memory(err);
+        goto out;
+    }
     *ret = (struct cell_row){
         .task = cell->task->def->name,
         .dataset_sha256 = task_sha256(cell->task->task),
@@ -99,7 +112,7 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
         .tokenizer_sha256 = m->tokenizer_sha256,
         .template_sha256 = m->template_sha256,
         .selector = d->selector,
-        .budget = strchr(d->selector, ':') ? strchr(d->selector, ':') + 1 : "",
+        .budget = budget,
         .decoder = decoder,
         .cache = cache,
         .backend = m->backend,
@@ -115,7 +128,10 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
         .expert_bytes = m->expert_bytes,
         .weight_bytes = m->weight_bytes,
     };
-    return sha256_hex(text, len, prompt_sha256, err);
+    st = sha256_hex(text, len, prompt_sha256, err);
+out:
+    buf_release(&b);
+    return st;
 }
 
 enum status runner_cells(const struct plan *p, const struct engine *e, struct arena *a,
@@ -291,6 +307,7 @@ static enum status sample_start(struct runner *r, struct sample *s, struct error
 static enum status copy_generation(struct sample *s, const struct generation *g, struct error *err)
 {
     size_t n_rows = g->n_forwards * (size_t)g->n_moe_layer, n_counts = n_rows * (size_t)g->n_exp;
+    bool has_error = n_rows && !isnan(g->layers[0].output_error);
     struct telemetry_forward *forwards;
     struct telemetry_layer *layers;
     uint16_t *counts;
@@ -317,11 +334,15 @@ static enum status copy_generation(struct sample *s, const struct generation *g,
     for (size_t i = 0; i < n_rows; i++) {
         const struct layer_record *l = &g->layers[i];
 
-        layers[i] = (struct telemetry_layer){ .n_unique = l->n_unique,
-                                              .n_rerouted = l->n_rerouted,
-                                              .n_lost_top1 = l->n_lost_top1,
-                                              .kept_mass = (float)l->kept_mass,
-                                              .expert_bytes = l->expert_bytes };
+        layers[i] =
+            (struct telemetry_layer){ .n_unique = l->n_unique,
+                                      .n_rerouted = l->n_rerouted,
+                                      .n_lost_top1 = l->n_lost_top1,
+                                      .n_natural = l->n_natural,
+                                      .n_core = l->n_core,
+                                      .kept_mass = (float)l->kept_mass,
+                                      .output_error = has_error ? (float)l->output_error : 0,
+                                      .expert_bytes = l->expert_bytes };
     }
     if (n_counts)
         memcpy(counts, g->tokens_per_expert, n_counts * sizeof(*counts));
@@ -342,6 +363,7 @@ static enum status copy_generation(struct sample *s, const struct generation *g,
     s->row.telemetry = (struct telemetry){ .n_forwards = (int32_t)g->n_forwards,
                                            .n_layer = g->n_moe_layer,
                                            .n_exp = g->n_exp,
+                                           .has_output_error = has_error,
                                            .n_positions = (int32_t)g->n_positions,
                                            .forwards = forwards,
                                            .layers = layers,

@@ -71,6 +71,7 @@ enum status session_model(const struct options *c, struct arena *a, struct engin
         .isa = options_text(c, OPT_ISA),
         .n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0,
         .is_unpinned = options_flag(c, OPT_UNPINNED),
+        .is_diagnosed = options_flag(c, OPT_DIAGNOSE),
         .max_batch = options_has(c, OPT_BATCH_SIZE) ? (int)options_int(c, OPT_BATCH_SIZE) : 1,
         .overrides = c->values[OPT_OVERRIDE].texts,
         .n_overrides = c->values[OPT_OVERRIDE].n,

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "harness/listing.h"
 #include "harness/paths.h"
+#include "harness/popularity.h"
 #include "harness/strata.h"
 #include "harness/table.h"
 #include "harness/verb.h"
@@ -82,15 +83,19 @@ static bool put_layers(struct buf *b, const struct telemetry *t, int64_t n_exp)
     struct table table;
     bool is_ok;
 
-    table_init(&table, ">layer|>unique experts|>least|>most|>of|>rerouted|>lost top-1|>kept mass");
+    table_init(&table, ">layer|>unique experts|>least|>most|>of|>vanilla|>coreset|>rerouted|>lost "
+                       "top-1|>kept mass|>output error");
     for (int l = 0; l < t->n_layer; l++) {
-        double unique = 0, rerouted = 0, lost = 0, kept = 0;
+        double unique = 0, natural = 0, core = 0, rerouted = 0, lost = 0, kept = 0, error = 0;
         int least = INT32_MAX, most = 0, n = t->n_forwards ? t->n_forwards : 1;
 
         for (int f = 0; f < t->n_forwards; f++) {
             const struct telemetry_layer *x = &t->layers[f * t->n_layer + l];
 
             unique += x->n_unique;
+            natural += x->n_natural;
+            core += x->n_core;
+            error += (double)x->output_error;
             rerouted += x->n_rerouted;
             lost += x->n_lost_top1;
             kept += (double)x->kept_mass;
@@ -103,11 +108,15 @@ static bool put_layers(struct buf *b, const struct telemetry *t, int64_t n_exp)
         table_cell(&table, "%d", t->n_forwards ? least : 0);
         table_cell(&table, "%d", most);
         table_cell(&table, "%" PRId64, n_exp);
+        table_cell(&table, "%.2f", natural / n);
+        table_cell(&table, core > 0 ? "%.2f" : "-", core / n);
         table_cell(&table, "%.2f", rerouted / n);
         table_cell(&table, "%.2f", lost / n);
         table_cell(&table, "%.4f", kept / n);
+        table_cell(&table, t->has_output_error ? "%.4f" : "-", error / n);
     }
-    buf_puts(b, "--- experts by layer (means over forwards)\n");
+    buf_puts(b, "--- experts by layer (means over forwards; vanilla: what the model's own routing "
+                "would have read)\n");
     is_ok = table_put(&table, b);
     table_release(&table);
     return is_ok;
@@ -268,6 +277,16 @@ static void put_sample_json(const struct stored_sample *s, struct buf *b)
                    x->is_cache_refresh ? "true" : "false", x->wall_ns);
         for (int l = 0; l < t->n_layer; l++)
             buf_printf(b, "%s%d", l ? "," : "", t->layers[f * t->n_layer + l].n_unique);
+        buf_puts(b, "],\"vanilla_experts\":[");
+        for (int l = 0; l < t->n_layer; l++)
+            buf_printf(b, "%s%d", l ? "," : "", t->layers[f * t->n_layer + l].n_natural);
+        if (t->has_output_error)
+            buf_puts(b, "],\"output_errors\":[");
+        for (int l = 0; t->has_output_error && l < t->n_layer; l++) {
+            if (l)
+                buf_putc(b, ',');
+            json_put_num(b, (double)t->layers[f * t->n_layer + l].output_error);
+        }
         buf_puts(b, "]}");
     }
     buf_puts(b, "]}\n");
@@ -405,7 +424,9 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         st = store_open(path, STORE_READ, &store, err);
     if (!st)
         st = store_find_run(store, c->args[0], &a, &run_id, err);
-    if (!st && by) {
+    if (!st && options_flag(c, OPT_POPULARITY)) {
+        st = popularity_print(store, run_id, task, err);
+    } else if (!st && by) {
         st = strata_print(c, store, run_id, by, err);
     } else if (!st && !task) {
         st = show_run(&x, store, run_id, &a, err);
@@ -435,6 +456,7 @@ const struct verb verb_show = {
             "  desbench show last\n"
             "  desbench show last humaneval HumanEval/0\n"
             "  desbench show last gsm8k --json | jq .forwards\n"
-            "  desbench show last --by depth                  scores by class of item\n",
+            "  desbench show last --by depth                  scores by class of item\n"
+            "  desbench show last --popularity > counts.json  for `--selector static`\n",
     .run = run,
 };

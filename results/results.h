@@ -114,14 +114,16 @@ struct telemetry_forward {
     int64_t wall_ns;
 };
 struct telemetry_layer {
-    int32_t n_unique, n_rerouted, n_lost_top1;
+    int32_t n_unique, n_rerouted, n_lost_top1, n_natural, n_core;
     float kept_mass;
+    float output_error; /* has_output_error */
     int64_t expert_bytes;
 };
 /* (n_forwards) and (n_forwards, n_layer) and (n_forwards, n_layer, n_exp). commit_step
  * (n_positions): forward index that committed each generated position, -1 never. */
 struct telemetry {
     int32_t n_forwards, n_layer, n_exp, n_positions;
+    bool has_output_error; /* was it measured? */
     const struct telemetry_forward *forwards;
     const struct telemetry_layer *layers;
     const uint16_t *tokens_per_expert;
@@ -227,6 +229,7 @@ struct task_summary {
     int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache;
     int64_t gen_ns;           /* sum of total_ns */
     double mean_unique;       /* unique experts per layer, mean over layers and forwards */
+    double mean_natural;      /* what the model's own routing would have read of the same scores */
     double mean_expert_bytes; /* per forward, all layers */
     int64_t n_exp;
     const struct also_score *also; /* (n_also) rules by name, then pass@N */

@@ -83,7 +83,8 @@ CREATE TABLE cell (
     decoder                TEXT NOT NULL, -- * with all its settings
     cache                  TEXT NOT NULL, -- * KV cache with all its settings: none, dual, ...
     backend                TEXT NOT NULL, -- * ref, cpu, cuda
-    numeric_mode           TEXT NOT NULL, -- * invariant, with its instruction set for cpu: invariant:avx2
+    numeric_mode           TEXT NOT NULL, -- * invariant, with its instruction set for cpu: invariant:avx2;
+                                          -- batch-of-N: answers depend on the batch (scope=batch)
     answers_sha256         TEXT NOT NULL, -- * of the file that external answers are from; else ''
     gen_length             INTEGER NOT NULL, -- * positions to denoise
     block_length           INTEGER NOT NULL, -- * positions of one block
@@ -128,6 +129,7 @@ CREATE TABLE sample (
     n_layer_forwards   INTEGER NOT NULL, -- forwards times MoE layers in telemetry
     sum_unique         INTEGER NOT NULL, -- unique experts, summed over n_layer_forwards
     sum_unique_cache   INTEGER NOT NULL, -- those of forwards that filled the cache
+    sum_natural        INTEGER NOT NULL, -- as sum_unique, by the model's own routing of the scores
     sum_expert_bytes   INTEGER NOT NULL, -- expert bytes read, summed likewise
     UNIQUE (run_id, cell_key, item_id, sample_idx)
 ) STRICT;
@@ -241,6 +243,7 @@ SELECT s.sample_id, s.run_id, s.cell_key, c.task, i.task_id, i.subject, i.level,
        s.n_tokens_before_eos, s.n_tokens_after_stop, s.n_forwards, s.n_forwards_cache,
        s.queue_ns, s.first_block_ns, s.total_ns,
        1.0 * s.sum_unique / nullif(s.n_layer_forwards, 0) AS mean_unique, -- per layer, forward
+       1.0 * s.sum_natural / nullif(s.n_layer_forwards, 0) AS mean_natural,
        1.0 * (s.sum_unique - s.sum_unique_cache) -- of forwards that filled no cache
            / nullif(s.n_layer_forwards - s.n_layer_forwards * s.n_forwards_cache
                     / nullif(s.n_forwards, 0), 0) AS mean_unique_block,
@@ -267,6 +270,7 @@ SELECT s.run_id, c.task, s.cell_key, c.model, c.selector, c.budget, c.decoder, c
        sum(s.n_forwards_cache) AS n_forwards_cache,
        sum(s.total_ns) AS gen_ns,
        1.0 * sum(s.sum_unique) / nullif(sum(s.n_layer_forwards), 0) AS mean_unique,
+       1.0 * sum(s.sum_natural) / nullif(sum(s.n_layer_forwards), 0) AS mean_natural,
        1.0 * sum(s.sum_expert_bytes) / nullif(sum(s.n_forwards), 0) AS mean_expert_bytes,
        c.n_exp,
        min(s.sample_id) AS first_sample_id
@@ -353,7 +357,10 @@ FROM sample s, telemetry_forward(s.telemetry) t;
 -- ... for each MoE layer of a forward pass ...
 CREATE VIEW expert AS
 SELECT s.sample_id, t.forward, t.block, t.step, t.layer, t.n_tok, t.n_unique, t.n_rerouted,
-       t.n_lost_top1, t.kept_mass, t.expert_bytes, t.bitmap
+       t.n_lost_top1, t.kept_mass, t.expert_bytes, t.bitmap,
+       t.n_natural,   -- unique experts that the model's own routing would have read
+       t.n_core,      -- experts of the coreset; 0: none
+       t.output_error -- relative error of the layer's output; NULL: not measured (--diagnose)
 FROM sample s, telemetry_layer(s.telemetry) t;
 
 -- ... for each expert that a layer executed ...

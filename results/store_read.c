@@ -415,7 +415,7 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
                     "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
                     " n_passed, n_internal, n_no_answer, n_timeouts, n_prompt,"
                     " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
-                    " gen_ns, mean_unique, mean_expert_bytes, n_exp FROM task_summary"
+                    " gen_ns, mean_unique, mean_natural, mean_expert_bytes, n_exp FROM task_summary"
                     " WHERE run_id = ? ORDER BY first_sample_id",
                     (const char *const[]){ run_id, NULL }, &stmt, err);
 
@@ -446,6 +446,7 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
         t->n_forwards_cache = column_int(&c);
         t->gen_ns = column_int(&c);
         t->mean_unique = column_real(&c);
+        t->mean_natural = column_real(&c);
         t->mean_expert_bytes = column_real(&c);
         t->n_exp = column_int(&c);
         st = c.st;

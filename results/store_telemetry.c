@@ -30,8 +30,9 @@ static const struct {
     [LAYER] = { "telemetry_layer",
                 "CREATE TABLE x (forward INTEGER, block INTEGER, step INTEGER, layer INTEGER,"
                 " n_tok INTEGER, n_unique INTEGER, n_rerouted INTEGER, n_lost_top1 INTEGER,"
-                " kept_mass REAL, expert_bytes INTEGER, bitmap BLOB, telemetry BLOB HIDDEN)",
-                11 },
+                " kept_mass REAL, expert_bytes INTEGER, bitmap BLOB, n_natural INTEGER,"
+                " n_core INTEGER, output_error REAL, telemetry BLOB HIDDEN)",
+                14 },
     [EXPERT] = { "telemetry_expert",
                  "CREATE TABLE x (forward INTEGER, layer INTEGER, expert INTEGER, n_tok INTEGER,"
                  " telemetry BLOB HIDDEN)",
@@ -259,6 +260,12 @@ static void layer_column(const struct telemetry *t, int64_t row, int column, sql
     case 8: sqlite3_result_double(ctx, (double)l->kept_mass); break;
     case 9: sqlite3_result_int64(ctx, l->expert_bytes); break;
     case 10: result_bitmap(ctx, t->tokens_per_expert + row * t->n_exp, t->n_exp); break;
+    case 11: sqlite3_result_int(ctx, l->n_natural); break;
+    case 12: sqlite3_result_int(ctx, l->n_core); break;
+    case 13:
+        if (t->has_output_error)
+            sqlite3_result_double(ctx, (double)l->output_error);
+        break;
     default: break;
     }
 }

@@ -331,7 +331,7 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
     struct binder b = { 0 };
     const struct telemetry *t = &row->telemetry;
     int64_t n_rows = (int64_t)t->n_forwards * t->n_layer, sum_unique = 0, sum_bytes = 0;
-    int64_t sum_unique_cache = 0;
+    int64_t sum_unique_cache = 0, sum_natural = 0;
     bool has_telemetry = t->n_forwards > 0 || t->n_positions > 0;
     enum status st;
     int rc;
@@ -340,6 +340,7 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
         return st;
     for (int64_t i = 0; has_telemetry && i < n_rows; i++) {
         sum_unique += t->layers[i].n_unique;
+        sum_natural += t->layers[i].n_natural;
         if (t->forwards[i / t->n_layer].is_cache_refresh)
             sum_unique_cache += t->layers[i].n_unique;
         if (__builtin_add_overflow(sum_bytes, t->layers[i].expert_bytes, &sum_bytes))
@@ -354,8 +355,8 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
                     " tokens, tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
                     " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns,"
                     " first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
-                    " sum_unique_cache, sum_expert_bytes)"
-                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " sum_unique_cache, sum_natural, sum_expert_bytes)"
+                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     &b.stmt, err);
     if (st)
         return st;
@@ -388,6 +389,7 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
     bind_int(&b, has_telemetry ? n_rows : 0);
     bind_int(&b, sum_unique);
     bind_int(&b, sum_unique_cache);
+    bind_int(&b, sum_natural);
     bind_int(&b, sum_bytes);
     rc = store_run_stmt(&b);
     if (rc == SQLITE_CONSTRAINT_FOREIGNKEY)
@@ -433,19 +435,20 @@ enum status store_put_rescored(struct store *s, int64_t sample_id, const char *r
 
     if (st)
         return st;
-    st = store_stmt(s, SQL_PUT_RESCORED,
-                    "INSERT INTO sample (run_id, extracted, extraction_method, cell_key, item_id,"
-                    " sample_idx, seed, prompt, prompt_sha256, raw_output, stop_reason, tokens,"
-                    " tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
-                    " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns, first_block_ns,"
-                    " total_ns, telemetry, n_layer_forwards, sum_unique, sum_unique_cache,"
-                    " sum_expert_bytes)"
-                    " SELECT ?, ?, ?, cell_key, item_id, sample_idx, seed, prompt, prompt_sha256,"
-                    " raw_output, stop_reason, tokens, tokens_sha256, n_prompt, n_gen_positions,"
-                    " n_tokens_before_eos, n_tokens_after_stop, n_forwards, n_forwards_cache,"
-                    " queue_ns, first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
-                    " sum_unique_cache, sum_expert_bytes FROM sample WHERE sample_id = ?",
-                    &b.stmt, err);
+    st = store_stmt(
+        s, SQL_PUT_RESCORED,
+        "INSERT INTO sample (run_id, extracted, extraction_method, cell_key, item_id,"
+        " sample_idx, seed, prompt, prompt_sha256, raw_output, stop_reason, tokens,"
+        " tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
+        " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns, first_block_ns,"
+        " total_ns, telemetry, n_layer_forwards, sum_unique, sum_unique_cache,"
+        " sum_natural, sum_expert_bytes)"
+        " SELECT ?, ?, ?, cell_key, item_id, sample_idx, seed, prompt, prompt_sha256,"
+        " raw_output, stop_reason, tokens, tokens_sha256, n_prompt, n_gen_positions,"
+        " n_tokens_before_eos, n_tokens_after_stop, n_forwards, n_forwards_cache,"
+        " queue_ns, first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
+        " sum_unique_cache, sum_natural, sum_expert_bytes FROM sample WHERE sample_id = ?",
+        &b.stmt, err);
     if (!st) {
         bind_text(&b, run_id);
         bind_outside_str(&b, extracted);

@@ -4,25 +4,28 @@
  * expert loads, nine tenths of the raw size, take about 6 bits for each expert that ran and
  * nothing for those that did not.
  *
- * Format, version 1. Fixed-width numbers are little-endian; `v` is a LEB128 varint: 7 bits a
+ * Format, version 2. Fixed-width numbers are little-endian; `v` is a LEB128 varint: 7 bits a
  * byte, lowest first, the top bit says that more follow, in the fewest bytes that hold it.
  *
  *    0  2  "DT"
- *    2  1  version, 1
+ *    2  1  version, 2
  *    3  1  zero
  *    4  4  length of the body, the bytes from 12 to the end
  *    8  4  CRC-32 (polynomial 0x04c11db7 reflected, as in zlib) of the body
  *   12     body
  *          v       n_forwards, v n_layer, v n_exp, v n_positions
  *          v       unit: greatest common divisor of all expert_bytes; 1 if all are 0
+ *          v       has_output_error
  *          n_forwards times
  *            v     block, v step, v n_tok, v n_masked_before
  *            v     2 * n_committed + is_cache_refresh
  *            v     wall_ns
  *          n_forwards * n_layer times
- *            v     n_unique, v n_rerouted, v n_lost_top1
+ *            v     n_unique, v n_rerouted, v n_lost_top1, v n_natural, v n_core
  *            v     bits of kept_mass (f32) XOR those of the layer before it (of the first: 1.0)
  *            v     expert_bytes / unit
+ *            v     with has_output_error: bits of output_error (f32) XOR those of the layer before
+ *                  it (of the first: 1.0)
  *          n_positions times
  *            v     commit_step + 1
  *          expert loads: one string of bits, first bit in bit 0 of its byte; `g` is an Elias
@@ -45,7 +48,7 @@
 #include "base/size.h"
 #include "results/results.h"
 
-enum { VERSION = 1, HEAD_BYTES = 12, MAX_EXP = 65535, MAX_LOADS = 1 << 28 };
+enum { VERSION = 2, HEAD_BYTES = 12, MAX_EXP = 65535, MAX_LOADS = 1 << 28 };
 
 /* CRC-32, four bits a step: 16 table entries are enough for some 60 KB a sample. */
 static uint32_t crc32_of(const unsigned char *p, size_t len)
@@ -173,7 +176,8 @@ static enum status check(const struct telemetry *t, size_t n_rows, struct error 
     for (size_t i = 0; i < n_rows; i++) {
         const struct telemetry_layer *l = &t->layers[i];
 
-        if (l->n_unique < 0 || l->n_rerouted < 0 || l->n_lost_top1 < 0 || l->expert_bytes < 0)
+        if (l->n_unique < 0 || l->n_rerouted < 0 || l->n_lost_top1 < 0 || l->n_natural < 0 ||
+            l->n_core < 0 || l->expert_bytes < 0)
             return error_set(err, ST_INVALID, "telemetry: negative number in forward %zu layer %zu",
                              i / (size_t)t->n_layer, i % (size_t)t->n_layer);
     }
@@ -188,7 +192,7 @@ static enum status check(const struct telemetry *t, size_t n_rows, struct error 
 enum status telemetry_encode(const struct telemetry *t, struct buf *ret, struct error *err)
 {
     size_t n_rows, n_loads;
-    uint32_t mass = float_bits(1.0f);
+    uint32_t mass = float_bits(1.0f), error = mass;
     int64_t unit = 0;
     enum status st;
 
@@ -215,6 +219,7 @@ enum status telemetry_encode(const struct telemetry *t, struct buf *ret, struct 
     if (!unit)
         unit = 1;
     put_varint(ret, (uint64_t)unit);
+    put_varint(ret, t->has_output_error);
     for (int32_t i = 0; i < t->n_forwards; i++) {
         const struct telemetry_forward *f = &t->forwards[i];
 
@@ -232,9 +237,15 @@ enum status telemetry_encode(const struct telemetry *t, struct buf *ret, struct 
         put_varint(ret, (uint64_t)l->n_unique);
         put_varint(ret, (uint64_t)l->n_rerouted);
         put_varint(ret, (uint64_t)l->n_lost_top1);
+        put_varint(ret, (uint64_t)l->n_natural);
+        put_varint(ret, (uint64_t)l->n_core);
         put_varint(ret, bits ^ mass);
         mass = bits;
         put_varint(ret, (uint64_t)(l->expert_bytes / unit));
+        if (t->has_output_error) {
+            put_varint(ret, float_bits(l->output_error) ^ error);
+            error = float_bits(l->output_error);
+        }
     }
     for (int32_t i = 0; i < t->n_positions; i++)
         put_varint(ret, (uint64_t)((int64_t)t->commit_step[i] + 1));
@@ -348,7 +359,7 @@ enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
     int32_t *commit_step;
     uint16_t *loads;
     size_t n_rows, n_loads, left;
-    uint32_t mass = float_bits(1.0f);
+    uint32_t mass = float_bits(1.0f), error = mass;
     uint64_t unit;
 
     if (len < HEAD_BYTES || p[0] != 'D' || p[1] != 'T' || p[3])
@@ -363,16 +374,17 @@ enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
         return error_set(err, ST_INVALID, "telemetry: check sum does not match");
 
     /* From here on only a blob made wrong on purpose fails. What is allocated stays in
-     * proportion to what was sent (6 bytes a forward, 5 a layer, 1 a position), loads aside. */
+     * proportion to what was sent (6 bytes a forward, 7 a layer, 1 a position), loads aside. */
     r = (struct reader){ .p = p + HEAD_BYTES, .end = p + len };
     t.n_forwards = get_i32(&r);
     t.n_layer = get_i32(&r);
     t.n_exp = get_i32(&r);
     t.n_positions = get_i32(&r);
     unit = get_varint(&r, INT64_MAX);
+    t.has_output_error = get_varint(&r, 1);
     left = (size_t)(r.end - r.p);
     if (r.is_bad || !unit || !count_rows(t.n_forwards, t.n_layer, t.n_exp, &n_rows, &n_loads) ||
-        (size_t)t.n_forwards > left / 6 || n_rows > left / 5 || (size_t)t.n_positions > left)
+        (size_t)t.n_forwards > left / 6 || n_rows > left / 7 || (size_t)t.n_positions > left)
         return error_set(err, ST_INVALID, "telemetry: sizes are out of range");
     forwards = arena_array(arena, (size_t)t.n_forwards, sizeof(*forwards));
     layers = arena_array(arena, n_rows, sizeof(*layers));
@@ -400,9 +412,16 @@ enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
         l->n_unique = get_i32(&r);
         l->n_rerouted = get_i32(&r);
         l->n_lost_top1 = get_i32(&r);
+        l->n_natural = get_i32(&r);
+        l->n_core = get_i32(&r);
         mass ^= (uint32_t)get_varint(&r, UINT32_MAX);
         memcpy(&l->kept_mass, &mass, sizeof(mass));
         l->expert_bytes = (int64_t)(get_varint(&r, INT64_MAX / unit) * unit);
+        l->output_error = 0;
+        if (t.has_output_error) {
+            error ^= (uint32_t)get_varint(&r, UINT32_MAX);
+            memcpy(&l->output_error, &error, sizeof(error));
+        }
     }
     for (int32_t i = 0; i < t.n_positions; i++)
         commit_step[i] = (int32_t)get_varint(&r, (uint64_t)t.n_forwards) - 1;

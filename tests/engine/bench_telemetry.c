@@ -124,6 +124,8 @@ static int64_t time_encode(const struct generation *g)
         l[i] = (struct telemetry_layer){ .n_unique = g->layers[i].n_unique,
                                          .n_rerouted = g->layers[i].n_rerouted,
                                          .n_lost_top1 = g->layers[i].n_lost_top1,
+                                         .n_natural = g->layers[i].n_natural,
+                                         .n_core = g->layers[i].n_core,
                                          .kept_mass = (float)g->layers[i].kept_mass,
                                          .expert_bytes = g->layers[i].expert_bytes };
     if (telemetry_encode(&t, &blob, NULL))

@@ -173,7 +173,6 @@ Test(selector, canonical_text_reads_back_as_itself)
         { "dmoe:floor=12,p=0.60", "dmoe:p=0.6,floor=12" },
         { "naee", "naee:tail=0.6" },
         { "mc-moe", "mc-moe:tail=0.6,protect=0.1" },
-        { "static:file=a/b.json,m=8", "static:m=8,file=a/b.json" },
         { "random:m=8,seed=7", "random:m=8,seed=7" },
         { "des-vote:m=8,outside=truncate", "des-vote:m=8,outside=truncate" },
     };
@@ -211,21 +210,26 @@ Test(selector, settings_name_all_that_is_read_and_nothing_else)
     buf_release(&b);
 }
 
-Test(selector, settings_name_a_file_by_its_content)
+Test(selector, a_file_is_named_with_its_content_which_may_not_change)
 {
     struct buf a = { 0 }, b = { 0 };
-    char path[] = "/tmp/desbench-test-XXXXXX", text[128];
+    char path[] = "/tmp/desbench-test-XXXXXX", text[128], want[128];
+    struct error err = { 0 };
     int fd = mkstemp(path);
 
     cr_assert(fd >= 0 && write(fd, "abc", 3) == 3);
-    close(fd);
     snprintf(text, sizeof(text), "static:m=8,file=%s", path);
-    cr_assert_eq(engine_selector_settings(text, &a, NULL), ST_OK);
-    cr_assert(strstr(buf_str(&a), "file=sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410"
-                                  "ff61f20015ad"),
-              "%s", buf_str(&a));
+    snprintf(want, sizeof(want), "static:m=8,file=%s@sha256:ba7816bf8f01cfea", path);
+    cr_assert_eq(engine_selector_text(text, &a, NULL), ST_OK);
+    cr_assert_str_eq(buf_str(&a), want);
+    cr_assert_eq(engine_selector_text(buf_str(&a), &b, NULL), ST_OK);
+    cr_assert_str_eq(buf_str(&b), want);
+    cr_assert(write(fd, "d", 1) == 1);
+    close(fd);
+    cr_assert_eq(engine_selector_text(want, &b, &err), ST_MISMATCH);
+    cr_assert(strstr(err.text, "has changed"), "%s", err.text);
     unlink(path);
-    cr_assert_eq(engine_selector_settings(text, &b, NULL), ST_NOT_FOUND);
+    cr_assert_eq(engine_selector_text(text, &b, NULL), ST_NOT_FOUND);
     buf_release(&a);
     buf_release(&b);
 }

@@ -125,11 +125,13 @@ def varint(x):
 def telemetry():
     one = struct.unpack("<I", struct.pack("<f", 1.0))[0]
     for n_forwards, n_layer, n_exp, n_positions in ((1, 1, 4, 2), (2, 3, 8, 4), (0, 0, 0, 0), (3, 1, 64, 16)):
-        body = b"".join(map(varint, (n_forwards, n_layer, n_exp, n_positions, 8)))
+        body = b"".join(map(varint, (n_forwards, n_layer, n_exp, n_positions, 8, n_layer % 2)))
         for f in range(n_forwards):
             body += b"".join(map(varint, (0, f, 5, 4, 3, 1000 + f)))
         for k in range(n_forwards * n_layer):
-            body += b"".join(map(varint, (2, 1, 0, one if k == 1 else 0, 2)))
+            body += b"".join(map(varint, (2, 1, 0, 3, 2, one if k == 1 else 0, 2)))
+            if n_layer % 2:
+                body += varint(one) if k == 0 else varint(0)
         body += b"".join(varint(p % (n_forwards + 1)) for p in range(n_positions))
         bits = ""
         for _ in range(n_forwards * n_layer):

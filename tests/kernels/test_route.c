@@ -11,7 +11,7 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
-enum { MAX_TOK = 48, MAX_EXP = 256, MAX_K = 16, N_SEEDS = 60 };
+enum { MAX_TOK = 48, MAX_EXP = 256, MAX_K = 16, N_SEEDS = 25 };
 
 static const struct kernel_ops *ops;
 static struct kernels *k;
@@ -42,7 +42,7 @@ struct scores {
  * after the other; one expert far above the rest. */
 static void make_scores(uint64_t seed, struct scores *x)
 {
-    static const int sizes[][2] = { { 8, 2 }, { 64, 8 }, { 17, 3 }, { 128, 8 }, { 16, 16 } };
+    static const int sizes[][2] = { { 8, 2 }, { 64, 8 }, { 17, 3 }, { 32, 4 }, { 16, 16 } };
     struct rng r;
     enum shape shape = (enum shape)(seed % N_SHAPES);
     const int *size = sizes[seed / N_SHAPES % 5];
@@ -50,7 +50,7 @@ static void make_scores(uint64_t seed, struct scores *x)
     rng_seed(&r, seed);
     x->n_exp = size[0];
     x->top_k = size[1];
-    x->n_tok = (int[]){ 1, 2, 5, 32, 48 }[rng_below(&r, 5)];
+    x->n_tok = (int[]){ 1, 2, 5, 16, 32 }[rng_below(&r, 5)];
     for (int t = 0; t < x->n_tok; t++) {
         float *s = x->s + t * x->n_exp;
         double sum = 0;
@@ -319,7 +319,7 @@ static void make_llada2(uint64_t seed, struct scores *x, struct route_params *p,
     rng_seed(&r, seed);
     x->n_exp = 256;
     x->top_k = 8;
-    x->n_tok = 32;
+    x->n_tok = 12;
     for (int i = 0; i < x->n_tok * x->n_exp; i++)
         x->s[i] = (float)(1 / (1 + exp(-rng_normal(&r) * 2)));
     for (int e = 0; e < x->n_exp; e++)
@@ -559,7 +559,7 @@ Test(route, no_expert_leaks_in_through_the_limit_of_groups)
     int n_dropped = 0;
 
     FOR_EACH_BACKEND
-    for (uint64_t seed = 0; seed < 20; seed++) {
+    for (uint64_t seed = 0; seed < 2; seed++) {
         for (int m = 1; m <= 40; m += m < 16 ? 1 : 8) {
             for (int form = 0; form < 12; form++) {
                 struct route_params p;

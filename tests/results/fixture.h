@@ -122,10 +122,20 @@ static inline struct sample_row a_sample(const char *run_id, const char *key, co
           .wall_ns = 500 },
     };
     static const struct telemetry_layer layers[] = {
-        { .n_unique = 4, .n_rerouted = 1, .kept_mass = 0.75f, .expert_bytes = 4 * 1536 },
-        { .n_unique = 3, .n_lost_top1 = 2, .kept_mass = 1.0f, .expert_bytes = 3 * 1536 },
-        { .n_unique = 2, .kept_mass = 1.0f, .expert_bytes = 2 * 1536 },
-        { .n_unique = 1, .kept_mass = 0.5f, .expert_bytes = 1536 },
+        { .n_unique = 4,
+          .n_rerouted = 1,
+          .n_natural = 6,
+          .n_core = 5,
+          .kept_mass = 0.75f,
+          .output_error = 0.125f,
+          .expert_bytes = 4 * 1536 },
+        { .n_unique = 3,
+          .n_lost_top1 = 2,
+          .n_natural = 5,
+          .kept_mass = 1.0f,
+          .expert_bytes = 3 * 1536 },
+        { .n_unique = 2, .n_natural = 3, .kept_mass = 1.0f, .expert_bytes = 2 * 1536 },
+        { .n_unique = 1, .n_natural = 2, .kept_mass = 0.5f, .expert_bytes = 1536 },
     };
     static const uint16_t loads[] = {
         3, 0, 0, 4, 0, 2, 0, 1, /* forward 0 layer 0 */
@@ -165,7 +175,8 @@ static inline struct sample_row a_sample(const char *run_id, const char *key, co
         .queue_ns = 10,
         .first_block_ns = 1500,
         .total_ns = 2000,
-        .telemetry = { .n_forwards = 2,
+        .telemetry = { .has_output_error = true,
+                       .n_forwards = 2,
                        .n_layer = 2,
                        .n_exp = 8,
                        .n_positions = 5,
@@ -231,12 +242,19 @@ static inline struct telemetry random_telemetry(struct arena *arena, uint64_t se
             loads[i * (size_t)n_exp + (size_t)e] = (uint16_t)(draw < 3 ? draw * draw + 1 : 0);
             unique += draw < 3;
         }
-        l[i] = (struct telemetry_layer){ unique, (int)rng_below(&rng, 100), (int)rng_below(&rng, 9),
-                                         (float)rng_uniform(&rng), (int64_t)unique * 6291456 };
+        l[i] = (struct telemetry_layer){ .n_unique = unique,
+                                         .n_rerouted = (int)rng_below(&rng, 100),
+                                         .n_lost_top1 = (int)rng_below(&rng, 9),
+                                         .n_natural = unique + (int)rng_below(&rng, 5),
+                                         .n_core = (int)rng_below(&rng, 9),
+                                         .kept_mass = (float)rng_uniform(&rng),
+                                         .output_error = seed % 2 ? (float)rng_uniform(&rng) : 0,
+                                         .expert_bytes = (int64_t)unique * 6291456 };
     }
     for (int i = 0; i < n_positions; i++)
         commit[i] = (int32_t)rng_below(&rng, (uint64_t)n_forwards + 1) - 1;
-    return (struct telemetry){ n_forwards, n_layer, n_exp, n_positions, f, l, loads, commit };
+    return (struct telemetry){ n_forwards, n_layer, n_exp, n_positions, seed % 2,
+                               f,          l,       loads, commit };
 }
 
 static inline bool is_same_telemetry(const struct telemetry *a, const struct telemetry *b)
@@ -244,7 +262,7 @@ static inline bool is_same_telemetry(const struct telemetry *a, const struct tel
     size_t rows = (size_t)a->n_forwards * (size_t)a->n_layer;
 
     if (a->n_forwards != b->n_forwards || a->n_layer != b->n_layer || a->n_exp != b->n_exp ||
-        a->n_positions != b->n_positions)
+        a->n_positions != b->n_positions || a->has_output_error != b->has_output_error)
         return false;
     for (int i = 0; i < a->n_forwards; i++) {
         const struct telemetry_forward *x = &a->forwards[i], *y = &b->forwards[i];
@@ -256,6 +274,8 @@ static inline bool is_same_telemetry(const struct telemetry *a, const struct tel
     for (size_t i = 0; i < rows; i++) {
         const struct telemetry_layer *x = &a->layers[i], *y = &b->layers[i];
         if (x->n_unique != y->n_unique || x->n_rerouted != y->n_rerouted ||
+            x->n_natural != y->n_natural || x->n_core != y->n_core ||
+            memcmp(&x->output_error, &y->output_error, sizeof(float)) != 0 ||
             x->n_lost_top1 != y->n_lost_top1 || x->expert_bytes != y->expert_bytes ||
             memcmp(&x->kept_mass, &y->kept_mass, sizeof(float)) != 0) /* NaN counts as itself */
             return false;

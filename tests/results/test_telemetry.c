@@ -60,13 +60,13 @@ Test(telemetry, extreme_numbers_survive)
     struct telemetry_forward f = { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX,
                                    INT32_MAX, true,      INT64_MAX };
     struct telemetry_layer l[3] = {
-        { INT32_MAX, INT32_MAX, INT32_MAX, INFINITY, INT64_MAX },
-        { 0, 0, 0, NAN, INT64_MAX - 1 },
-        { 0, 0, 0, -0.0f, 0 },
+        { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INFINITY, NAN, INT64_MAX },
+        { 0, 0, 0, 0, 0, NAN, INFINITY, INT64_MAX - 1 },
+        { 0, 0, 0, 0, 0, -0.0f, -0.0f, 0 },
     };
     uint16_t loads[3 * 3] = { UINT16_MAX, 0, 0, 0, 0, 1, UINT16_MAX, UINT16_MAX, UINT16_MAX };
     int32_t commit[1] = { -1 };
-    struct telemetry t = { 1, 3, 3, 1, &f, l, loads, commit }, got;
+    struct telemetry t = { 1, 3, 3, 1, true, &f, l, loads, commit }, got;
     struct arena arena = { 0 };
     struct buf blob = { 0 };
     struct error err = { 0 };
@@ -82,16 +82,22 @@ Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
 {
     /* one forward of one layer of 4 experts, of which 1 and 3 got 1 and 5 tokens */
     struct telemetry_forward f = { 0, 2, 6, 200, 5, true, 300 };
-    struct telemetry_layer l = { 2, 1, 0, 1.0f, 3072 };
+    struct telemetry_layer l = { .n_unique = 2,
+                                 .n_rerouted = 1,
+                                 .n_natural = 3,
+                                 .n_core = 2,
+                                 .kept_mass = 1.0f,
+                                 .output_error = 2.0f,
+                                 .expert_bytes = 3072 };
     uint16_t loads[4] = { 0, 1, 0, 5 };
     int32_t commit[2] = { 0, -1 };
-    struct telemetry t = { 1, 1, 4, 2, &f, &l, loads, commit };
+    struct telemetry t = { 1, 1, 4, 2, true, &f, &l, loads, commit };
     static const unsigned char want[] = {
         'D',
         'T',
-        1,
+        2,
         0,
-        23,
+        31,
         0,
         0,
         0, /* the check sum is compared apart */
@@ -105,6 +111,7 @@ Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
         2,
         0x80,
         0x18, /* unit 3072 = 24 << 7 */
+        1,    /* has_output_error */
         0,
         2,
         6,
@@ -116,8 +123,16 @@ Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
         2,
         1,
         0,
+        3,
+        2,
         0,
-        1, /* layer */
+        1,
+        /* layer; 2.0f XOR 1.0f is 0x7f800000, as a varint: */
+        0x80,
+        0x80,
+        0x80,
+        0xfc,
+        0x07,
         1,
         0, /* positions */
         /* g(3) 011, g(2) 010, g(1) 1, g(2) 010, g(5) 00101: bits 0110 1010 1000 101(0) */
@@ -224,8 +239,8 @@ Test(telemetry, a_small_blob_cannot_ask_for_much_memory)
 {
     /* n_forwards = n_layer = 2^20, n_exp = 65535; then n_forwards = 2^31 - 1 of no layers */
     static const unsigned char bodies[2][16] = {
-        { 0x80, 0x80, 0x40, 0x80, 0x80, 0x40, 0xff, 0xff, 0x03, 0, 1 },
-        { 0xff, 0xff, 0xff, 0xff, 0x07, 0, 0, 0, 1 },
+        { 0x80, 0x80, 0x40, 0x80, 0x80, 0x40, 0xff, 0xff, 0x03, 0, 1, 0 },
+        { 0xff, 0xff, 0xff, 0xff, 0x07, 0, 0, 0, 1, 0 },
     };
     struct arena arena = { 0 };
     struct telemetry got;
@@ -234,7 +249,7 @@ Test(telemetry, a_small_blob_cannot_ask_for_much_memory)
     for (int i = 0; i < 2; i++) {
         struct buf blob = { 0 };
 
-        buf_append(&blob, "DT\1\0........", 12);
+        buf_append(&blob, "DT\2\0........", 12);
         buf_append(&blob, bodies[i], 16);
         seal(&blob);
         cr_expect_eq(telemetry_decode(blob.data, blob.len, &arena, &got, &err), ST_INVALID);
@@ -359,10 +374,11 @@ Test(telemetry_sql, functions_give_a_row_for_each_forward_layer_expert_and_posit
     cr_expect_str_eq(rows("SELECT f.* FROM t, telemetry_forward(t.b) f"),
                      "0,0,0,5,4,3,1,1000 1,0,1,2,1,1,0,500 ");
     cr_expect_str_eq(rows("SELECT forward, block, step, layer, n_tok, n_unique, n_rerouted,"
-                          " n_lost_top1, kept_mass, expert_bytes, hex(bitmap)"
+                          " n_lost_top1, kept_mass, expert_bytes, hex(bitmap), n_natural,"
+                          " n_core, output_error"
                           " FROM t, telemetry_layer(b)"),
-                     "0,0,0,0,5,4,1,0,0.75,6144,A9 0,0,0,1,5,3,0,2,1.0,4608,92 "
-                     "1,0,1,0,2,2,0,0,1.0,3072,81 1,0,1,1,2,1,0,0,0.5,1536,10 ");
+                     "0,0,0,0,5,4,1,0,0.75,6144,A9,6,5,0.125 0,0,0,1,5,3,0,2,1.0,4608,92,5,0,0.0 "
+                     "1,0,1,0,2,2,0,0,1.0,3072,81,3,0,0.0 1,0,1,1,2,1,0,0,0.5,1536,10,2,0,0.0 ");
     cr_expect_str_eq(rows("SELECT e.* FROM t, telemetry_expert(b) e"),
                      "0,0,0,3 0,0,3,4 0,0,5,2 0,0,7,1 0,1,1,5 0,1,4,4 0,1,7,1 1,0,0,2 1,0,7,2 "
                      "1,1,4,4 ");
