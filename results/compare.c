@@ -128,8 +128,7 @@ static void put_mismatch(struct buf *b, const struct pairing *x, enum mismatch w
     buf_printf(b, " (%s %s)\n", any->task, any->task_id);
 }
 
-/* Items that share a parent share a cluster: the id of the item that both come from. */
-static void put_cluster(struct buf *b, const struct answer_row *r)
+void answer_put_cluster(struct buf *b, const struct answer_row *r)
 {
     /* CodeEval-Pro numbers its items as HumanEval does, whose ids are "HumanEval/N" */
     if (strcmp(r->task, "humaneval_pro") == 0)
@@ -164,7 +163,7 @@ static enum status make_clusters(struct comparison *c, struct arena *arena, stru
         return no_memory(err);
     for (size_t i = 0; i < c->n_pairs && !st; i++) {
         buf_clear(&name);
-        put_cluster(&name, c->pairs[i].base);
+        answer_put_cluster(&name, c->pairs[i].base);
         list[i].pair = c->pairs[i];
         list[i].name = buf_ok(&name) ? arena_strdup(arena, buf_str(&name), name.len) : NULL;
         if (!list[i].name)

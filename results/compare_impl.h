@@ -7,4 +7,8 @@
 /* By task, item id and sample_idx. */
 void answer_set_sort(struct answer_set *s);
 
+/* Append the cluster's name: items that share a parent share a cluster, the id of the item that
+ * both come from. */
+void answer_put_cluster(struct buf *b, const struct answer_row *r);
+
 #endif

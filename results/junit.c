@@ -1,37 +1,17 @@
 /* Comparisons as JUnit XML. */
 #include <inttypes.h>
-#include <string.h>
 
-#include "base/utf8.h"
 #include "results/compare.h"
-
-/* Text for an attribute or an element. XML 1.0 has no place for control characters. */
-static void put_escaped(struct buf *b, const char *s)
-{
-    uint32_t c;
-    int n;
-
-    for (size_t len = strlen(s); len; s += n, len -= (size_t)n) {
-        n = utf8_decode(s, len, &c);
-        if (!n || c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xfffe || c == 0xffff) {
-            n = n ? n : 1;
-            buf_putc(b, '?');
-        } else if (strchr("<>&\"'", (int)c) && c < 0x80) {
-            buf_printf(b, "&#%u;", (unsigned)c);
-        } else {
-            buf_append(b, s, (size_t)n);
-        }
-    }
-}
+#include "results/xml.h"
 
 static void put_case(struct buf *b, const struct compare_pair *p, bool is_failed)
 {
     bool is_lost = p->base->is_passed && !p->cand->is_passed;
 
     buf_puts(b, "  <testcase classname=\"");
-    put_escaped(b, p->cand->task);
+    xml_put_text(b, p->cand->task);
     buf_puts(b, "\" name=\"");
-    put_escaped(b, p->cand->task_id);
+    xml_put_text(b, p->cand->task_id);
     if (p->cand->sample_idx)
         buf_printf(b, " answer %d", p->cand->sample_idx);
     buf_puts(b, "\"");
@@ -42,10 +22,10 @@ static void put_case(struct buf *b, const struct compare_pair *p, bool is_failed
         return;
     }
     buf_puts(b, is_lost && is_failed ? "><failure message=\"" : "><system-out>");
-    put_escaped(b, is_lost ? "lost: was " : "gained: was ");
-    put_escaped(b, p->base->verdict);
-    put_escaped(b, ", is ");
-    put_escaped(b, p->cand->verdict);
+    xml_put_text(b, is_lost ? "lost: was " : "gained: was ");
+    xml_put_text(b, p->base->verdict);
+    xml_put_text(b, ", is ");
+    xml_put_text(b, p->cand->verdict);
     buf_puts(b, is_lost && is_failed ? "\"/></testcase>\n" : "</system-out></testcase>\n");
 }
 
@@ -54,9 +34,9 @@ static void put_task(struct buf *b, const struct comparison *c, size_t task, boo
     const struct compare_task *t = &c->tasks[task];
 
     buf_puts(b, " <testsuite name=\"");
-    put_escaped(b, t->task);
+    xml_put_text(b, t->task);
     buf_puts(b, " (");
-    put_escaped(b, c->cand->label);
+    xml_put_text(b, c->cand->label);
     buf_printf(b, ")\" tests=\"%" PRId64 "\" failures=\"%" PRId64 "\" errors=\"0\">\n", t->n,
                is_failed ? t->b : 0);
     for (size_t i = 0; i < c->n_pairs; i++)
@@ -79,7 +59,7 @@ void compare_put_junit(const struct comparison *const *c, size_t n, const bool *
         const struct compare_task *t = &c[i]->all;
 
         buf_puts(ret, "  <testcase classname=\"gate\" name=\"");
-        put_escaped(ret, c[i]->cand->label);
+        xml_put_text(ret, c[i]->cand->label);
         buf_puts(ret, is_failed[i] ? "\"><failure message=\"" : "\"><system-out>");
         buf_printf(ret,
                    "%s: loss %.2f points, bounds %.2f to %.2f, margin %.2f; %" PRId64

@@ -1,0 +1,36 @@
+/* Tables of a report as CSV. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/csv.h"
+#include "results/report_impl.h"
+
+void csv_text(struct buf *b, const char *s)
+{
+    if (b->len && b->data[b->len - 1] != '\n')
+        buf_putc(b, ',');
+    csv_put_field(b, s ? s : "", s ? strlen(s) : 0);
+}
+
+void csv_int(struct buf *b, int64_t v)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%lld", (long long)v);
+    csv_text(b, text);
+}
+
+void csv_real(struct buf *b, double v)
+{
+    char text[32] = "";
+
+    if (!isnan(v))
+        snprintf(text, sizeof(text), "%.12g", v);
+    csv_text(b, text);
+}
+
+void csv_end(struct buf *b)
+{
+    buf_putc(b, '\n');
+}
