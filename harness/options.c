@@ -46,7 +46,7 @@ const struct option_def option_table[N_OPTIONS] = {
                      "one; environment and command line win over it" },
     [OPT_TASKS] = { "tasks", 't', OPTION_WORDS,
                     RUN | VERB_VALIDATE | VERB_EXPORT | VERB_IMPORT | OBSERVING | COMPARING |
-                        VERB_BASELINE,
+                        VERB_BASELINE | VERB_REPORT,
                     ASK, "A,B,...", NULL,
                     "the five mini suites, with dummy weights the bundled samples; validate: all "
                     "real "
@@ -192,8 +192,8 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_PARTIAL] = { "partial", 0, OPTION_FLAG, VERB_SCORE, ASK, NULL, NULL, NULL, 0, 0, NULL,
                       NULL, "items without an answer are meant to be: not an incomplete score" },
     [OPT_RESULTS] = { "results", 0, OPTION_TEXT,
-                      VERB_EXPORT | COMPARING | VERB_BASELINE | VERB_FIDELITY, ASK, "PATH", "runs",
-                      NULL, 0, 0, NULL, "DESBENCH_OUTPUT",
+                      VERB_EXPORT | COMPARING | VERB_BASELINE | VERB_FIDELITY | VERB_REPORT, ASK,
+                      "PATH", "runs", NULL, 0, 0, NULL, "DESBENCH_OUTPUT",
                       "the results that hold the run: a folder or an .sqlite file" },
     [OPT_EXPORT_SELECTOR] = { "selector", 0, OPTION_TEXT, VERB_EXPORT, ASK, "S", NULL,
                               "all of the run", 0, 0, NULL, NULL,
@@ -226,10 +226,10 @@ const struct option_def option_table[N_OPTIONS] = {
                              "compare what both have though items, prompts or checkers differ, or "
                              "a "
                              "run is not complete" },
-    [OPT_DRAWS] = { "draws", 0, OPTION_INT, COMPARING, DECIDE, "N", "10000", NULL, 10000, 1e6, NULL,
-                    NULL, "resamples of the bootstrap intervals" },
-    [OPT_DRAWS_SEED] = { "seed", 0, OPTION_INT, COMPARING, DECIDE, "N", "0", NULL, 0, 0x1p53, NULL,
-                         NULL, "seed of the bootstrap", .is_command_only = true },
+    [OPT_DRAWS] = { "draws", 0, OPTION_INT, COMPARING | VERB_REPORT, DECIDE, "N", "10000", NULL,
+                    10000, 1e6, NULL, NULL, "resamples of the bootstrap intervals" },
+    [OPT_DRAWS_SEED] = { "seed", 0, OPTION_INT, COMPARING | VERB_REPORT, DECIDE, "N", "0", NULL, 0,
+                         0x1p53, NULL, NULL, "seed of the bootstrap", .is_command_only = true },
     [OPT_FLIPS] = { "flips", 0, OPTION_INT, COMPARING, OUT, "N", "20", NULL, 0, 1e6, NULL, NULL,
                     "list so many changed verdicts; JSON lists all" },
     [OPT_STORE] = { "store", 0, OPTION_FLAG, COMPARING, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
@@ -299,6 +299,11 @@ const struct option_def option_table[N_OPTIONS] = {
                         "others" },
     [OPT_TRACE_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_TRACE, OUT, "FILE", NULL, "none", 0, 0,
                            NULL, NULL, "record: the trace to write", .is_command_only = true },
+    [OPT_REPORT_OUTPUT] = { "output", 'o', OPTION_TEXT, VERB_REPORT, OUT, "DIR", "report", NULL, 0,
+                            0, NULL, NULL,
+                            "folder for the page and its figures; files of the same names are "
+                            "replaced",
+                            .is_command_only = true },
     [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT,
                        JUDGING | VERB_TRACE | VERB_FIDELITY | VERB_DATA | VERB_RESUME, TALK, "WHEN",
                        "auto", NULL, 0, 0, "auto|always|never", NULL,

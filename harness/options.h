@@ -102,6 +102,7 @@ enum option_id {
     OPT_EXPORT_SELECTOR,
     OPT_TRACE_TOP,
     OPT_TRACE_OUTPUT,
+    OPT_REPORT_OUTPUT,
     N_OPTIONS
 };
 
@@ -127,7 +128,8 @@ enum verb_bit {
     VERB_TRACE = 1 << 17,
     VERB_FIDELITY = 1 << 18,
     VERB_SWEEP = 1 << 19,
-    VERB_ALL = (1 << 20) - 1
+    VERB_REPORT = 1 << 20,
+    VERB_ALL = (1 << 21) - 1
 };
 
 enum option_kind {

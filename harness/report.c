@@ -1,0 +1,101 @@
+/* `desbench report`: stored runs as a page, figures and tables. */
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "harness/sides.h"
+#include "harness/verb.h"
+#include "results/report.h"
+#include "tasks/task.h"
+
+static const char *level_name(const char *task)
+{
+    const struct task_def *def = task_find(task);
+
+    return def ? def->level_name : NULL;
+}
+
+static enum status add_run(const struct options *c, const char *spec, struct arena *arena,
+                           struct report *r, struct error *err)
+{
+    struct side side = { 0 };
+    enum status st = side_open(c, spec, arena, &side, err);
+
+    if (!st && !side.store)
+        st = error_set(err, ST_INVALID,
+                       "'%s' is a baseline file, which has verdicts alone: name a run", spec);
+    if (!st)
+        st = report_add(r, side.store, side.sets, side.n_sets, err);
+    side_close(&side);
+    return st;
+}
+
+/* Each whole or not at all; the page, which points at the others, comes last. */
+static enum status write_files(const char *dir, const struct report_file *files, size_t n,
+                               struct error *err)
+{
+    struct arena arena = { 0 };
+    enum status st = file_make_dirs(dir, err);
+
+    for (size_t i = 0; i < n && !st; i++) {
+        const char *path = arena_printf(&arena, "%s/%s", dir, files[i].name);
+
+        st = path ? file_write_atomic(path, buf_str(&files[i].text), files[i].text.len, err)
+                  : error_set(err, ST_NOMEM, "out of memory writing a report");
+    }
+    if (!st)
+        log_info("%zu files in '%s'; open '%s/report.html'", n, dir, dir);
+    arena_release(&arena);
+    return st;
+}
+
+static enum status run_report(const struct options *c, enum exit_code *ret_exit, struct error *err)
+{
+    const struct report_options o = { .version = build_version,
+                                      .level_name = level_name,
+                                      .n_draws = options_int(c, OPT_DRAWS),
+                                      .seed = (uint64_t)options_int(c, OPT_DRAWS_SEED) };
+    const struct report_file *files = NULL;
+    struct report *r = NULL;
+    struct arena arena = { 0 };
+    size_t n = 0;
+    enum status st = report_new(&o, &r, err);
+
+    (void)ret_exit;
+    if (!st && !c->n_args)
+        st = add_run(c, "last", &arena, r, err);
+    for (size_t i = 0; i < c->n_args && !st; i++)
+        st = add_run(c, c->args[i], &arena, r, err);
+    if (!st)
+        st = report_make(r, &files, &n, err);
+    if (!st)
+        st = write_files(options_text(c, OPT_REPORT_OUTPUT), files, n, err);
+    report_free(r);
+    arena_release(&arena);
+    return st;
+}
+
+const struct verb verb_report = {
+    .name = "report",
+    .bit = VERB_REPORT,
+    .args = "[RUN...]",
+    .max_args = -1,
+    .summary = "stored runs as one page of HTML, with its figures as SVG and CSV",
+    .help =
+        "Writes report.html into a folder: what ran and whether it is valid, a table of all cells, "
+        "and figures\n"
+        "of accuracy against unique experts (both error bars, probability of being on the "
+        "frontier), accuracy\n"
+        "by task and difficulty, forwards, commits, experts by layer, seconds. It is one file that "
+        "needs no\n"
+        "network; each figure is beside it as SVG and CSV. What was not measured is left out. The "
+        "same results\ngive the same bytes.\n\n"
+        "A run is [RESULTS:]RUN[@SETTING] as for `compare`; RESULTS alone means its last run; "
+        "default: last.\n"
+        "Several runs are put side by side; those with the same items and model share a "
+        "frontier.\n\n"
+        "  desbench report\n"
+        "  desbench report runs/results.sqlite -o report\n"
+        "  desbench report runs:20261122-065119 other/results.sqlite:last -o report\n",
+    .run = run_report,
+};
