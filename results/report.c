@@ -367,17 +367,28 @@ static void find_groups(struct report *r)
     }
 }
 
-/* Labels are of one run: where two runs have the same, they say which. */
+/* Labels are of one run: where two runs have the same, they say which model or run it was. */
 static enum status find_names(struct report *r, struct error *err)
 {
     for (size_t i = 0; i < r->n_policies; i++) {
         struct report_policy *p = &r->policies[i];
+        bool has_other_model = false, has_other_run = false;
 
-        for (size_t j = 0; j < r->n_policies; j++)
-            if (j != i && strcmp(r->policies[j].set->label, p->set->label) == 0) {
-                p->name = arena_printf(&r->arena, "%s, run %s", p->set->label, p->set->run_id);
-                break;
-            }
+        for (size_t j = 0; j < r->n_policies; j++) {
+            const struct answer_set *o = r->policies[j].set;
+
+            if (j == i || strcmp(o->label, p->set->label) != 0)
+                continue;
+            if (strcmp(o->cells[0].model, p->set->cells[0].model) == 0)
+                has_other_run = true;
+            else
+                has_other_model = true;
+        }
+        if (has_other_model || has_other_run)
+            p->name =
+                arena_printf(&r->arena, "%s%s%s%s%s", p->set->label, has_other_model ? ", " : "",
+                             has_other_model ? p->set->cells[0].model : "",
+                             has_other_run ? ", run " : "", has_other_run ? p->set->run_id : "");
         if (!p->name)
             return no_memory(err);
     }

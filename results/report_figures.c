@@ -279,7 +279,7 @@ static void put_bar(struct figure *f, const struct report_policy *p, size_t colo
     svg_text(&f->body, LEFT, y - 3, "s", SVG_START, cut(p->name, 48).text);
     svg_text(&f->body, RIGHT, y - 3, "s m", SVG_END, words.text);
     svg_rect(&f->body, LEFT, y, RIGHT - LEFT, 8, "v", 0.08, NULL);
-    svg_rect(&f->body, LEFT, y, axis_at(&x, v) - LEFT, 8, cls.text, 1, tip.text);
+    svg_rect(&f->body, LEFT, y, axis_at(&x, v) - LEFT, 8, cls.text, 0.6, tip.text);
     if (!isnan(low) && !isnan(high)) {
         svg_line(&f->body, axis_at(&x, low), y + 4, axis_at(&x, high), y + 4, "w");
         svg_line(&f->body, axis_at(&x, low), y + 1, axis_at(&x, low), y + 7, "w");
