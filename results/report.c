@@ -7,7 +7,7 @@
  * drawn together: one draw takes the same items for all of them, so that the probability of being
  * on the frontier is one of paired differences.
  */
-#include "results/report_impl.h"
+#include "results/report.h"
 
 #include <assert.h>
 #include <math.h>
@@ -16,6 +16,7 @@
 
 #include "base/size.h"
 #include "results/compare_impl.h"
+#include "results/report_impl.h"
 
 static enum status no_memory(struct error *err)
 {

@@ -1,6 +1,8 @@
 /* Drawings and outside text in them. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "results/svg.h"
