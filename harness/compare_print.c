@@ -309,8 +309,14 @@ static void put_notes(struct buf *b, const struct comparison *c)
 {
     if (c->mismatches.len) {
         buf_puts(b, "\nwarning: what was compared is not the same:\n");
-        for (const char *p = buf_str(&c->mismatches); *p; p += strcspn(p, "\n"), p += *p == '\n')
-            buf_printf(b, "  %.*s\n", (int)strcspn(p, "\n"), p);
+        for (const char *p = buf_str(&c->mismatches); *p; p += *p == '\n') {
+            size_t len = strcspn(p, "\n");
+
+            buf_puts(b, "  ");
+            buf_append(b, p, len);
+            buf_putc(b, '\n');
+            p += len;
+        }
     }
     if (c->all.n_noise)
         buf_printf(b,

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "harness/paths.h"
 #include "harness/plan_file.h"
@@ -161,6 +162,7 @@ int main(int argc, char **argv)
     enum exit_code code = EXIT_DONE;
     const struct verb *verb = NULL;
     enum status st = ST_OK;
+    char hash[SHA256_HEX_SIZE];
 
     if (!keep_standard_descriptors())
         return EXIT_ENVIRONMENT;
@@ -171,7 +173,12 @@ int main(int argc, char **argv)
     for (int i = 0; argc > 1 && i < N_VERBS; i++)
         if (strcmp(argv[1], verbs[i]->name) == 0)
             verb = verbs[i];
-    if (verb) {
+    /* libcrypto sets itself up with the first hash and can crash where memory runs out there, so
+     * it does before anything else takes some */
+    st = sha256_hex("", 0, hash, &err);
+    if (st) {
+        /* told below */
+    } else if (verb) {
         st = run_verb(verb, argc - 2, argv + 2, &code, &err);
     } else if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
         buf_printf(&text, "desbench %s (%s)\n%s, %s\n", build_version, build_commit, build_compiler,
