@@ -711,7 +711,7 @@ def an_installed_program_finds_its_own_files(tmp):
     p = subprocess.run([found[0], "ls", "models", "--json"], capture_output=True, check=True)
     assert "tiny-llada-moe" in {m["model"] for m in json.loads(p.stdout)}
     p = subprocess.run([found[0], "run", "--dry-run"], capture_output=True, check=True)
-    assert b"sample_mbpp" in p.stdout
+    assert b"mini-mbpp" in p.stdout
 
 
 def main(names):
