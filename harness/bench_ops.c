@@ -32,6 +32,7 @@ struct ops_job {
     int n_copies;
     struct experts *experts;
     struct pick *picks;
+    struct route_params route;
     int32_t *counts;
 };
 
@@ -102,16 +103,13 @@ static enum status run_add(void *arg, int n, struct error *err)
 static enum status run_route(void *arg, int n, struct error *err)
 {
     struct ops_job *j = arg;
-    const struct route_params p = {
-        .n_exp = j->m->n_exp, .top_k = j->m->top_k, .top_k_base = j->m->top_k, .scale = 1
-    };
     struct route_stats stats;
     const struct route_segment seg = { .n_tok = j->n_tok,
                                        .stats = &stats,
                                        .tokens_per_expert = j->counts };
 
     (void)n;
-    return j->ops->route(j->k, &p, &(struct route_input){ .scores = j->scores }, &seg, 1,
+    return j->ops->route(j->k, &j->route, &(struct route_input){ .scores = j->scores }, &seg, 1,
                          &(struct route_output){ j->route_ids, j->w, j->m->top_k }, err);
 }
 
@@ -297,6 +295,47 @@ static int count_unique(const struct ops_job *j)
     return n;
 }
 
+static struct route_params plain_route(const struct ops_job *j)
+{
+    return (struct route_params){
+        .n_exp = j->m->n_exp, .top_k = j->m->top_k, .top_k_base = j->m->top_k, .scale = 1
+    };
+}
+
+/* The model's own routing, then what policies put on top of it, at two fifths of the experts. */
+static enum status time_route(struct ops_job *j, struct error *err)
+{
+    static const struct {
+        const char *name;
+        struct route_params p; /* of the coreset alone */
+    } policies[] = {
+        { "route", { 0 } },
+        { "route, des-seq", { .size = SIZE_UNION, .warm = 1 } },
+        { "route, des-vote", { .size = SIZE_FIXED } },
+        { "route, dmoe", { .size = SIZE_TOP_P, .core_p = 0.6 } },
+        { "route, xshare", { .size = SIZE_FIXED, .warm = 1, .mask = KERNEL_MAX_EXPERTS } },
+        { "route, oracle-mass", { .size = SIZE_FIXED, .elect = ELECT_MASS } },
+    };
+    enum status st = ST_OK;
+    char shape[80];
+
+    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]) && !st; i++) {
+        const struct route_params *p = &policies[i].p;
+
+        j->route = plain_route(j);
+        j->route.size = p->size;
+        j->route.elect = p->elect;
+        j->route.warm = p->warm;
+        j->route.core_p = p->core_p;
+        j->route.mask = p->mask ? j->m->n_exp : j->m->top_k;
+        j->route.n_core = j->m->n_exp * 2 / 5 > 1 ? j->m->n_exp * 2 / 5 : 1;
+        snprintf(shape, sizeof(shape), "%d x %d, top %d", j->n_tok, j->m->n_exp, j->m->top_k);
+        st = time_one(j, policies[i].name, shape, run_route, 0, 0, true, err);
+    }
+    j->route = plain_route(j);
+    return st;
+}
+
 static enum status time_moe(struct ops_job *j, struct error *err)
 {
     const struct model_info *m = j->m;
@@ -331,7 +370,7 @@ static enum status time_all(struct ops_job *j, struct error *err)
     if (!st)
         st = time_weight(j, "router", run_router, m->n_exp, true, err);
     if (!st) /* scores are the router's now */
-        st = time_one(j, "route", rows, run_route, 0, 0, true, err);
+        st = time_route(j, err);
     if (!st)
         st = time_moe(j, err);
     if (!st)

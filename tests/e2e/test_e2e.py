@@ -359,7 +359,8 @@ def bench_refuses_options_that_it_does_not_read(tmp):
 def bench_measures_the_machine_and_keeps_every_sample(tmp):
     for what, names in (("forward", {"forward"}), ("decode", {"decode"}),
                         ("ops", {"matmul", "router", "route", "moe", "attention", "rope", "add", "rms_norm", "head",
-                                 "embed", "pick"})):
+                                 "embed", "pick"} | {f"route, {p}" for p in (
+                                     "des-seq", "des-vote", "dmoe", "xshare", "oracle-mass")})):
         r = json.loads(ok("bench", what, "--repeats", "2", "--tokens", "8", "--threads", "2", "--json", "-q"))
         assert r["bench"] == what and r["backend"] == "cpu" and r["backend_details"].endswith(", 2 threads"), r
         assert len(r["read_bytes_per_s"]) == 2 and all(v > 0 for v in r["read_bytes_per_s"])
