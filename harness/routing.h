@@ -9,15 +9,20 @@
 #include "base/status.h"
 #include "harness/listing.h"
 
-/* Members of a record's objects; the names are those of the columns that are printed.
+/*
+ * Members of a record, an object; the names are those of the columns that are printed.
  *
- *   format "desbench-routing-1"; program, command, made; model, architecture, load_format,
- *   weights_sha256, n_moe_layers, n_experts, top_k; backend; tasks (names), n_prompts; decoder,
- * cache, block_length: of the model's own way of decoding blocks  objects: block_length, n_samples,
- * mean_unique, sd_unique, uniform, ratio, least_layer, most_layer (means of the layers with the
- * fewest and most) layers  of block_length: mean_unique, top1_mass, topk_mass, load_max_over_mean,
- * dead, overlap; the object `all`: the same over layers votes   of block_length: n_core, n_samples,
- * differs, mass_lost
+ * Of its own: format ("desbench-routing-1"), program, command, made, model, architecture,
+ * load_format, weights_sha256, n_moe_layers, n_experts, top_k, backend, tasks (names), n_prompts;
+ * decoder, cache and block_length of the model's own way of decoding.
+ *
+ * Lists of objects:
+ *
+ * - blocks: block_length, n_samples, mean_unique, sd_unique, uniform, ratio; least_layer and
+ *   most_layer, means of the layers with the fewest and the most unique experts
+ * - layers, at the record's block_length: mean_unique, top1_mass, topk_mass, load_max_over_mean,
+ *   dead, overlap; the object `all` has the same over all layers
+ * - votes, at the record's block_length: n_core, n_samples, differs, mass_lost
  */
 #define ROUTING_FORMAT "desbench-routing-1"
 

@@ -22,7 +22,7 @@ struct session_cell {
     struct plan_cell cell;
     char key[65];
     const char *run_id; /* that holds samples of it; NULL: none does yet */
-    bool is_stored;     /* all of them, in a finished run: this session leaves it out */
+    bool is_stored;     /* all of them, in a finished run: this one leaves it out */
 };
 
 /* Zeroed but for c; released by session_close() whatever has been reached. In a series of sessions

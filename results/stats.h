@@ -97,9 +97,9 @@ double stats_tango_bound(double b, double c, double n, double z);
 /*
  * The gate: is a loss of `margin` excluded, or is there a loss at all?
  *
- *   pass       U < margin, U the one-sided upper bound of the loss at confidence 1 -
- * STATS_GATE_PASS fail       not pass and L > 0, L the lower bound at confidence 1 -
- * STATS_GATE_FAIL undecided  neither
+ * - pass: U < margin, U the one-sided upper bound of the loss at confidence 1 - STATS_GATE_PASS
+ * - fail: not pass and L > 0, L the lower bound at confidence 1 - STATS_GATE_FAIL
+ * - undecided: neither
  *
  * p_worse < STATS_GATE_FAIL is the same as L > 0, p_not_inferior < STATS_GATE_PASS the same as
  * U < margin: the p-values of the two tests, for corrections over several gates.
