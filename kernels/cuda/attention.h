@@ -1,0 +1,52 @@
+/*
+ * Attention on the GPU: queries of a block over the keys and values of its cache, ragged batches.
+ *
+ * Products run on tensor cores with every f32 operand as a sum of two bf16, without the product of
+ * the two lower parts: 2^-16 of an operand is lost, sums are in f32. Keys come in spans of ATTN_KEYS
+ * from the first on; the softmax of each is taken by itself, and the spans are joined in ascending
+ * order, so the bits depend neither on how spans are dealt to blocks nor on other queries.
+ */
+#ifndef KERNELS_CUDA_ATTENTION_H
+#define KERNELS_CUDA_ATTENTION_H
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { ATTN_KEYS = 64, ATTN_QUERIES = 32, ATTN_MAX_D_HEAD = 128 };
+
+/* All pointers are to device memory. */
+struct attention_args {
+    const float *q;                  /* (n_tok, n_head, d_head) */
+    const int32_t *positions;        /* (n_tok) of all rows */
+    const struct attn_segment *segs; /* (n_segs) */
+    int n_segs, n_head, n_kv_head, d_head;
+    int max_tok, max_kv; /* of any segment, at most; the device's own numbers count */
+    size_t kv_offset;    /* elements beyond each segment's keys and values: the layer's */
+
+    float *y;         /* (n_tok, n_head, d_head), or NULL */
+    uint16_t *y_bf16; /* the same rounded, rows of ld elements; NULL: not wanted */
+    int ld;
+
+    void *scratch; /* attention_scratch_bytes(); the first attention_zeroed_bytes() zero before the
+                    * first call, and left so by each */
+};
+
+/* How a call of these sizes is dealt out. */
+size_t attention_scratch_bytes(const struct attention_args *a);
+size_t attention_zeroed_bytes(const struct attention_args *a);
+
+/* cudaErrorInvalidValue: a d_head beyond ATTN_MAX_D_HEAD. */
+cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
