@@ -12,6 +12,10 @@
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 
+#ifdef __cplusplus /* device code */
+extern "C" {
+#endif
+
 enum status {
     ST_OK = 0,
     ST_INVALID,     /* outside data or an option is wrong: file, field and value are named */
@@ -51,5 +55,9 @@ enum status error_set(struct error *err, enum status status, const char *fmt, ..
  * err may be NULL, then status is returned as given. */
 enum status error_prefix(struct error *err, enum status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

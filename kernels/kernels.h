@@ -40,6 +40,10 @@
 #include "base/status.h"
 #include "kernels/route.h"
 
+#ifdef __cplusplus /* device code */
+extern "C" {
+#endif
+
 enum dtype { DT_F32, DT_BF16, DT_F16 };
 
 /* Bytes of one element. */
@@ -115,7 +119,8 @@ struct kernel_ops {
     const char *help; /* one line for `ls backends` and doctor */
 
     /* Open the backend; *ret is freed by close (which accepts NULL) together with all its
-     * weights. ST_UNSUPPORTED if this machine cannot run it. */
+     * weights. ST_UNSUPPORTED if the CPU cannot run it, ST_NOT_FOUND if the device that it is
+     * for, or its driver, is not there. */
     enum status (*open)(const struct kernel_params *params, struct kernels **ret,
                         struct error *err);
     void (*close)(struct kernels *k);
@@ -218,7 +223,12 @@ extern const struct kernel_ops *const kernel_backends[];
 /* By name, or NULL. */
 const struct kernel_ops *kernel_backend_find(const char *name);
 
-/* The fastest that opens on this machine: the last of the table that does. */
+/* The fastest that opens on this machine: the last of the table that does. One for a GPU does not
+ * where there is none. */
 const struct kernel_ops *kernel_backend_best(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -5,7 +5,19 @@
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
 
-const struct kernel_ops *const kernel_backends[] = { &ref_ops, &cpu_ops, NULL };
+#if defined(HAVE_CUDA)
+/* kernels/cuda/cuda.h, whose weights are not those of the headers above */
+extern const struct kernel_ops cuda_ops;
+#endif
+
+const struct kernel_ops *const kernel_backends[] = {
+    &ref_ops,
+    &cpu_ops,
+#if defined(HAVE_CUDA)
+    &cuda_ops,
+#endif
+    NULL,
+};
 
 const struct kernel_ops *kernel_backend_find(const char *name)
 {

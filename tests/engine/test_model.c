@@ -29,8 +29,20 @@ static void setup(void)
 
 TestSuite(model, .init = setup);
 
+/* Does it run on this machine? */
+static bool opens(const struct kernel_ops *ops)
+{
+    struct kernels *k = NULL;
+    enum status st = ops->open(&(struct kernel_params){ .n_threads = 1 }, &k, NULL);
+
+    ops->close(k);
+    cr_assert(st == ST_OK || strcmp(ops->name, "ref") != 0);
+    return st == ST_OK;
+}
+
 #define FOR_EACH_BACKEND(b)                                                                        \
-    for (const struct kernel_ops *const *list_ = kernel_backends, *b; (b = *list_); list_++)
+    for (const struct kernel_ops *const *list_ = kernel_backends, *b; (b = *list_); list_++)       \
+        if (opens(b))
 
 static struct kv_cache *new_cache(struct model *m)
 {

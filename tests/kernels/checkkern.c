@@ -131,7 +131,7 @@ static bool open_side(struct side *s, const struct kernel_ops *ops, const char *
     enum status st = ops->open(&params, &s->k, &err);
 
     s->ops = ops;
-    if (st == ST_UNSUPPORTED) {
+    if (st == ST_UNSUPPORTED || st == ST_NOT_FOUND) { /* no such CPU, or no such GPU */
         printf("skipped: %s\n", err.text);
         return false;
     }

@@ -96,9 +96,17 @@ Test(cpu, refuses_thread_counts_and_instruction_sets_that_make_no_sense)
     open_cpu(1, "mmx", ST_INVALID);
 }
 
-Test(cpu, is_what_a_run_uses_by_default)
+Test(cpu, is_what_a_run_uses_where_there_is_no_gpu)
 {
-    cr_assert_eq(kernel_backend_best(), &cpu_ops);
+    const struct kernel_ops *cuda = kernel_backend_find("cuda");
+    struct kernels *k = NULL;
+
+    if (cuda && cuda->open(&(struct kernel_params){ 0 }, &k, NULL) == ST_OK) {
+        cuda->close(k);
+        cr_assert_eq(kernel_backend_best(), cuda);
+    } else {
+        cr_assert_eq(kernel_backend_best(), &cpu_ops);
+    }
     cr_assert_eq(kernel_backend_find("cpu"), &cpu_ops);
     cr_assert_null(kernel_backend_find("abacus"));
 }

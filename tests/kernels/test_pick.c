@@ -85,7 +85,7 @@ static void check_all(const struct kernel_ops *ops, const char *isa)
     json_t *all, *c;
     size_t i;
 
-    if (st == ST_UNSUPPORTED || st == ST_DEVICE || (!st && !ops->pick)) {
+    if (st == ST_UNSUPPORTED || st == ST_NOT_FOUND || (!st && !ops->pick)) {
         cr_log_info("skipped: %s", err.text);
         ops->close(k);
         return;

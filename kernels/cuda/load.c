@@ -1,0 +1,92 @@
+/* Weights on the device. */
+#include "kernels/cuda/cuda.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/size.h"
+#include "kernels/dtype.h"
+
+/* Bytes of a matrix; false if they do not fit. */
+static bool matrix_bytes(const struct host_matrix *m, size_t *ret)
+{
+    size_t n;
+
+    return size_mul((size_t)m->rows, (size_t)m->cols, &n) && size_mul(n, dtype_size(m->dtype), ret);
+}
+
+/* A vector becomes f32 on the way. */
+static enum status send_vector(struct cuda *c, const struct host_matrix *m, struct weight *w,
+                               struct error *err)
+{
+    size_t n = (size_t)m->cols;
+    float *vec = malloc(n * sizeof(*vec));
+    enum status st;
+
+    if (!vec)
+        return error_set(err, ST_NOMEM, "out of memory loading a vector of %zu", n);
+    dtype_to_f32(m->data, m->dtype, n, vec);
+    w->dtype = DT_F32;
+    st = cuda_malloc(c, n * sizeof(*vec), &w->dev_rows, err);
+    if (!st)
+        st = cuda_send(c, w->dev_rows, vec, n * sizeof(*vec), err);
+    free(vec);
+    return st;
+}
+
+enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
+                             struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    struct weight *w = calloc(1, sizeof(*w));
+    size_t bytes = 0;
+    enum status st;
+
+    assert(m->rows >= 1 && m->cols >= 1);
+    if (!w)
+        return error_set(err, ST_NOMEM, "out of memory keeping a weight");
+    w->rows = m->rows;
+    w->cols = m->cols;
+    w->dtype = m->dtype;
+    if (m->rows == 1) {
+        st = send_vector(c, m, w, err);
+    } else if (!matrix_bytes(m, &bytes)) {
+        st = error_set(err, ST_NOMEM, "a matrix of %lld times %lld does not fit an address space",
+                       (long long)m->rows, (long long)m->cols);
+    } else {
+        st = cuda_malloc(c, bytes, &w->dev_rows, err);
+        if (!st)
+            st = cuda_send(c, w->dev_rows, m->data, bytes, err);
+    }
+    if (st) {
+        cuda_weights_free(w);
+        return st;
+    }
+    w->next = c->weights;
+    c->weights = w;
+    *ret = w;
+    return ST_OK;
+}
+
+enum status cuda_weight_rows(const struct weight *w, const void **ret, struct error *err)
+{
+    if (!w->dev_rows)
+        return error_set(err, ST_UNSUPPORTED,
+                         "a matrix of %lld times %lld was multiplied by before it was read by rows",
+                         (long long)w->rows, (long long)w->cols);
+    ((struct weight *)w)->is_read_plain = true; /* made by calloc(): const is the caller's view */
+    *ret = w->dev_rows;
+    return ST_OK;
+}
+
+void cuda_weights_free(struct weight *list)
+{
+    while (list) {
+        struct weight *w = list;
+
+        list = w->next;
+        (void)cudaFree(w->dev_rows);
+        (void)cudaFree(w->dev_packed);
+        free(w);
+    }
+}

@@ -1,0 +1,165 @@
+/* One proposal a row of logits: kernels.h says the rules, ref_pick.c is their definition. */
+#include "kernels/cuda/cuda.h"
+
+#include "kernels/cuda/row.cuh"
+
+enum { THREADS = 1024, WARPS = THREADS / WARP_LANES, MAX_GRID = 65535 };
+
+/* The best of some tokens; id < 0: none. */
+struct best {
+    double score;
+    int32_t id;
+};
+
+/* Larger scores first, then lower ids. */
+static __device__ __forceinline__ struct best better(struct best a, struct best b)
+{
+    if (b.id < 0)
+        return a;
+    if (a.id < 0 || b.score > a.score || (b.score == a.score && b.id < a.id))
+        return b;
+    return a;
+}
+
+/* The best of all threads of a block, for all of them. parts: (WARPS), shared. */
+static __device__ struct best block_best(struct best v, struct best *parts)
+{
+    for (int o = WARP_LANES / 2; o; o /= 2) {
+        struct best other;
+
+        other.score = __shfl_xor_sync(0xffffffffu, v.score, o);
+        other.id = __shfl_xor_sync(0xffffffffu, v.id, o);
+        v = better(v, other);
+    }
+    if (threadIdx.x % WARP_LANES == 0)
+        parts[threadIdx.x / WARP_LANES] = v;
+    __syncthreads();
+    v = parts[0];
+    for (int i = 1; i < WARPS; i++)
+        v = better(v, parts[i]);
+    __syncthreads(); /* all have read */
+    return v;
+}
+
+/* As base/rng.h. */
+static __device__ __forceinline__ uint64_t splitmix64_step(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* As kernels/gumbel.h: the noise of a row, and of a token in it. */
+static __device__ __forceinline__ uint64_t row_key(uint64_t seed, uint64_t draw, int32_t position)
+{
+    uint64_t s = seed;
+
+    s = splitmix64_step(&s) ^ draw;
+    s = splitmix64_step(&s) ^ (uint32_t)position;
+    return splitmix64_step(&s);
+}
+
+static __device__ __forceinline__ double token_noise(uint64_t key, int32_t token)
+{
+    uint64_t s = key + (uint64_t)(uint32_t)token * 0x9e3779b97f4a7c15u;
+    uint64_t bits = splitmix64_step(&s) >> 12;
+
+    return -log(-log(((double)bits + 0.5) * 0x1p-52));
+}
+
+/* What a logit counts in the softmax: 1 for the largest even if it is infinite, NaN nothing. */
+static __device__ __forceinline__ float soft(float l, float max)
+{
+    if (isnan(l))
+        return 0;
+    return l == max ? 1 : expf(__fsub_rn(l, max));
+}
+
+/* ret (n_rows) from logits (n_rows, n_vocab), a block a row. The softmax is summed in f64: each
+ * thread every THREADS-th token, butterflies, the warps in order. */
+static __global__ void __launch_bounds__(THREADS)
+    pick_kernel(const float *logits, int n_rows, int n_vocab, int32_t mask_id, int32_t banned_id,
+                double temperature, uint64_t seed, uint64_t draw, const int32_t *positions,
+                struct pick *ret)
+{
+    __shared__ struct best parts[WARPS];
+    __shared__ double sums[WARPS];
+
+    for (int r = blockIdx.x; r < n_rows; r += gridDim.x) {
+        const float *l = logits + (size_t)r * n_vocab;
+        uint64_t key = temperature > 0 ? row_key(seed, draw, positions[r]) : 0;
+        struct best all = { 0, -1 }, best = { 0, -1 };
+        double sum = 0;
+        float max;
+
+        for (int32_t i = threadIdx.x; i < n_vocab; i += THREADS) {
+            struct best one = { (double)l[i], i };
+
+            if (isnan(l[i]))
+                continue;
+            all = better(all, one);
+            if (i == mask_id || i == banned_id)
+                continue;
+            if (temperature > 0)
+                one.score += __dmul_rn(temperature, token_noise(key, i));
+            best = better(best, one);
+        }
+        all = block_best(all, parts);
+        best = block_best(best, parts);
+        max = all.id < 0 ? 0 : l[all.id];
+        for (int32_t i = threadIdx.x; best.id >= 0 && i < n_vocab; i += THREADS)
+            sum += (double)soft(l[i], max);
+        sum = warp_sum(sum);
+        if (threadIdx.x % WARP_LANES == 0)
+            sums[threadIdx.x / WARP_LANES] = sum;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            struct pick p = { 0, 0, all.id >= 0 && all.id == mask_id };
+
+            sum = 0;
+            for (int i = 0; i < WARPS; i++)
+                sum += sums[i];
+            if (best.id >= 0) {
+                double own = l[best.id] == max ? 1 : exp((double)l[best.id] - (double)max);
+
+                p.id = best.id;
+                p.prob = (float)(own / sum);
+            } else { /* nothing but NaN: the lowest id that may be proposed */
+                while (p.id < n_vocab && (p.id == mask_id || p.id == banned_id))
+                    p.id++;
+                p.id = p.id < n_vocab ? p.id : -1;
+            }
+            ret[r] = p;
+        }
+        __syncthreads(); /* before the next row's sums */
+    }
+}
+
+enum status cuda_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
+                      const struct pick_params *p, struct pick *ret, struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    size_t in = p->temperature > 0 ? (size_t)n_rows * sizeof(*p->positions) : 0;
+    size_t out = (size_t)n_rows * sizeof(*ret);
+    int blocks = n_rows < MAX_GRID ? n_rows : MAX_GRID;
+    const void *positions = NULL, *host = NULL;
+    void *dev = NULL;
+    enum status st = cuda_room(c, cuda_slot(in) + cuda_slot(out), err);
+
+    if (!st)
+        st = cuda_scratch_take(c, out, &dev, err);
+    if (!st)
+        st = cuda_put(c, p->positions, in, &positions, err);
+    if (st || n_rows == 0)
+        return st;
+    pick_kernel<<<blocks, THREADS, 0, c->stream>>>(logits, n_rows, n_vocab, p->mask_id,
+                                                   p->banned_id, p->temperature, p->seed, p->draw,
+                                                   (const int32_t *)positions, (struct pick *)dev);
+    CUDA_LAUNCHED(c, "pick", err);
+    st = cuda_get(c, dev, out, &host, err);
+    if (!st)
+        st = cuda_deliver(c, ret, host, out, err);
+    return st ? st : cuda_sync(k, err);
+}

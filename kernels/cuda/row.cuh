@@ -1,0 +1,143 @@
+/*
+ * What a warp does with a row, for every kernel that needs it: ops and the kernels that join
+ * several of them are to give the same bits, so each sum has one order, written here.
+ *
+ * An order is: which lane adds which elements (always in ascending order), then a butterfly over
+ * the lanes, after which all of them hold the sum. It depends on the length of the row alone.
+ *
+ *   row_sum_squares, row_l1   element i belongs to lane (i / 4) % 32, sums in f64
+ *   row_dot                   element i belongs to lane (i / 8) % 32, multiply-adds in f32
+ *   row_softmax               element i belongs to lane i % 32, sum in f64
+ */
+#ifndef KERNELS_CUDA_ROW_CUH
+#define KERNELS_CUDA_ROW_CUH
+
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+static constexpr int WARP_LANES = 32;
+
+static __device__ __forceinline__ double warp_sum(double v)
+{
+#pragma unroll
+    for (int o = WARP_LANES / 2; o; o /= 2)
+        v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+
+static __device__ __forceinline__ float warp_sum(float v)
+{
+#pragma unroll
+    for (int o = WARP_LANES / 2; o; o /= 2)
+        v = __fadd_rn(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+/* The largest that is not NaN; -inf if there is none. */
+static __device__ __forceinline__ float warp_max(float v)
+{
+#pragma unroll
+    for (int o = WARP_LANES / 2; o; o /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+/* Element i of an array of weights, as dtype_get(). */
+template <enum dtype T> static __device__ __forceinline__ float element(const void *p, size_t i)
+{
+    if (T == DT_F32)
+        return ((const float *)p)[i];
+    if (T == DT_BF16)
+        return __uint_as_float((uint32_t)((const uint16_t *)p)[i] << 16);
+    return __half2float(((const __half *)p)[i]);
+}
+
+/* Sum of the squares of x (d). Products of two f32 are exact in f64. */
+static __device__ __forceinline__ double row_sum_squares(const float *x, int d, int lane)
+{
+    double sum = 0;
+
+    for (int i = 4 * lane; i < d; i += 4 * WARP_LANES)
+        for (int j = i; j < i + 4 && j < d; j++)
+            sum = fma((double)x[j], (double)x[j], sum);
+    return warp_sum(sum);
+}
+
+/* What rms_norm() multiplies a row by, from the sum of its squares. */
+static __device__ __forceinline__ float rms_factor(double sum_squares, int d, float eps)
+{
+    return (float)(1.0 / sqrt(sum_squares / d + (double)eps));
+}
+
+/* An element of a normalised row. */
+static __device__ __forceinline__ float rms_apply(float x, float factor, float w)
+{
+    return __fmul_rn(__fmul_rn(x, factor), w);
+}
+
+static __device__ __forceinline__ double row_l1(const float *x, int d, int lane)
+{
+    double sum = 0;
+
+    for (int i = 4 * lane; i < d; i += 4 * WARP_LANES)
+        for (int j = i; j < i + 4 && j < d; j++)
+            sum += fabs((double)x[j]);
+    return warp_sum(sum);
+}
+
+/* x (d) times w (d), f32 multiply-adds: the router's product. */
+template <enum dtype T>
+static __device__ __forceinline__ float row_dot(const float *x, const void *w, size_t at, int d,
+                                                int lane)
+{
+    float sum = 0;
+
+    for (int i = 8 * lane; i < d; i += 8 * WARP_LANES)
+        for (int j = i; j < i + 8 && j < d; j++)
+            sum = __fmaf_rn(x[j], element<T>(w, at + (size_t)j), sum);
+    return warp_sum(sum);
+}
+
+/* Router scores ret (n) of the logits z (n). NaN anywhere makes all of them NaN. */
+static __device__ __forceinline__ void row_softmax(const float *z, int n, int lane, float *ret)
+{
+    float max = -INFINITY, total;
+    double sum = 0;
+
+    for (int i = lane; i < n; i += WARP_LANES)
+        max = fmaxf(max, z[i]);
+    max = warp_max(max);
+    for (int i = lane; i < n; i += WARP_LANES)
+        sum += (double)expf(__fsub_rn(z[i], max));
+    total = (float)warp_sum(sum);
+    for (int i = lane; i < n; i += WARP_LANES)
+        ret[i] = __fdiv_rn(expf(__fsub_rn(z[i], max)), total);
+}
+
+static __device__ __forceinline__ float sigmoid(float z)
+{
+    return __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-z)));
+}
+
+/* Cosine and sine that rope() turns pair j at a position by. */
+static __device__ __forceinline__ void rope_angle(int32_t position, int j, int d_rot, double theta,
+                                                  float *ret_cos, float *ret_sin)
+{
+    double s, c;
+
+    sincos(position * pow(theta, -2.0 * j / d_rot), &s, &c);
+    *ret_cos = (float)c;
+    *ret_sin = (float)s;
+}
+
+/* Turn the pair (a, b). */
+static __device__ __forceinline__ void rope_turn(float a, float b, float cos, float sin,
+                                                 float *ret_a, float *ret_b)
+{
+    *ret_a = __fmaf_rn(a, cos, -__fmul_rn(b, sin));
+    *ret_b = __fmaf_rn(b, cos, __fmul_rn(a, sin));
+}
+
+#endif
