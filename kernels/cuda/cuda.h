@@ -3,7 +3,7 @@
  * enqueues its work in order. C and device code (.cu) both include this.
  *
  * Weights. A matrix lies row-major on the device until matmul() first wants it in packed tiles
- * (kernels/cuda/pack.cuh); the rows then go, unless embed() or router() reads them, too. bf16
+ * (kernels/cuda/pack.h); the rows then go, unless embed() or router() reads them, too. bf16
  * matrices are multiplied by tensor cores beside activations rounded to bf16, sums in f32; other
  * types by plain f32 multiply-adds, as is the router's product whatever its type.
  *
@@ -168,6 +168,17 @@ void cuda_weights_free(struct weight *list);
  * it was packed. */
 MUST_CHECK enum status cuda_weight_rows(const struct weight *w, const void **ret,
                                         struct error *err);
+
+/* A bf16 matrix in packed tiles (kernels/cuda/pack.h), made at the first call, which waits. */
+MUST_CHECK enum status cuda_weight_packed(struct cuda *c, const struct weight *w, const void **ret,
+                                          struct error *err);
+
+/* ops.c */
+enum status cuda_matmul(struct kernels *k, const float *x, const struct weight *w, int n_tok,
+                        float *ret_y, struct error *err);
+enum status cuda_attention(struct kernels *k, const float *q, const int32_t *positions,
+                           const struct attn_segment *segs, int n_segs, int n_head, int n_kv_head,
+                           int d_head, float *ret_y, struct error *err);
 
 /* dense.cu */
 enum status cuda_embed(struct kernels *k, const struct weight *table, const int32_t *ids, int n_tok,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/size.h"
+#include "kernels/cuda/pack.cuh"
 #include "kernels/dtype.h"
 
 /* Bytes of a matrix; false if they do not fit. */
@@ -77,6 +78,44 @@ enum status cuda_weight_rows(const struct weight *w, const void **ret, struct er
     ((struct weight *)w)->is_read_plain = true; /* made by calloc(): const is the caller's view */
     *ret = w->dev_rows;
     return ST_OK;
+}
+
+/* Pack w's rows, which go unless they were read. */
+static enum status pack(struct cuda *c, struct weight *w, struct error *err)
+{
+    size_t bytes = (size_t)pack_elems(w->rows, w->cols) * sizeof(uint16_t);
+    void *dev = NULL;
+    enum status st = cuda_malloc(c, bytes, &dev, err);
+    cudaError_t rc;
+
+    if (st)
+        return st;
+    rc = pack_rows_launch(w->dev_rows, 0, w->rows, w->cols, dev, c->stream);
+    if (rc == cudaSuccess)
+        rc = cudaStreamSynchronize(c->stream);
+    if (rc != cudaSuccess) {
+        (void)cudaFree(dev);
+        return cuda_fail(c, rc, "packing a matrix", err);
+    }
+    w->dev_packed = dev;
+    if (!w->is_read_plain) {
+        (void)cudaFree(w->dev_rows); /* nothing is under way */
+        w->dev_rows = NULL;
+    }
+    return ST_OK;
+}
+
+enum status cuda_weight_packed(struct cuda *c, const struct weight *w, const void **ret,
+                               struct error *err)
+{
+    enum status st = ST_OK;
+
+    assert(w->dtype == DT_BF16);
+    if (!w->dev_packed)
+        st = pack(c, (struct weight *)w, err); /* made by calloc(): const is the caller's view */
+    if (!st)
+        *ret = w->dev_packed;
+    return st;
 }
 
 void cuda_weights_free(struct weight *list)
