@@ -63,6 +63,7 @@ def main():
     folder, n_shards, n_workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     os.makedirs(folder, exist_ok=True)
     jobs = [(os.path.join(folder, f"shard-{i:05d}.npz"), i) for i in range(n_shards)]
+    stream.held_out()
     with multiprocessing.Pool(n_workers, stream.limit_memory) as p:
         for _ in p.imap_unordered(make, jobs):
             pass

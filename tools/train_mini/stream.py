@@ -6,6 +6,7 @@ a suite is left out (there are a few: two skills may have the same code), and wh
 checked again by overlap.py.
 """
 
+import functools
 import gzip
 import json
 import os
@@ -85,6 +86,12 @@ def suite_forms():
     return out
 
 
+@functools.cache
+def held_out():
+    """Normal forms of all that is in a suite. Takes seconds, so it is kept: call it before forking."""
+    return frozenset(x for forms in suite_forms().values() for f in forms for x in f["normal"])
+
+
 def limit_memory():
     """References may ask for a lot of it before they are rejected."""
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
@@ -94,12 +101,11 @@ def shard(seed, n_items=SHARD_ITEMS, task=None):
     """Yield (task, item) of one shard of the stream."""
     rng = random.Random(f"{SEED}:{seed}")
     choose = code_items.make_chooser(SKILL_EXPONENT)
-    held_out = {x for forms in suite_forms().values() for f in forms for x in f["normal"]}
     n = 0
     while n < n_items:
         t = task or rng.choices(list(TASK_SHARES), TASK_SHARES.values())[0]
         item = items.draw(rng, choose, t, draw_depth(rng, t), "train")
-        if any(f in held_out for f in items.forms(t, item)["normal"]):
+        if any(f in held_out() for f in items.forms(t, item)["normal"]):
             continue
         assert reserve.n_reserved(item.parts) == 0
         n += 1

@@ -1,32 +1,31 @@
 #!/usr/bin/env python3
 """Do more experts buy throughput at equal accuracy? Trainings and evaluations of the study.
 
-    python3 study.py train --shards DIR --out DIR --gpus 0,1,2,3 [--seeds 1,2,3] [--steps 2600]
-    python3 study.py evaluate --program desbench --out DIR --cores 8-31 --records FILE
+    python3 study.py train --shards DIR --out DIR --gpus 0,1,0,1 [--seeds 1,2,3] [--steps 2600]
+    python3 study.py evaluate --program desbench --out DIR --cores 12-31 --records FILE
     python3 study.py table --records FILE [--steps 2600]
 
 Two families of models, all with 8 experts a token, the rest as mini-e64:
   active   experts of width 32: 8, 16, 32, 64 of them. Every token multiplies with the same number
            of parameters, the model grows.
   total    width times number is 1024: the model stays one size, what a token uses of it shrinks.
-Trained on code alone, the same number of steps each, in at most 120 s.
+Trained on code alone, the same number of steps each, in less than 120 s of a GPU.
 
-`train` may be called several times for one folder, with other GPUs: a model is claimed by creating
-NAME.claim. `evaluate` runs the program on mini-humaneval_pro for each model that is there and each
+`train` runs as many trainings at once as --gpus has entries. It may be called several times for one
+folder, with other GPUs: a model is claimed by creating NAME.claim. `evaluate` runs the program on mini-humaneval_pro for each model that is there and each
 threshold, one thread on a processor of its own, and appends a JSON line of what came out; models
 that are not there yet are waited for.
 
 `table` renders records as Markdown. Throughput at a given pass@1 is interpolated linearly between
-thresholds for each training. Its interval is over trainings (Student's t) where a shape has at
-least two; else over items of one training alone: 2000 draws of each threshold's passes from a
-binomial distribution, 2.5 to 97.5 %, which knows nothing of how much trainings differ.
+thresholds for each training. Intervals are of 95 %, over trainings (Student's t). Means of two
+shapes of the last row's number of trainings differ at 5 % if by more than it says: deviations
+within shapes are pooled for that. With many pairs, some will by chance.
 """
 
 import argparse
 import json
 import os
 import platform
-import random
 import statistics
 import subprocess
 import sys
@@ -106,7 +105,7 @@ def evaluate(o):
             (name, e, w, seed), threshold = job
             store = os.path.join(o.out, f"{name}-{threshold}.sqlite")
             command = [o.program, "run", "-m", os.path.join(o.out, name), "-t", TASK, "--threshold", str(threshold),
-                       "--threads", "1", "-j", "1", "-q", "--progress", "never", "--json", "-o", store]
+                       "--backend", "cpu", "--threads", "1", "-j", "1", "-q", "--progress", "never", "--json", "-o", store]
             got = subprocess.run(["taskset", "-c", str(core)] + command, capture_output=True, text=True)
             line = {"model": name, "n_exp": e, "d_ff": w, "seed": seed, "steps": o.steps, "threshold": threshold,
                     "exit": got.returncode, "cpu": cpu_name(), "load": os.getloadavg()[0],
@@ -125,38 +124,50 @@ def evaluate(o):
         t.join()
 
 
-LEVELS = (0.15, 0.2, 0.25, 0.35)
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+LEVELS = (0.1, 0.15, 0.2, 0.25, 0.35)
+# 97.5 % points of Student's t for 1, 2, ... degrees of freedom
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+         2.120, 2.110, 2.101, 2.093, 2.086, 2.080)
 
 
-def speed_at(points, level):
-    """Largest tokens/s at which lines between neighbouring (threshold, pass@1, tok/s) reach level."""
+def at_level(points, level):
+    """Largest value at which lines between neighbouring (pass@1, value) reach the level, or None."""
     found = []
-    for (_, p, v), (_, q, w) in zip(points, points[1:]):
+    for (p, v), (q, w) in zip(points, points[1:]):
         if p != q and min(p, q) <= level <= max(p, q):
             found.append(v + (w - v) * (level - p) / (q - p))
     return max(found, default=None)
 
 
-def cell(trainings, level):
-    """Mean and interval of speed_at() over trainings, each a list of (threshold, passes, n, tok/s)."""
-    shares = [[(t, k / n, v) for t, k, n, v in x] for x in trainings]
-    speeds = [speed_at(x, level) for x in shares]
-    if None in speeds:
+def mean_of(values, digits):
+    """Their mean and its interval over trainings, as text; "-" if a training has none."""
+    if None in values:
         return "-"
-    mean = statistics.mean(speeds)
-    if len(speeds) > 1:
-        half = T_95[len(speeds)] * statistics.stdev(speeds) / len(speeds) ** 0.5
-        return f"{mean:.0f} ({mean - half:.0f} to {mean + half:.0f})"
-    rng, drawn = random.Random(1), []
-    for _ in range(2000):
-        x = [(t, sum(rng.random() < k / n for _ in range(n)) / n, v) for t, k, n, v in trainings[0]]
-        drawn.append(speed_at(x, level))
-    n_reached = len(drawn) - drawn.count(None)
-    drawn = sorted(x for x in drawn if x is not None)
-    if n_reached < 1900:
-        return f"{mean:.0f} (-)"
-    return f"{mean:.0f} ({drawn[n_reached // 40]:.0f} to {drawn[-n_reached // 40 - 1]:.0f})"
+    mean, n = statistics.mean(values), len(values)
+    if n < 2:
+        return f"{mean:.{digits}f}"
+    half = T_975[n - 2] * statistics.stdev(values) / n**0.5
+    return f"{mean:.{digits}f} ({max(0, mean - half):.{digits}f} to {mean + half:.{digits}f})"
+
+
+def least_difference(shapes, digits):
+    """By how much means of two shapes must differ, deviations within shapes pooled, as text."""
+    shapes = [x for x in shapes if None not in x and len(x) > 1]
+    free = sum(len(x) - 1 for x in shapes)
+    if not 1 <= free <= len(T_975):
+        return "-"
+    pooled = (sum(statistics.variance(x) * (len(x) - 1) for x in shapes) / free) ** 0.5
+    n = min(len(x) for x in shapes)
+    return f"{T_975[free - 1] * pooled * (2 / n) ** 0.5:.{digits}f}"
+
+
+def print_table(heads, runs, columns, digits):
+    """A row a shape, columns[shape] a list of cells, each a list of one value a training."""
+    print("| experts | width | trainings |", " | ".join(heads), "|")
+    print("|" + " --- |" * (3 + len(heads)))
+    for shape, cells in columns.items():
+        print("|", " | ".join([*map(str, shape), str(len(runs[shape])), *(mean_of(c, digits) for c in cells)]), "|")
+    print("| two differ by | | |", " | ".join(least_difference(x, digits) for x in zip(*columns.values())), "|\n")
 
 
 def table(o):
@@ -165,16 +176,15 @@ def table(o):
         for d in map(json.loads, f):
             if d["steps"] == o.steps:
                 t = d["run"]["tasks"][0]
-                runs.setdefault((d["n_exp"], d["d_ff"]), {}).setdefault(d["seed"], []).append(
-                    (d["threshold"], t["n_passed"], t["n_samples"], t["tokens_before_eos_per_s"]))
-    print("| experts | width | trainings |", " | ".join(f"pass@1 at {t}" for t in THRESHOLDS), "|",
-          " | ".join(f"tok/s at {x:.2f}" for x in LEVELS), "|")
-    print("|" + " --- |" * (3 + len(THRESHOLDS) + len(LEVELS)))
-    for (n_exp, d_ff), seeds in sorted(runs.items()):
-        trainings = [sorted(x) for x in seeds.values()]
-        means = [statistics.mean(x[i][1] / x[i][2] for x in trainings) for i in range(len(THRESHOLDS))]
-        print("|", " | ".join([str(n_exp), str(d_ff), str(len(trainings)), *(f"{m:.3f}" for m in means),
-                               *(cell(trainings, level) for level in LEVELS)]), "|")
+                runs.setdefault((d["n_exp"], d["d_ff"]), {}).setdefault(d["seed"], {})[d["threshold"]] = (
+                    t["n_passed"] / t["n_samples"], t["tokens_before_eos_per_s"], t["tokens_before_eos_per_forward"])
+    runs = {shape: list(seeds.values()) for shape, seeds in sorted(runs.items())}
+    print_table([f"pass@1 at {t}" for t in THRESHOLDS], runs,
+                {s: [[x[t][0] for x in trainings] for t in THRESHOLDS] for s, trainings in runs.items()}, 3)
+    for name, i, digits in (("tok/s", 1, 0), ("tok/forward", 2, 2)):
+        print_table([f"{name} at {x:.2f}" for x in LEVELS], runs,
+                    {s: [[at_level([(y[t][0], y[t][i]) for t in sorted(y)], x) for y in trainings] for x in LEVELS]
+                     for s, trainings in runs.items()}, digits)
 
 
 def main():
