@@ -116,7 +116,8 @@ static void gather(struct model *m, const struct forward_item *items, int n_item
 /* ---- layers ------------------------------------------------------------------------------ */
 
 /* m->q, m->key, m->value from m->h. */
-static enum status project_qkv(struct model *m, const struct layer *w, int n_tok, struct error *err)
+static enum status project_qkv(struct model *m, const struct forward_layer *w, int n_tok,
+                               struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
     const struct model_config *c = &m->c;
@@ -175,7 +176,7 @@ static enum status run_attention(struct model *m, int l, const struct forward_it
                                  int n_items, int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    const struct layer *w = &m->layers[l];
+    const struct forward_layer *w = &m->layers[l];
     const struct model_config *c = &m->c;
     enum status st;
 
@@ -274,7 +275,7 @@ static enum status run_ffn(struct model *m, int l, const struct forward_item *it
                            int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    const struct layer *w = &m->layers[l];
+    const struct forward_layer *w = &m->layers[l];
     const struct model_config *c = &m->c;
     bool has_logits = false, has_importance = m->observing;
     int stride = 0;
@@ -342,17 +343,44 @@ static void transpose_stats(struct model *m, int n_items)
         }
 }
 
-enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
-                          struct forward_result *ret, struct error *err)
+/* ---- the pass ---------------------------------------------------------------------------- */
+
+/* As the backend does it in one. */
+static enum status run_whole(struct model *m, const struct forward_item *items, int n_items,
+                             int n_tok, struct error *err)
+{
+    const struct forward_call call = { .ids = m->ids,
+                                       .positions = m->positions,
+                                       .n_tok = n_tok,
+                                       .n_seqs = n_items,
+                                       .seqs = m->seqs,
+                                       .routing = m->route_segs,
+                                       .logits = m->logits };
+
+    for (int i = 0; i < n_items; i++)
+        m->seqs[i] = (struct forward_seq){ .row = m->segs[i].row,
+                                           .n_tok = m->segs[i].n_tok,
+                                           .n_kv = items[i].n_kv,
+                                           .keys = items[i].cache->keys,
+                                           .values = items[i].cache->values,
+                                           .logits_row = items[i].logits_row,
+                                           .n_logits = items[i].n_logits,
+                                           .route = items[i].route,
+                                           .popularity = items[i].popularity,
+                                           .joint = items[i].joint };
+    for (int l = 0; l < m->c.n_layer; l++)
+        for (int i = 0; i < n_items; i++)
+            m->route_segs[l * n_items + i] = route_segment_of(m, l, items, n_items, i);
+    return m->k->ops->forward(m->k, m->forward, &call, err);
+}
+
+/* Op by op. */
+static enum status run_ops(struct model *m, const struct forward_item *items, int n_items,
+                           int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    int n_tok = 0;
-    enum status st = check_items(m, items, n_items, &n_tok, err);
+    enum status st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
 
-    if (st)
-        return st;
-    gather(m, items, n_items);
-    st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
     for (int l = 0; l < m->c.n_layer && !st; l++) {
         st = run_attention(m, l, items, n_items, n_tok, err);
         if (!st)
@@ -360,8 +388,23 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     }
     if (!st)
         st = run_head(m, items, n_items, err);
-    if (!st)
-        st = ops->sync(m->k, err);
+    return st ? st : ops->sync(m->k, err);
+}
+
+enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
+                          struct forward_result *ret, struct error *err)
+{
+    int n_tok = 0;
+    enum status st = check_items(m, items, n_items, &n_tok, err);
+
+    if (st)
+        return st;
+    gather(m, items, n_items);
+    /* who looks on, or compares, wants what is between the ops */
+    if (m->forward && !m->observing && !m->opts.is_diagnosed)
+        st = run_whole(m, items, n_items, n_tok, err);
+    else
+        st = run_ops(m, items, n_items, n_tok, err);
     if (st)
         return st;
     transpose_stats(m, n_items);

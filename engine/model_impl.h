@@ -10,12 +10,7 @@
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "engine/weights.h"
-
-/* Weights of one layer on the backend; owned by it. */
-struct layer {
-    struct weight *norm_in, *q, *k, *v, *o, *q_norm, *k_norm, *norm_ffn, *router;
-    struct experts *routed;
-};
+#include "kernels/forward.h"
 
 /* The workspace in backend memory. */
 enum {
@@ -49,7 +44,8 @@ struct model {
     struct kernels *k;
 
     struct weight *embed, *norm_out, *head;
-    struct layer *layers; /* (n_layer) */
+    struct forward_layer *layers; /* (n_layer), on the backend; owned by it */
+    struct forward *forward;      /* the backend's own pass, or NULL: op by op */
 
     /* Workspace in backend memory: buffers, by name */
     int max_tok, max_rows; /* max_batch * max_canvas; max_batch * max_block */
@@ -69,10 +65,11 @@ struct model {
     float *plain_w, *plain_y;
 
     /* Workspace in host memory */
-    int32_t *ids, *positions; /* (max_tok) all items one after the other */
-    struct segment *segs;     /* (max_batch) tokens of each item */
-    struct route_segment *route_segs;
+    int32_t *ids, *positions;         /* (max_tok) all items one after the other */
+    struct segment *segs;             /* (max_batch) tokens of each item */
+    struct route_segment *route_segs; /* (max_batch); (n_layer, max_batch) with forward */
     struct attn_segment *attn_segs;
+    struct forward_seq *seqs;                   /* (max_batch) */
     struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
     int32_t *counts_by_layer, *counts;          /* the same times n_exp */
     double *errors_by_layer, *errors;           /* as the stats; with is_diagnosed */

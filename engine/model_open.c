@@ -351,6 +351,7 @@ static enum status check_memory(const struct model *m, struct error *err)
 static enum status make_workspace(struct model *m, struct error *err)
 {
     size_t n_batch = (size_t)m->opts.max_batch, n_stats = 0, n_counts = 0, bytes = 0;
+    size_t n_segs = 0;
     struct buffer list[N_BUFFERS];
 
     plan_buffers(m, list);
@@ -386,7 +387,10 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->ids = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->ids));
     m->positions = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->positions));
     m->segs = arena_array(&m->arena, n_batch, sizeof(*m->segs));
-    m->route_segs = arena_array(&m->arena, n_batch, sizeof(*m->route_segs));
+    if (!size_mul(n_batch, m->k->ops->forward ? (size_t)m->c.n_layer : 1, &n_segs))
+        return no_room(err);
+    m->route_segs = arena_array(&m->arena, n_segs, sizeof(*m->route_segs));
+    m->seqs = arena_array(&m->arena, n_batch, sizeof(*m->seqs));
     m->attn_segs = arena_array(&m->arena, n_batch, sizeof(*m->attn_segs));
     m->stats = arena_array(&m->arena, n_stats, sizeof(*m->stats));
     m->stats_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->stats));
@@ -395,11 +399,53 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->errors = arena_array(&m->arena, n_stats, sizeof(*m->errors));
     m->errors_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->errors));
     m->plain_counts = arena_array(&m->arena, (size_t)m->c.n_exp, sizeof(*m->plain_counts));
-    if (!m->ids || !m->positions || !m->segs || !m->route_segs || !m->attn_segs || !m->stats ||
-        !m->stats_by_layer || !m->counts || !m->counts_by_layer || !m->errors ||
+    if (!m->ids || !m->positions || !m->segs || !m->seqs || !m->route_segs || !m->attn_segs ||
+        !m->stats || !m->stats_by_layer || !m->counts || !m->counts_by_layer || !m->errors ||
         !m->errors_by_layer || !m->plain_counts)
         return no_room(err);
     return ST_OK;
+}
+
+/* Let a backend that has a pass of its own prepare it. */
+static enum status prepare_forward(struct model *m, struct error *err)
+{
+    const struct model_config *c = &m->c;
+    const struct forward_model f = { .n_layer = c->n_layer,
+                                     .d_model = c->d_model,
+                                     .n_head = c->n_head,
+                                     .n_kv_head = c->n_kv_head,
+                                     .d_head = c->d_head,
+                                     .d_rot = c->d_rot,
+                                     .n_exp = c->n_exp,
+                                     .n_vocab = c->n_vocab,
+                                     .mask_block = c->mask_block,
+                                     .rms_eps = (float)c->rms_eps,
+                                     .rope_theta = c->rope_theta,
+                                     .score = c->score,
+                                     .embed = m->embed,
+                                     .norm_out = m->norm_out,
+                                     .head = m->head,
+                                     .layers = m->layers,
+                                     .kv_layer_size = kv_layer_size(m),
+                                     .max_position = m->opts.max_canvas,
+                                     .max_tok = m->max_tok,
+                                     .max_rows = m->max_rows,
+                                     .max_seqs = m->opts.max_batch,
+                                     .x = m->x,
+                                     .h = m->h,
+                                     .y = m->y,
+                                     .q = m->q,
+                                     .key = m->key,
+                                     .value = m->value,
+                                     .scores = m->scores,
+                                     .router_logits = m->router_logits,
+                                     .importance = m->importance,
+                                     .route_ids = m->route_ids,
+                                     .route_w = m->route_w };
+
+    if (!m->k->ops->forward)
+        return ST_OK;
+    return m->k->ops->forward_new(m->k, &f, &m->forward, err);
 }
 
 /* ---- weights ----------------------------------------------------------------------------- */
@@ -416,7 +462,7 @@ static enum status load_tensor(struct model *m, size_t i, struct error *err)
     const struct kernel_ops *ops = m->k->ops;
     const struct tensor_spec *s = weights_spec(m->weights, i);
     const struct host_matrix *w = weights_at(m->weights, i);
-    struct layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
+    struct forward_layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
     size_t n_exp = (size_t)m->c.n_exp;
 
     switch (s->role) {
@@ -553,7 +599,9 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     m->info.backend_details = ops->describe(m->k);
     m->info.isa = ops->isa ? ops->isa(m->k) : NULL;
     st = load_weights(m, err);
-    return st ? st : make_workspace(m, err);
+    if (!st)
+        st = make_workspace(m, err);
+    return st ? st : prepare_forward(m, err);
 }
 
 enum status engine_plan_memory(const struct engine_options *opts, struct engine_memory *ret,

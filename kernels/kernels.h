@@ -64,6 +64,11 @@ struct weight;
 /* The experts of one layer as the backend keeps them; made by experts_load(). Opaque. */
 struct experts;
 
+/* A model's forward pass as the backend has prepared it, and a call of it: kernels/forward.h. */
+struct forward;
+struct forward_model;
+struct forward_call;
+
 struct kernels {
     const struct kernel_ops *ops; /* each backend embeds this struct first */
 };
@@ -215,6 +220,15 @@ struct kernel_ops {
     /* One proposal a row from logits (n_rows, n_vocab). ret (n_rows), host memory: waits. */
     enum status (*pick)(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                         const struct pick_params *p, struct pick *ret, struct error *err);
+
+    /* Optional, both or none: a whole forward pass, faster than its ops one by one and of the same
+     * bits. new: prepare for a model, whose weights and workspace stay as they are until close;
+     * *ret is freed with the backend, and is NULL where the model is not one it can take. forward
+     * waits for its results. */
+    enum status (*forward_new)(struct kernels *k, const struct forward_model *m,
+                               struct forward **ret, struct error *err);
+    enum status (*forward)(struct kernels *k, struct forward *f, const struct forward_call *call,
+                           struct error *err);
 };
 
 /* Backends of this build, the reference first, NULL last. */

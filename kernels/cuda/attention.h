@@ -2,9 +2,10 @@
  * Attention on the GPU: queries of a block over the keys and values of its cache, ragged batches.
  *
  * Products run on tensor cores with every f32 operand as a sum of two bf16, without the product of
- * the two lower parts: 2^-16 of an operand is lost, sums are in f32. Keys come in spans of ATTN_KEYS
- * from the first on; the softmax of each is taken by itself, and the spans are joined in ascending
- * order, so the bits depend neither on how spans are dealt to blocks nor on other queries.
+ * the two lower parts: 2^-16 of an operand is lost, sums are in f32. Keys come in spans of
+ * ATTN_KEYS from the first on; the softmax of each is taken by itself, and the spans are joined in
+ * ascending order, so the bits depend neither on how spans are dealt to blocks nor on other
+ * queries.
  */
 #ifndef KERNELS_CUDA_ATTENTION_H
 #define KERNELS_CUDA_ATTENTION_H
@@ -35,8 +36,8 @@ struct attention_args {
     uint16_t *y_bf16; /* the same rounded, rows of ld elements; NULL: not wanted */
     int ld;
 
-    void *scratch; /* attention_scratch_bytes(); the first attention_zeroed_bytes() zero before the
-                    * first call, and left so by each */
+    void *scratch; /* attention_scratch_bytes(); of these the first attention_zeroed_bytes(), the
+                    * same for all calls, zero before the first call, and left so by each */
 };
 
 /* How a call of these sizes is dealt out. */

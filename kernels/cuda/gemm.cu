@@ -70,7 +70,7 @@ static __device__ __forceinline__ void put(float *y, float v, bool is_added)
 
 /* ---- few tokens --------------------------------------------------------------------------- */
 
-#define RING 3       /* pieces under way for each warp */
+#define RING 3        /* pieces under way for each warp */
 #define RED_STRIDE 20 /* floats of a token's 16 sums: no two lanes of a store share a bank */
 
 /*
@@ -234,7 +234,8 @@ static __device__ __forceinline__ void copy_step(const struct gemm_args &a, char
     }
 }
 
-/* Grid: (row tiles of 64 MT rows, token tiles of 16 NT). Warp: 16 MT rows, 8 NT tokens. f32 sums. */
+/* Grid: (row tiles of 64 MT rows, token tiles of 16 NT). Warp: 16 MT rows, 8 NT tokens. f32 sums.
+ */
 template <int MT, int NT>
 __global__ void __launch_bounds__(THREADS, 1)
     many_tokens(const __grid_constant__ struct gemm_args a, int k_tiles)
@@ -307,8 +308,8 @@ __global__ void __launch_bounds__(THREADS, 1)
             for (int m = 0; m < MT; m++)
 #pragma unroll
                 for (int s = 0; s < 2; s++)
-                    wf[m][s] = *(
-                        const uint4 *)(w + m * STEP_K * 32 + (2 * k + s) * 512 + lane * 16);
+                    wf[m][s] =
+                        *(const uint4 *)(w + m * STEP_K * 32 + (2 * k + s) * 512 + lane * 16);
 #pragma unroll
             for (int n = 0; n < NT; n++) {
                 uint4 xf = *(const uint4 *)(x + (n * 2 + k) * 512 + lane * 16);
@@ -383,8 +384,8 @@ cudaError_t gemm_round(const float *x, int n_tok, int cols, uint16_t *ret, cudaS
 
     if (!n_tok)
         return cudaSuccess;
-    return launch_kernel(round_rows, dim3((unsigned)(n_blocks < 4096 ? n_blocks : 4096)), THREADS, 0,
-                         true, stream, x, n_tok, cols, ld, (uint4 *)ret);
+    return launch_kernel(round_rows, dim3((unsigned)(n_blocks < 4096 ? n_blocks : 4096)), THREADS,
+                         0, true, stream, x, n_tok, cols, ld, (uint4 *)ret);
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */

@@ -1,0 +1,60 @@
+/*
+ * The small kernels of a forward: several ops of rows joined, the same bits as one by one (row.cuh
+ * has the sums). Each may start early and lets the next do so (sm90.cuh). Device memory throughout.
+ */
+#ifndef KERNELS_CUDA_FUSED_H
+#define KERNELS_CUDA_FUSED_H
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Rows normalised, out of what they are made of: of a table by ids; or x, and y added to it. The
+ * row is kept in x where it was made here, unless rows are chosen.
+ */
+struct fused_norm {
+    const uint16_t *table; /* (n_vocab, d) bf16, or NULL */
+    const int32_t *ids;    /* (n_rows), with table */
+    float *x;              /* (n, d) */
+    const float *y;        /* (n, d), or NULL: nothing is added */
+    const int32_t *rows;   /* (n_rows): result i is of row rows[i]; NULL: of row i */
+    const float *w;        /* (d) */
+    float eps;
+    int n_rows, d;
+    float *ret_h;       /* (n_rows, d), or NULL */
+    uint16_t *ret_bf16; /* (n_rows, ld) rounded, zeros beyond d; or NULL */
+    int ld;
+};
+
+cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream);
+
+/* Norm of each head and RoPE of queries, in place, and of keys; keys and values to the caches. */
+struct fused_qk {
+    float *q;                     /* (n_tok, n_head, d_head) */
+    const float *key, *value;     /* (n_tok, n_kv_head, d_head) */
+    const float *q_norm, *k_norm; /* (d_head) */
+    float eps;
+    const float *turns;              /* (max_position, 2, d_rot / 2) cosines, then sines */
+    const int32_t *positions;        /* (n_tok) */
+    const int32_t *seqs;             /* (n_tok) whose token it is */
+    const struct attn_segment *segs; /* their caches */
+    size_t kv_offset;                /* elements from their begin to the layer's */
+    int n_tok, n_head, n_kv_head, d_head, d_rot;
+};
+
+cudaError_t fused_qk_launch(const struct fused_qk *a, cudaStream_t stream);
+
+/* ret (n_position, 2, d_rot / 2): cosines, then sines, of rope(). */
+cudaError_t fused_turns_launch(int n_position, int d_rot, double theta, float *ret,
+                               cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,62 @@
+/*
+ * A whole forward pass as one op, for backends that gain by seeing all of it: the optional ops
+ * `forward_new` and `forward` of kernels/kernels.h.
+ *
+ * What it computes is what engine/model.c says over the other ops, and the bits are theirs.
+ */
+#ifndef KERNELS_FORWARD_H
+#define KERNELS_FORWARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+/* Weights of a layer, of the backend they are given to. */
+struct forward_layer {
+    struct weight *norm_in, *q, *k, *v, *o, *q_norm, *k_norm, *norm_ffn, *router;
+    struct experts *routed;
+};
+
+/* A model and the largest forward it will be asked for. */
+struct forward_model {
+    int n_layer, d_model, n_head, n_kv_head, d_head, d_rot, n_exp, n_vocab;
+    int mask_block; /* of attention */
+    float rms_eps;
+    double rope_theta;
+    enum router_score score;
+    struct weight *embed, *norm_out, *head;
+    const struct forward_layer *layers; /* (n_layer), read during the call alone */
+    size_t kv_layer_size;               /* elements of one layer of a sequence's keys, or values */
+    int max_position;                   /* positions are below it */
+    int max_tok, max_rows, max_seqs; /* of one forward: tokens, rows that get logits, sequences */
+
+    /* Workspace that the forward may use, backend memory, f32. */
+    float *x, *h, *y;       /* (max_tok, d_model); y: or the width of q, if that is more */
+    float *q, *key, *value; /* (max_tok, widths) */
+    float *scores, *router_logits, *importance;
+    int32_t *route_ids; /* (max_tok, slots) */
+    float *route_w;
+};
+
+/* A forward of one sequence; what is not said to be backend memory is host memory. */
+struct forward_seq {
+    int row, n_tok;           /* its tokens among all */
+    int n_kv;                 /* positions it attends to */
+    float *keys, *values;     /* its cache, (n_layer, max_position, n_kv_head, d_head), backend */
+    int logits_row, n_logits; /* rows of the sequence that get logits */
+    const struct route_params *route;
+    const double *popularity; /* (n_layer, n_exp) or NULL */
+    int joint;                /* sequences of the same number other than 0 share coresets */
+};
+
+struct forward_call {
+    const int32_t *ids, *positions; /* (n_tok) */
+    int n_tok, n_seqs;
+    const struct forward_seq *seqs;      /* (n_seqs), rows ascending and without gaps */
+    const struct route_segment *routing; /* (n_layer, n_seqs): what route() would get; results go
+                                          * where it says */
+    float *logits;                       /* (rows, n_vocab), backend memory */
+};
+
+#endif
