@@ -29,7 +29,9 @@ struct check {
     uint64_t case_seed;
     const struct tolerance *tol;      /* of the running op */
     const struct tolerance *tol_bf16; /* with bf16 weights, where that differs */
-    char shape[256];                  /* of the running case, for messages */
+    bool is_x_rounded; /* the backend rounds x beside bf16 weights to bf16: the reference gets it
+                        * rounded, so that the sums alone are compared */
+    char shape[256];   /* of the running case, for messages */
     long n_cases, n_failed;
     double worst; /* largest error over its bound, of the op */
 };
@@ -57,6 +59,12 @@ int choose_int(struct rng *r, const int *values, size_t n);
 
 enum regime choose_regime(struct check *c);
 enum dtype choose_dtype(struct check *c);
+
+/* Whether the backend under test keeps experts of that type: some keep bf16 alone. */
+bool takes_experts(const struct check *c, enum dtype t);
+
+/* x (n) as the reference is to get it beside weights of type t; the caller's. */
+float *reference_x(const struct check *c, const float *x, size_t n, enum dtype t);
 
 /* n ids below limit. */
 int32_t *random_ids(struct rng *r, size_t n, int limit);

@@ -97,7 +97,7 @@ struct loaded {
 
 static void case_new(struct check *c, int i, struct layer_case *ret)
 {
-    enum dtype t = (enum dtype)(i % 3);
+    enum dtype t = (enum dtype)(i % 3), experts = takes_experts(c, t) ? t : DT_BF16;
 
     ret->score = i % 2 ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
     ret->temperature = i % 2 ? 0.7 : 0;
@@ -105,9 +105,9 @@ static void case_new(struct check *c, int i, struct layer_case *ret)
         ret->w[w] = random_matrix(&c->rng, t, weight_shapes[w].rows, weight_shapes[w].cols,
                                   REGIME_UNIFORM, 0.25F);
     for (int e = 0; e < N_EXP; e++) {
-        ret->gate[e] = random_matrix(&c->rng, t, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
-        ret->up[e] = random_matrix(&c->rng, t, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
-        ret->down[e] = random_matrix(&c->rng, t, D_MODEL, D_FF, REGIME_UNIFORM, 0.5F);
+        ret->gate[e] = random_matrix(&c->rng, experts, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
+        ret->up[e] = random_matrix(&c->rng, experts, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
+        ret->down[e] = random_matrix(&c->rng, experts, D_MODEL, D_FF, REGIME_UNIFORM, 0.5F);
     }
     for (int s = 0; s < N_SEQ; s++) {
         int n_tok = 1 + (int)rng_below(&c->rng, MAX_TOK);

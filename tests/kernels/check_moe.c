@@ -29,7 +29,7 @@ static float *run_router(struct check *c, const struct side *s, const float *x,
 void check_router(struct check *c, int i)
 {
     int n_tok = CHOOSE(&c->rng, 1, 2, 7, 32, 33), n_exp = CHOOSE(&c->rng, 1, 3, 8, 17, 64, 256);
-    int d = CHOOSE(&c->rng, 1, 16, 33, 128);
+    int d = CHOOSE(&c->rng, 1, 16, 33, 128, 2048);
     enum router_score score = i % 2 ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
     enum regime regime = choose_regime(c);
     struct host_matrix w =
@@ -166,12 +166,16 @@ void check_moe(struct check *c, int i)
     enum dtype t = (enum dtype)(i % 3);
     int n_used = 1 + (int)rng_below(&c->rng, (uint64_t)m.n_exp);
     size_t d, n_pairs, row;
-    struct moe_case alone;
+    struct moe_case alone, rounded;
     float *ref, *new, *other;
     double *unit;
 
+    if (!takes_experts(c, t))
+        t = DT_BF16;
     if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
         m.n_tok = 101, n_used = 1, m.top_k = 1;
+    if (i == 2) /* the widths of a real layer */
+        m.n_tok = 9, m.n_exp = 3, n_used = 2, m.top_k = 2, m.d_model = 2048, m.d_ff = 1024;
     d = (size_t)m.d_model;
     n_pairs = (size_t)m.n_tok * (size_t)m.top_k;
     m.gate = must_alloc((size_t)m.n_exp, sizeof(*m.gate));
@@ -194,7 +198,10 @@ void check_moe(struct check *c, int i)
 
     if (t == DT_BF16)
         c->tol = c->tol_bf16;
-    ref = run_moe(c, &c->ref, &m);
+    rounded = m;
+    rounded.x = reference_x(c, m.x, (size_t)m.n_tok * d, t);
+    ref = run_moe(c, &c->ref, &rounded);
+    free(rounded.x);
     new = run_moe(c, &c->new, &m);
     compare_floats(c, "y", new, ref, (size_t)m.n_tok * d, unit, d);
     other = run_moe(c, &c->other, &m);

@@ -280,6 +280,7 @@ void check_rel_error(struct check *c, int i)
         check_status(
             sides[s]->ops->rel_error(sides[s]->k, ba.data, bb.data, segs, n_segs, d, out[s], &err),
             &err);
+        check_status(sides[s]->ops->sync(sides[s]->k, &err), &err);
         buffer_free(&ba);
         buffer_free(&bb);
     }

@@ -51,6 +51,28 @@ enum dtype choose_dtype(struct check *c)
     return (enum dtype)rng_below(&c->rng, 3);
 }
 
+bool takes_experts(const struct check *c, enum dtype t)
+{
+    static const float one[1] = { 1 };
+    const struct host_matrix m = { one, t, 1, 1 };
+    struct experts *e = NULL;
+    struct error err;
+    enum status st = c->new.ops->experts_load(c->new.k, 1, &m, &m, &m, &e, &err);
+
+    if (st != ST_UNSUPPORTED)
+        check_status(st, &err);
+    return st == ST_OK;
+}
+
+float *reference_x(const struct check *c, const float *x, size_t n, enum dtype t)
+{
+    float *ret = must_alloc(n, sizeof(*ret));
+
+    for (size_t i = 0; i < n; i++)
+        ret[i] = c->is_x_rounded && t == DT_BF16 ? bf16_to_f32(f32_to_bf16(x[i])) : x[i];
+    return ret;
+}
+
 /* n ids below limit. */
 int32_t *random_ids(struct rng *r, size_t n, int limit)
 {
