@@ -304,6 +304,10 @@ const struct option_def option_table[N_OPTIONS] = {
                             "folder for the page and its figures; files of the same names are "
                             "replaced",
                             .is_command_only = true },
+    [OPT_CLAIMS] = { "claims", 0, OPTION_FLAG, VERB_REPORT, ASK, NULL, NULL, NULL, 0, 0, NULL, NULL,
+                     "answer the claims of plans/claims.yaml from one results file: printed, and "
+                     "in "
+                     "the page" },
     [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT,
                        JUDGING | VERB_TRACE | VERB_FIDELITY | VERB_DATA | VERB_RESUME, TALK, "WHEN",
                        "auto", NULL, 0, 0, "auto|always|never", NULL,

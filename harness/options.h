@@ -103,6 +103,7 @@ enum option_id {
     OPT_TRACE_TOP,
     OPT_TRACE_OUTPUT,
     OPT_REPORT_OUTPUT,
+    OPT_CLAIMS,
     N_OPTIONS
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "harness/paths.h"
 #include "harness/sides.h"
 #include "harness/verb.h"
 #include "results/report.h"
@@ -15,17 +16,42 @@ static const char *level_name(const char *task)
     return def ? def->level_name : NULL;
 }
 
+enum { MAX_CLAIMS_BYTES = 1 << 20 };
+
+/* Print what the run says of the bundled claims, and keep it for the page. */
+static enum status answer_claims(struct report *r, struct store *s, struct arena *arena,
+                                 struct error *err)
+{
+    struct buf file = { 0 }, text = { 0 };
+    const char *share, *path = NULL;
+    enum status st = path_share(arena, &share, err);
+
+    if (!st)
+        path = arena_printf(arena, "%s/plans/claims.yaml", share);
+    if (!st && !path)
+        st = error_set(err, ST_NOMEM, "out of memory answering claims");
+    if (!st)
+        st = file_read(path, MAX_CLAIMS_BYTES, &file, err);
+    if (!st)
+        st = report_answer_claims(r, s, buf_str(&file), file.len, path, &text, err);
+    if (!st)
+        st = verb_print(&text, err);
+    buf_release(&text);
+    buf_release(&file);
+    return st;
+}
+
+/* spec NULL: --results. */
 static enum status add_run(const struct options *c, const char *spec, struct arena *arena,
                            struct report *r, struct error *err)
 {
     struct side side = { 0 };
-    enum status st = side_open(c, spec, arena, &side, err);
+    enum status st = side_open_newest(c, spec, arena, &side, err);
 
-    if (!st && !side.store)
-        st = error_set(err, ST_INVALID,
-                       "'%s' is a baseline file, which has verdicts alone: name a run", spec);
     if (!st)
         st = report_add(r, side.store, side.sets, side.n_sets, err);
+    if (!st && options_flag(c, OPT_CLAIMS))
+        st = answer_claims(r, side.store, arena, err);
     side_close(&side);
     return st;
 }
@@ -62,8 +88,11 @@ static enum status run_report(const struct options *c, enum exit_code *ret_exit,
     enum status st = report_new(&o, &r, err);
 
     (void)ret_exit;
+    if (!st && c->n_args > 1 && options_flag(c, OPT_CLAIMS))
+        st = error_set(err, ST_INVALID, "--claims takes one run or results file, not %zu",
+                       c->n_args);
     if (!st && !c->n_args)
-        st = add_run(c, "last", &arena, r, err);
+        st = add_run(c, NULL, &arena, r, err);
     for (size_t i = 0; i < c->n_args && !st; i++)
         st = add_run(c, c->args[i], &arena, r, err);
     if (!st)
@@ -90,12 +119,15 @@ const struct verb verb_report = {
         "needs no\n"
         "network; each figure is beside it as SVG and CSV. What was not measured is left out. The "
         "same results\ngive the same bytes.\n\n"
-        "A run is [RESULTS:]RUN[@SETTING] as for `compare`; RESULTS alone means its last run; "
-        "default: last.\n"
-        "Several runs are put side by side; those with the same items and model share a "
-        "frontier.\n\n"
+        "A run is [RESULTS:]RUN[@SETTING] as for `compare`. RESULTS alone means all cells of the "
+        "file, each of\n"
+        "the newest run that is done and valid; default: those of --results. Several are put side "
+        "by side; those\n"
+        "with the same items and model share a frontier. --claims prints what the results say of "
+        "the claims in\n"
+        "plans/claims.yaml: supported, refuted, not testable here, or ill-posed, and why.\n\n"
         "  desbench report\n"
-        "  desbench report runs/results.sqlite -o report\n"
+        "  desbench report runs/results.sqlite -o report --claims\n"
         "  desbench report runs:20261122-065119 other/results.sqlite:last -o report\n",
     .run = run_report,
 };

@@ -56,7 +56,8 @@ static enum status choose_setting(struct side *s, const char *setting, struct er
 }
 
 /* The parts of "[RESULTS:]RUN[@SETTING]"; NULL: left out. A selector may hold ':' and a folder '@':
- * what follows the first '@' behind the last '/' is the setting. */
+ * what follows the first '@' behind the last '/' is the setting. *ret_run keeps its value where
+ * RESULTS stands alone. */
 static enum status split(const char *spec, struct arena *arena, const char **ret_results,
                          const char **ret_run, const char **ret_setting, struct error *err)
 {
@@ -64,7 +65,6 @@ static enum status split(const char *spec, struct arena *arena, const char **ret
     const char *head = at ? copy(arena, spec, (size_t)(at - spec)) : spec;
 
     *ret_results = NULL;
-    *ret_run = "last";
     *ret_setting = at ? at + 1 : NULL;
     if (!head)
         return no_memory(err);
@@ -84,41 +84,77 @@ static enum status split(const char *spec, struct arena *arena, const char **ret
     return ST_OK;
 }
 
+/* Keep the answers to --tasks; with is_any, leave out settings that have none of them. */
+static enum status keep_tasks(const struct options *c, struct side *s, bool is_any,
+                              struct error *err)
+{
+    size_t n = 0;
+    enum status st = ST_OK;
+
+    if (!options_has(c, OPT_TASKS))
+        return ST_OK;
+    for (size_t i = 0; i < s->n_sets; i++) {
+        st = answer_set_keep_tasks(&s->sets[i], options_text(c, OPT_TASKS), err);
+        if (st && (st != ST_INVALID || !is_any))
+            return st;
+        if (!st)
+            s->sets[n++] = s->sets[i];
+    }
+    s->n_sets = n;
+    return n ? ST_OK : st;
+}
+
+/* run: what RESULTS alone means; NULL: of each cell the newest run. */
+static enum status open_run(const struct options *c, const char *spec, const char *run,
+                            struct arena *arena, struct side *ret, struct error *err)
+{
+    const char *results = NULL, *setting = NULL, *run_id = NULL;
+    enum status st = spec ? split(spec, arena, &results, &run, &setting, err) : ST_OK;
+
+    if (!st && results) {
+        ret->path = results_of(arena, results);
+        st = ret->path ? ST_OK : no_memory(err);
+    } else if (!st) {
+        st = path_results(c, false, arena, &ret->path, err);
+    }
+    if (!st)
+        st = store_open(ret->path, STORE_READ, &ret->store, err);
+    if (!st && run)
+        st = store_find_run(ret->store, run, arena, &run_id, err);
+    if (!st)
+        st = run ? store_answer_sets(ret->store, ret->path, run_id, arena, &ret->sets, &ret->n_sets,
+                                     err)
+                 : store_newest_sets(ret->store, ret->path, arena, &ret->sets, &ret->n_sets, err);
+    if (!st && !ret->n_sets)
+        st = error_set(err, ST_NOT_FOUND, "run '%s' in '%s' has no answers", run_id, ret->path);
+    if (!st && setting)
+        st = choose_setting(ret, setting, err);
+    return st ? st : keep_tasks(c, ret, !run, err);
+}
+
 enum status side_open(const struct options *c, const char *spec, struct arena *arena,
                       struct side *ret, struct error *err)
 {
-    const char *results, *run, *setting, *run_id;
     enum status st;
 
     *ret = (struct side){ 0 };
-    if (!file_is_dir(spec) && file_exists(spec) && baseline_is_file(spec)) {
-        ret->path = spec;
-        ret->n_sets = 1;
-        ret->sets = arena_array(arena, 1, sizeof(*ret->sets));
-        st = ret->sets ? baseline_read(spec, arena, ret->sets, err) : no_memory(err);
-    } else {
-        st = split(spec, arena, &results, &run, &setting, err);
-        if (!st && results) {
-            ret->path = results_of(arena, results);
-            st = ret->path ? ST_OK : no_memory(err);
-        } else if (!st) {
-            st = path_results(c, false, arena, &ret->path, err);
-        }
-        if (!st)
-            st = store_open(ret->path, STORE_READ, &ret->store, err);
-        if (!st)
-            st = store_find_run(ret->store, run, arena, &run_id, err);
-        if (!st)
-            st = store_answer_sets(ret->store, ret->path, run_id, arena, &ret->sets, &ret->n_sets,
-                                   err);
-        if (!st && !ret->n_sets)
-            st = error_set(err, ST_NOT_FOUND, "run '%s' in '%s' has no answers", run_id, ret->path);
-        if (!st && setting)
-            st = choose_setting(ret, setting, err);
-    }
-    for (size_t i = 0; i < ret->n_sets && !st && options_has(c, OPT_TASKS); i++)
-        st = answer_set_keep_tasks(&ret->sets[i], options_text(c, OPT_TASKS), err);
-    return st;
+    if (file_is_dir(spec) || !file_exists(spec) || !baseline_is_file(spec))
+        return open_run(c, spec, "last", arena, ret, err);
+    ret->path = spec;
+    ret->n_sets = 1;
+    ret->sets = arena_array(arena, 1, sizeof(*ret->sets));
+    st = ret->sets ? baseline_read(spec, arena, ret->sets, err) : no_memory(err);
+    return st ? st : keep_tasks(c, ret, false, err);
+}
+
+enum status side_open_newest(const struct options *c, const char *spec, struct arena *arena,
+                             struct side *ret, struct error *err)
+{
+    *ret = (struct side){ 0 };
+    if (spec && !file_is_dir(spec) && file_exists(spec) && baseline_is_file(spec))
+        return error_set(err, ST_INVALID,
+                         "'%s' is a baseline file, which has verdicts alone: name a run", spec);
+    return open_run(c, spec, NULL, arena, ret, err);
 }
 
 void side_close(struct side *s)

@@ -25,6 +25,10 @@ struct side {
  */
 MUST_CHECK enum status side_open(const struct options *c, const char *spec, struct arena *arena,
                                  struct side *ret, struct error *err);
+/* The same, but RESULTS alone, or spec NULL for --results, means all cells of the file: each of the
+ * newest run that is done and valid. Settings that lack one of --tasks are left out. */
+MUST_CHECK enum status side_open_newest(const struct options *c, const char *spec,
+                                        struct arena *arena, struct side *ret, struct error *err);
 void side_close(struct side *s);
 
 /* What is compared with what: candidates' sets and for each the baseline's. */

@@ -34,6 +34,7 @@ struct answer_set {
     const char *label;      /* the selector, and what else tells it from the run's other settings */
     struct cell_row *cells; /* (n_cells) a task each */
     const char **cell_keys; /* (n_cells) */
+    const char **run_ids;   /* (n_cells) the runs that the cells are of; NULL: all of run_id */
     double *seconds;        /* (n_cells) generating took, all answers; 0: not known */
     size_t n_cells;
     struct answer_row *rows; /* (n_rows) by task, item id and sample_idx */
@@ -44,6 +45,19 @@ struct answer_set {
 MUST_CHECK enum status store_answer_sets(struct store *s, const char *source, const char *run_id,
                                          struct arena *arena, struct answer_set **ret,
                                          size_t *ret_n, struct error *err);
+
+/*
+ * The settings of all cells of a file, whatever the run: each cell as the newest valid run has it
+ * that has any of it and is done. Run, time, version and commit of a setting are its first cell's.
+ * ST_NOT_FOUND: there is no such run.
+ */
+MUST_CHECK enum status store_newest_sets(struct store *s, const char *source, struct arena *arena,
+                                         struct answer_set **ret, size_t *ret_n, struct error *err);
+
+/* The selector of sets[at], and of decoder, cache, backend, numeric mode, model, block and
+ * generation length what is not the same in all n. In the arena; NULL: out of memory. */
+const char *answer_set_label(const struct answer_set *const *sets, size_t n, size_t at,
+                             struct arena *arena);
 
 /* Same selector, decoder, cache, block length and temperature: the same place in a sweep, whatever
  * weights, program or backend it ran on. */

@@ -64,36 +64,67 @@ static bool grow(void **array, size_t n, size_t n_more, size_t size)
     return true;
 }
 
-enum status report_add(struct report *r, struct store *s, const struct answer_set *sets, size_t n,
-                       struct error *err)
+/* The run of a cell among those of the report; new ones are read. */
+static enum status add_run(struct report *r, struct store *s, const char *source,
+                           const char *run_id, const struct cell_row *cell, struct error *err)
 {
-    struct report_run *run = arena_alloc(&r->arena, sizeof(*run));
-    void *runs = r->runs.p, *policies = r->policies;
+    struct report_run *run;
+    void *runs = r->runs.p;
     enum status st;
 
-    if (!n)
-        return ST_OK;
+    for (size_t i = 0; i < r->runs.n; i++)
+        if (strcmp(r->runs.p[i]->row.run_id, run_id) == 0)
+            return ST_OK;
+    run = arena_alloc(&r->arena, sizeof(*run));
     if (!run || !grow(&runs, r->runs.n, 1, sizeof(*r->runs.p)))
         return no_memory(err);
     r->runs.p = runs;
-    if (!grow(&policies, r->n_policies, n, sizeof(*r->policies)))
+    run->source = source;
+    run->cell = cell;
+    st = store_get_run(s, run_id, &r->arena, &run->row, &run->summary, err);
+    if (!st)
+        r->runs.p[r->runs.n++] = run;
+    return st;
+}
+
+enum status report_add(struct report *r, struct store *s, const struct answer_set *sets, size_t n,
+                       struct error *err)
+{
+    struct report_source *source = arena_alloc(&r->arena, sizeof(*source));
+    void *policies = r->policies;
+    enum status st;
+
+    if (!source || !grow(&policies, r->n_policies, n, sizeof(*r->policies)))
         return no_memory(err);
     r->policies = policies;
-    run->source = sets[0].source;
-    st = store_get_run(s, sets[0].run_id, &r->arena, &run->row, &run->summary, err);
+    st = store_cover(s, sets, n, err);
     if (!st)
-        st = store_sample_facts(s, sets[0].run_id, &r->arena, &run->facts, &run->n_facts, err);
+        st = store_sample_facts(s, &r->arena, &source->facts, &source->n_facts, err);
     if (!st)
-        st = store_layer_uses(s, sets[0].run_id, &r->arena, &run->layers, &run->n_layers, err);
+        st = store_layer_uses(s, &r->arena, &source->layers, &source->n_layers, err);
     if (!st)
-        st = store_commit_counts(s, sets[0].run_id, &r->arena, &run->commits, &run->n_commits, err);
+        st = store_commit_counts(s, &r->arena, &source->commits, &source->n_commits, err);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < sets[i].n_cells && !st; k++)
+            st = add_run(r, s, sets[i].source, sets[i].run_ids[k], &sets[i].cells[k], err);
+    for (size_t i = 0; i < n && !st; i++)
+        r->policies[r->n_policies++] =
+            (struct report_policy){ .set = &sets[i], .source = source, .name = sets[i].label };
+    return st;
+}
+
+enum status report_answer_claims(struct report *r, struct store *s, const char *text, size_t len,
+                                 const char *name, struct buf *ret_text, struct error *err)
+{
+    enum status st = claims_read(text, len, name, &r->arena, &r->claims, err);
+
+    if (!st)
+        st = claims_answer(&r->claims, s, r->options.n_draws, r->options.seed, &r->arena,
+                           &r->answers, err);
     if (st)
         return st;
-    r->runs.p[r->runs.n++] = run;
-    for (size_t i = 0; i < n; i++)
-        r->policies[r->n_policies++] =
-            (struct report_policy){ .set = &sets[i], .run = run, .name = sets[i].label };
-    return ST_OK;
+    claims_put_text(r->answers, r->claims.n, ret_text);
+    return buf_ok(ret_text) ? ST_OK : no_memory(err);
 }
 
 const struct cell_row *report_cell_row(const struct report *r, const struct report_cell *c)
@@ -158,11 +189,12 @@ static int by_id(const void *key, const void *element)
     return (a > b) - (a < b);
 }
 
-static const struct sample_facts *facts_of(const struct report_run *run, const struct answer_row *a)
+static const struct sample_facts *facts_of(const struct report_source *source,
+                                           const struct answer_row *a)
 {
-    return run->n_facts
-               ? bsearch(&a->sample_id, run->facts, run->n_facts, sizeof(*run->facts), by_id)
-               : NULL;
+    return source->n_facts ? bsearch(&a->sample_id, source->facts, source->n_facts,
+                                     sizeof(*source->facts), by_id)
+                           : NULL;
 }
 
 static int by_value(const void *x, const void *y)
@@ -243,7 +275,7 @@ static bool is_chosen(const struct report_policy *p, const struct answer_row *a,
         return false;
     if (!c->level)
         return true;
-    f = facts_of(p->run, a);
+    f = facts_of(p->source, a);
     return f && f->level == c->level;
 }
 
@@ -261,8 +293,8 @@ static void add_answer(struct report_tally *t, const struct answer_row *a)
 static void add_commits(const struct report_policy *p, size_t cell, struct report_tally *t)
 {
     for (size_t k = 0; k < p->set->n_cells; k++)
-        for (size_t i = 0; i < p->run->n_commits && (cell == SIZE_MAX || cell == k); i++) {
-            const struct commit_count *c = &p->run->commits[i];
+        for (size_t i = 0; i < p->source->n_commits && (cell == SIZE_MAX || cell == k); i++) {
+            const struct commit_count *c = &p->source->commits[i];
 
             if (strcmp(c->cell_key, p->set->cell_keys[k]) != 0)
                 continue;
@@ -288,7 +320,7 @@ static enum status tally(const struct report *r, const struct report_policy *p, 
         return no_memory(err);
     for (size_t i = 0; i < s->n_rows; i++) {
         const struct answer_row *a = &s->rows[i];
-        const struct sample_facts *f = facts_of(p->run, a);
+        const struct sample_facts *f = facts_of(p->source, a);
 
         if (!is_chosen(p, a, &which))
             continue;
@@ -646,8 +678,8 @@ static enum status find_classes(struct report *r, const struct report_cell *c, s
         struct report_tally t;
         void *classes = r->classes;
 
-        for (size_t i = 0; i < p->run->n_facts; i++) {
-            int x = p->run->facts[i].level;
+        for (size_t i = 0; i < p->source->n_facts; i++) {
+            int x = p->source->facts[i].level;
 
             next = x > level && (!next || x < next) ? x : next;
         }
@@ -688,7 +720,9 @@ enum status report_compute(struct report *r, struct error *err)
 
             *c = (struct report_cell){ .policy = i, .cell = k };
             st = tally(r, p, (struct chosen){ k, 0 }, &c->t, err);
-            if (!st)
+            if (!st && !c->t.n_items && !c->t.n_internal)
+                r->n_cells--; /* of a task that was not asked for */
+            else if (!st)
                 st = find_classes(r, c, err);
         }
     }

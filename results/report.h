@@ -34,13 +34,23 @@ void report_free(struct report *r); /* accepts NULL */
 MUST_CHECK enum status report_add(struct report *r, struct store *s, const struct answer_set *sets,
                                   size_t n, struct error *err);
 
+/*
+ * Ask claims (results/claims.h) of what the last report_add() added, whose store is still open: the
+ * text of a file of claims, and its name for messages. Once for a report. ret_text: what was found,
+ * for a terminal.
+ */
+MUST_CHECK enum status report_answer_claims(struct report *r, struct store *s, const char *text,
+                                            size_t len, const char *name, struct buf *ret_text,
+                                            struct error *err);
+
 /* One file: a name without a folder, and its bytes, which live until report_free(). */
 struct report_file {
     const char *name;
     struct buf text;
 };
 
-/* report.html; cells.csv and runs.csv; of each figure NAME.svg and NAME.csv. Once for a report. */
+/* report.html; cells.csv and runs.csv; claims.csv where claims were asked; of each figure NAME.svg
+ * and NAME.csv. Once for a report. */
 MUST_CHECK enum status report_make(struct report *r, const struct report_file **ret, size_t *ret_n,
                                    struct error *err);
 

@@ -438,12 +438,12 @@ static int by_committed(const void *a, const void *b)
 static struct commit_count *commits_of(const struct report_policy *p, struct arena *arena,
                                        size_t *ret_n)
 {
-    struct commit_count *list = arena_array(arena, p->run->n_commits, sizeof(*list));
+    struct commit_count *list = arena_array(arena, p->source->n_commits, sizeof(*list));
     size_t n = 0, n_list = 0;
 
-    for (size_t i = 0; list && i < p->run->n_commits; i++)
-        if (is_cell_of(p, p->run->commits[i].cell_key))
-            list[n_list++] = p->run->commits[i];
+    for (size_t i = 0; list && i < p->source->n_commits; i++)
+        if (is_cell_of(p, p->source->commits[i].cell_key))
+            list[n_list++] = p->source->commits[i];
     if (n_list)
         qsort(list, n_list, sizeof(*list), by_committed);
     for (size_t i = 0; i < n_list; i++)
@@ -539,16 +539,17 @@ static enum status draw_layers(const struct report *r, struct figure *f, struct 
         size_t n = 0;
         struct layer_use *sums;
 
-        for (size_t k = 0; k < p->run->n_layers; k++)
-            if (is_cell_of(p, p->run->layers[k].cell_key) && (size_t)p->run->layers[k].layer >= n)
-                n = (size_t)p->run->layers[k].layer + 1;
+        for (size_t k = 0; k < p->source->n_layers; k++)
+            if (is_cell_of(p, p->source->layers[k].cell_key) &&
+                (size_t)p->source->layers[k].layer >= n)
+                n = (size_t)p->source->layers[k].layer + 1;
         if (!n || c->n_exp <= 0)
             continue;
         sums = arena_array(arena, n, sizeof(*sums));
         if (!sums)
             return no_memory(err);
-        for (size_t k = 0; k < p->run->n_layers; k++) {
-            const struct layer_use *l = &p->run->layers[k];
+        for (size_t k = 0; k < p->source->n_layers; k++) {
+            const struct layer_use *l = &p->source->layers[k];
 
             if (!is_cell_of(p, l->cell_key))
                 continue;

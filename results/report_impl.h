@@ -2,6 +2,8 @@
 #ifndef RESULTS_REPORT_IMPL_H
 #define RESULTS_REPORT_IMPL_H
 
+#include "results/claims.h"
+#include "results/csv_out.h"
 #include "results/report.h"
 
 /* ---- what the store adds to answers ----------------------------------------------------- */
@@ -24,14 +26,19 @@ struct commit_count {
     int64_t n_committed, n_forwards;
 };
 
-/* All of a run, without `internal` verdicts; by sample_id; by cell key, then layer; by cell key,
- * then n_committed. (n) rows in the arena. */
-MUST_CHECK enum status store_sample_facts(struct store *s, const char *run_id, struct arena *arena,
+/* Say which cells of which runs the calls below and claims_answer() read, until the store is
+ * closed: those of the sets. Kept in tables of the connection, temp.covered and temp.answer. */
+MUST_CHECK enum status store_cover(struct store *s, const struct answer_set *sets, size_t n,
+                                   struct error *err);
+
+/* All that is covered, without `internal` verdicts; by sample_id; by cell key, then layer; by cell
+ * key, then n_committed. (n) rows in the arena. */
+MUST_CHECK enum status store_sample_facts(struct store *s, struct arena *arena,
                                           struct sample_facts **ret, size_t *ret_n,
                                           struct error *err);
-MUST_CHECK enum status store_layer_uses(struct store *s, const char *run_id, struct arena *arena,
+MUST_CHECK enum status store_layer_uses(struct store *s, struct arena *arena,
                                         struct layer_use **ret, size_t *ret_n, struct error *err);
-MUST_CHECK enum status store_commit_counts(struct store *s, const char *run_id, struct arena *arena,
+MUST_CHECK enum status store_commit_counts(struct store *s, struct arena *arena,
                                            struct commit_count **ret, size_t *ret_n,
                                            struct error *err);
 
@@ -40,7 +47,12 @@ MUST_CHECK enum status store_commit_counts(struct store *s, const char *run_id, 
 struct report_run {
     struct run_row row;
     struct run_summary summary;
-    const char *source;
+    const char *source;          /* the file */
+    const struct cell_row *cell; /* the first of its cells */
+};
+
+/* What one call of report_add() read. */
+struct report_source {
     struct sample_facts *facts; /* (n_facts) by sample_id */
     struct layer_use *layers;
     struct commit_count *commits;
@@ -70,7 +82,7 @@ struct report_cell {
 
 struct report_policy {
     const struct answer_set *set;
-    const struct report_run *run;
+    const struct report_source *source;
     const char *name; /* of it alone */
     size_t group;     /* policies of a group answered the same items with the same model */
     struct report_tally t;
@@ -100,6 +112,8 @@ struct report {
     size_t n_cells;
     struct report_class *classes;
     size_t n_classes;
+    struct claims claims;
+    struct claim_answer *answers; /* (claims.n) */
     struct report_file *files;
     size_t n_files;
 };
@@ -139,11 +153,5 @@ void report_put_cells(const struct report *r, struct buf *ret_csv);
 void report_put_runs(const struct report *r, struct buf *ret_csv);
 
 extern const char figure_style[]; /* CSS of what is drawn */
-
-/* Fields of CSV, one after another; NaN is an empty one. csv_end() ends the record. */
-void csv_text(struct buf *b, const char *s);
-void csv_int(struct buf *b, int64_t v);
-void csv_real(struct buf *b, double v);
-void csv_end(struct buf *b);
 
 #endif

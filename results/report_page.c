@@ -13,9 +13,9 @@
 
 static const char page_style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1c1c1e;--m:#62626a;--l:#e3e3e8;--w:#fff4d6;"
-    "--a:#0067ad}"
+    "--a:#0067ad;--y:#00785a;--n:#b3261e}"
     "@media(prefers-color-scheme:dark){:root{--bg:#161618;--fg:#ececf0;--m:#a2a2aa;--l:#303036;"
-    "--w:#3a3010;--a:#56a8ec}}"
+    "--w:#3a3010;--a:#56a8ec;--y:#3cc79d;--n:#ff8a80}}"
     "*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 "
     "system-ui,sans-serif}main{max-width:1360px;margin:0 auto;padding:16px}h1{font-size:24px;"
     "margin:8px 0}h2{font-size:18px;margin:28px 0 8px}h3{font-size:16px;margin:0 0 8px}"
@@ -29,7 +29,11 @@ static const char page_style[] =
     "grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:28px}figure{margin:0;"
     "min-width:0}figure svg{width:100%;max-width:600px;height:auto;display:block}a{color:var(--a)}"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:0;font-size:14px}"
-    "dt{color:var(--m)}dd{margin:0;overflow-wrap:anywhere}.run{margin:12px 0 20px}";
+    "dt{color:var(--m)}dd{margin:0;overflow-wrap:anywhere}.run{margin:12px 0 20px}"
+    ".claim{border-top:1px solid var(--l);padding:8px 0}.claim dl{margin:8px 0}summary{cursor:"
+    "pointer}pre{overflow-x:auto;font-size:12px;margin:8px "
+    "0}.yes{color:var(--y)}.no{color:var(--n)}"
+    ".open{color:var(--m)}";
 
 static const char script[] =
     "document.querySelectorAll('table.sort').forEach(function(t){\n"
@@ -77,7 +81,7 @@ TEXT(model_of, report_cell_row(r, c)->model)
 TEXT(decoder_of, report_cell_row(r, c)->decoder)
 TEXT(cache_of, report_cell_row(r, c)->cache)
 TEXT(backend_of, report_cell_row(r, c)->backend)
-TEXT(run_of, r->policies[c->policy].set->run_id)
+TEXT(run_of, r->policies[c->policy].set->run_ids[c->cell])
 TEXT(key_of, r->policies[c->policy].set->cell_keys[c->cell])
 TEXT(method_of, ((void)r, c->t.score.method))
 NUMBER(score_of, c->t.score.value)
@@ -270,11 +274,10 @@ static void put_warning(struct buf *b, const char *run_id, const char *what, con
 }
 
 /* What a reader must know before the numbers. */
-static void put_warnings(const struct report *r, const struct report_run *x, struct buf *b)
+static void put_warnings(const struct report_run *x, struct buf *b)
 {
     const char *id = x->row.run_id;
     char count[48];
-    bool is_dummy = false;
 
     if (strcmp(x->summary.validity, "VALID") != 0)
         put_warning(b, id, "", x->summary.validity);
@@ -284,16 +287,13 @@ static void put_warnings(const struct report *r, const struct report_run *x, str
         snprintf(count, sizeof(count), "%lld", (long long)x->summary.n_internal);
         put_warning(b, id, "answers left out of all numbers, as the judge failed on them: ", count);
     }
-    for (size_t i = 0; i < r->n_policies; i++)
-        is_dummy |= r->policies[i].run == x &&
-                    strcmp(r->policies[i].set->cells[0].load_format, "dummy") == 0;
-    if (is_dummy)
+    if (strcmp(x->cell->load_format, "dummy") == 0)
         put_warning(b, id, "dummy weights: its answers mean nothing, its speed does", "");
     if (x->row.git_dirty)
         put_warning(b, id, "the program was built from a tree with changes that no commit has", "");
 }
 
-static void put_run(const struct report *r, const struct report_run *x, struct buf *b)
+static void put_run(const struct report_run *x, struct buf *b)
 {
     buf_puts(b, "<div class=\"run\"><h3>Run ");
     xml_put_text(b, x->row.run_id);
@@ -303,16 +303,10 @@ static void put_run(const struct report *r, const struct report_run *x, struct b
     put_fact(b, "started", x->row.started);
     put_fact(b, "finished", x->summary.finished);
     put_fact(b, "model", x->summary.model);
-    for (size_t i = 0; i < r->n_policies; i++)
-        if (r->policies[i].run == x) {
-            const struct cell_row *c = &r->policies[i].set->cells[0];
-
-            put_fact(b, "architecture", c->architecture);
-            put_fact(b, "weights SHA-256", c->weights_sha256);
-            put_fact(b, "backend", c->backend);
-            put_fact(b, "numeric mode", c->numeric_mode);
-            break;
-        }
+    put_fact(b, "architecture", x->cell->architecture);
+    put_fact(b, "weights SHA-256", x->cell->weights_sha256);
+    put_fact(b, "backend", x->cell->backend);
+    put_fact(b, "numeric mode", x->cell->numeric_mode);
     put_fact(b, "tasks", x->summary.tasks);
     put_fact(b, "program", x->row.version);
     put_fact(b, "commit", x->row.git_commit);
@@ -353,10 +347,12 @@ void report_put_page(const struct report *r, const struct figure *f, size_t n, s
                figure_style);
     buf_puts(ret, "<h1>Accuracy and speed against experts</h1>\n");
     for (size_t i = 0; i < r->runs.n; i++)
-        put_warnings(r, r->runs.p[i], ret);
+        put_warnings(r->runs.p[i], ret);
     for (size_t i = 0; i < r->runs.n; i++)
-        put_run(r, r->runs.p[i], ret);
+        put_run(r->runs.p[i], ret);
     buf_puts(ret, "<p class=\"m\"><a href=\"runs.csv\">runs.csv</a></p>\n");
+    if (r->answers)
+        claims_put_html(r->answers, r->claims.n, ret);
     put_cells(r, ret);
     if (n)
         buf_puts(ret, "<h2>Figures</h2>\n<div class=\"figures\">\n");
@@ -396,7 +392,7 @@ enum status report_make(struct report *r, const struct report_file **ret, size_t
         st = report_draw(r, &f, &n, err);
     if (st)
         return st;
-    r->files = arena_array(&r->arena, 2 * n + 3, sizeof(*r->files));
+    r->files = arena_array(&r->arena, 2 * n + 4, sizeof(*r->files));
     is_ok = r->files != NULL;
     for (size_t i = 0; i < n && is_ok; i++) {
         b = add_file(r, f[i].id, "svg");
@@ -415,6 +411,11 @@ enum status report_make(struct report *r, const struct report_file **ret, size_t
     b = b ? add_file(r, "runs", "csv") : NULL;
     if (b)
         report_put_runs(r, b);
+    if (b && r->answers) {
+        b = add_file(r, "claims", "csv");
+        if (b)
+            claims_put_csv(r->answers, r->claims.n, b);
+    }
     b = b ? add_file(r, "report", "html") : NULL; /* last: it points at the others */
     if (b)
         report_put_page(r, f, n, b);

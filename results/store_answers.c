@@ -66,11 +66,10 @@ bool answer_sets_match(const struct answer_set *a, const struct answer_set *b)
            (x->temperature == y->temperature || (isnan(x->temperature) && isnan(y->temperature)));
 }
 
-/* The selector and, of the rest, what is not the same in all sets of the run. */
-static const char *make_label(const struct answer_set *sets, size_t n, size_t at,
-                              struct arena *arena)
+const char *answer_set_label(const struct answer_set *const *sets, size_t n, size_t at,
+                             struct arena *arena)
 {
-    const struct cell_row *c = &sets[at].cells[0];
+    const struct cell_row *c = &sets[at]->cells[0];
     struct {
         const char *name, *value;
         bool is_told;
@@ -84,7 +83,7 @@ static const char *make_label(const struct answer_set *sets, size_t n, size_t at
     const char *label;
 
     for (size_t i = 0; i < n; i++) {
-        const struct cell_row *o = &sets[i].cells[0];
+        const struct cell_row *o = &sets[i]->cells[0];
 
         parts[0].is_told |= strcmp(o->decoder, c->decoder) != 0;
         parts[1].is_told |= strcmp(o->cache, c->cache) != 0;
@@ -135,8 +134,30 @@ enum status store_get_dataset(struct store *s, const char *sha256, struct arena 
     return st;
 }
 
+/* Which cells of which runs are read, as a table `chosen (run_id, cell_key)`; ?1 is a run's id. */
+#define CHOSEN_OF_RUN                                                                              \
+    "WITH chosen AS MATERIALIZED (SELECT run_id, cell_key FROM run_cell WHERE run_id = ?1)"
+#define CHOSEN_NEWEST                                                                              \
+    "WITH newest AS (SELECT k.cell_key, max(r.run_no) AS run_no FROM run_cell k"                   \
+    " JOIN run r USING (run_id) WHERE r.validity = 'VALID' AND r.status = 'done'"                  \
+    " GROUP BY k.cell_key), chosen AS MATERIALIZED (SELECT r.run_id, n.cell_key FROM newest n"     \
+    " JOIN run r USING (run_no))"
+#define CHOSEN_CELLS                                                                               \
+    " SELECT s.cell_key, s.run_id FROM chosen k JOIN sample s ON s.run_id = k.run_id"              \
+    " AND s.cell_key = k.cell_key GROUP BY s.cell_key ORDER BY min(s.sample_id)"
+#define CHOSEN_ANSWERS                                                                             \
+    " SELECT s.sample_id, s.cell_key, c.task, i.task_id, s.sample_idx, i.item_sha256,"             \
+    " i.reference_sha256, s.prompt_sha256, s.tokens_sha256, v.verdict, v.checker_version,"         \
+    " v.judge_mode, v.passed, s.n_tokens_before_eos, s.n_forwards, s.n_layer_forwards,"            \
+    " s.sum_unique, s.sum_expert_bytes, s.total_ns FROM chosen k"                                  \
+    " JOIN sample s ON s.run_id = k.run_id AND s.cell_key = k.cell_key"                            \
+    " JOIN cell c ON c.cell_key = s.cell_key JOIN item i USING (item_id)"                          \
+    " JOIN verdict v USING (sample_id) ORDER BY s.sample_id"
+
 struct cells {
-    const char **keys;
+    struct chosen_cell {
+        const char *key, *run_id;
+    } * ids; /* (n) */
     struct cell_row *rows;
     size_t *set;   /* which setting it belongs to */
     size_t *index; /* and which of its cells it is */
@@ -152,23 +173,25 @@ static bool has_task(const struct cells *c, size_t n, size_t set, const char *ta
     return false;
 }
 
-static void read_key(struct columns *c, void *element)
+static void read_chosen(struct columns *c, void *element)
 {
-    *(const char **)element = column_text(c);
+    struct chosen_cell *x = element;
+
+    x->key = column_text(c);
+    x->run_id = column_text(c);
 }
 
-/* The cells of a run in the order of first samples, sorted into settings. */
+/* Cells in the order of first samples, sorted into settings. run_id NULL: the newest of all. */
 static enum status read_cells(struct store *s, const char *run_id, struct arena *arena,
                               struct cells *ret, size_t *ret_n_sets, struct error *err)
 {
     struct store_list list = { 0 };
-    enum status st = store_read_list(s,
-                                     "SELECT cell_key FROM sample WHERE run_id = ?1"
-                                     " GROUP BY cell_key ORDER BY min(sample_id)",
-                                     (const char *const[]){ run_id, NULL }, arena, sizeof(char *),
-                                     read_key, &list, err);
+    enum status st =
+        store_read_list(s, run_id ? CHOSEN_OF_RUN CHOSEN_CELLS : CHOSEN_NEWEST CHOSEN_CELLS,
+                        (const char *const[]){ run_id, NULL }, arena, sizeof(struct chosen_cell),
+                        read_chosen, &list, err);
 
-    *ret = (struct cells){ .keys = list.items, .n = list.n };
+    *ret = (struct cells){ .ids = list.items, .n = list.n };
     *ret_n_sets = 0;
     if (st)
         return st;
@@ -180,7 +203,7 @@ static enum status read_cells(struct store *s, const char *run_id, struct arena 
     for (size_t i = 0; i < list.n; i++) {
         size_t k = 0;
 
-        st = store_get_cell(s, ret->keys[i], arena, &ret->rows[i], err);
+        st = store_get_cell(s, ret->ids[i].key, arena, &ret->rows[i], err);
         if (st)
             return st;
         while (k < i && (!is_same_setting(&ret->rows[k], &ret->rows[i]) ||
@@ -205,15 +228,18 @@ static bool lay_out(const struct cells *cells, const struct keyed_row *rows, siz
     for (size_t i = 0; i < n_sets; i++) {
         sets[i].cells = arena_array(arena, sets[i].n_cells, sizeof(*sets[i].cells));
         sets[i].cell_keys = arena_array(arena, sets[i].n_cells, sizeof(*sets[i].cell_keys));
+        sets[i].run_ids = arena_array(arena, sets[i].n_cells, sizeof(*sets[i].run_ids));
         sets[i].seconds = arena_array(arena, sets[i].n_cells, sizeof(*sets[i].seconds));
         sets[i].rows = arena_array(arena, sets[i].n_rows, sizeof(*sets[i].rows));
-        if (!sets[i].cells || !sets[i].cell_keys || !sets[i].seconds || !sets[i].rows)
+        if (!sets[i].cells || !sets[i].cell_keys || !sets[i].run_ids || !sets[i].seconds ||
+            !sets[i].rows)
             return false;
         sets[i].n_rows = 0;
     }
     for (size_t i = 0; i < cells->n; i++) {
         sets[cells->set[i]].cells[cells->index[i]] = cells->rows[i];
-        sets[cells->set[i]].cell_keys[cells->index[i]] = cells->keys[i];
+        sets[cells->set[i]].cell_keys[cells->index[i]] = cells->ids[i].key;
+        sets[cells->set[i]].run_ids[cells->index[i]] = cells->ids[i].run_id;
     }
     for (size_t i = 0; i < n_rows; i++) {
         struct answer_set *set = &sets[cells->set[cell_of[i]]];
@@ -245,64 +271,99 @@ static double batch_size(struct store *s, const char *run_id)
     return size >= 1 ? size : 1;
 }
 
-enum status store_answer_sets(struct store *s, const char *source, const char *run_id,
-                              struct arena *arena, struct answer_set **ret, size_t *ret_n,
-                              struct error *err)
+/* What its runs say of a setting. */
+static enum status describe(struct store *s, struct answer_set *set, struct arena *arena,
+                            struct error *err)
+{
+    struct run_row run;
+    struct run_summary summary;
+    enum status st;
+
+    set->run_id = set->run_ids[0];
+    st = store_get_run(s, set->run_id, arena, &run, &summary, err);
+    if (st)
+        return st;
+    set->started = run.started;
+    set->status = summary.status;
+    set->validity = summary.validity;
+    set->version = run.version;
+    set->git_commit = run.git_commit;
+    for (size_t k = 0; k < set->n_cells; k++)
+        set->seconds[k] /= batch_size(s, set->run_ids[k]);
+    return ST_OK;
+}
+
+/* run_id NULL: of each cell the newest. */
+static enum status read_sets(struct store *s, const char *source, const char *run_id,
+                             struct arena *arena, struct answer_set **ret, size_t *ret_n,
+                             struct error *err)
 {
     struct store_list list = { 0 };
     const struct keyed_row *rows;
-    struct run_row run;
-    struct run_summary summary;
     struct cells cells;
     struct answer_set *sets;
+    const struct answer_set **all;
     size_t n_sets, *cell_of;
-    double n_batch;
-    enum status st = store_get_run(s, run_id, arena, &run, &summary, err);
+    enum status st = read_cells(s, run_id, arena, &cells, &n_sets, err);
 
     if (!st)
-        st = read_cells(s, run_id, arena, &cells, &n_sets, err);
-    if (!st)
-        st = store_read_list(
-            s,
-            "SELECT s.sample_id, s.cell_key, c.task, i.task_id, s.sample_idx, i.item_sha256,"
-            " i.reference_sha256, s.prompt_sha256, s.tokens_sha256, v.verdict, v.checker_version,"
-            " v.judge_mode, v.passed, s.n_tokens_before_eos, s.n_forwards, s.n_layer_forwards,"
-            " s.sum_unique, s.sum_expert_bytes, s.total_ns FROM sample s JOIN cell c USING"
-            " (cell_key) JOIN item i USING (item_id) JOIN verdict v USING (sample_id)"
-            " WHERE s.run_id = ?1 ORDER BY s.sample_id",
-            (const char *const[]){ run_id, NULL }, arena, sizeof(struct keyed_row), read_answer,
-            &list, err);
+        st =
+            store_read_list(s, run_id ? CHOSEN_OF_RUN CHOSEN_ANSWERS : CHOSEN_NEWEST CHOSEN_ANSWERS,
+                            (const char *const[]){ run_id, NULL }, arena, sizeof(struct keyed_row),
+                            read_answer, &list, err);
     if (st)
         return st;
     rows = list.items;
     sets = arena_array(arena, n_sets, sizeof(*sets));
+    all = arena_array(arena, n_sets, sizeof(struct answer_set *));
     cell_of = arena_array(arena, list.n, sizeof(*cell_of));
-    if (!sets || !cell_of)
+    if (!sets || !all || !cell_of)
         return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
     for (size_t i = 0; i < list.n; i++)
-        while (cell_of[i] < cells.n && strcmp(cells.keys[cell_of[i]], rows[i].cell_key) != 0)
+        while (cell_of[i] < cells.n && strcmp(cells.ids[cell_of[i]].key, rows[i].cell_key) != 0)
             cell_of[i]++;
     if (!lay_out(&cells, rows, list.n, cell_of, sets, n_sets, arena))
         return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
-    n_batch = batch_size(s, run_id);
-    for (size_t i = 0; i < n_sets; i++) {
+    for (size_t i = 0; i < n_sets; i++)
+        all[i] = &sets[i];
+    for (size_t i = 0; i < n_sets && !st; i++) {
         sets[i].source = source;
-        sets[i].run_id = run.run_id;
-        sets[i].started = run.started;
-        sets[i].status = summary.status;
-        sets[i].validity = summary.validity;
-        sets[i].version = run.version;
-        sets[i].git_commit = run.git_commit;
-        sets[i].label = make_label(sets, n_sets, i, arena);
-        if (!sets[i].label)
-            return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
-        for (size_t k = 0; k < sets[i].n_cells; k++)
-            sets[i].seconds[k] /= n_batch;
+        sets[i].label = answer_set_label(all, n_sets, i, arena);
+        st = sets[i].label ? describe(s, &sets[i], arena, err)
+                           : error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
         answer_set_sort(&sets[i]);
     }
+    if (st)
+        return st;
     *ret = sets;
     *ret_n = n_sets;
     return ST_OK;
+}
+
+enum status store_answer_sets(struct store *s, const char *source, const char *run_id,
+                              struct arena *arena, struct answer_set **ret, size_t *ret_n,
+                              struct error *err)
+{
+    struct run_row run;
+    enum status st = store_get_run(s, run_id, arena, &run, NULL, err);
+
+    return st ? st : read_sets(s, source, run.run_id, arena, ret, ret_n, err);
+}
+
+enum status store_newest_sets(struct store *s, const char *source, struct arena *arena,
+                              struct answer_set **ret, size_t *ret_n, struct error *err)
+{
+    size_t n = 0;
+    enum status st = read_sets(s, source, NULL, arena, ret, &n, err);
+
+    if (!st && !n)
+        st = error_set(err, ST_NOT_FOUND,
+                       "no run in '%s' is done and valid; name one: %s:last, or as `desbench ls "
+                       "runs` has it",
+                       s->path, s->path);
+    if (!st)
+        *ret_n = n;
+    return st;
 }
 
 /* ---- where two answers part ------------------------------------------------------------- */

@@ -13,4 +13,7 @@
  */
 void xml_put_text(struct buf *b, const char *s);
 
+/* The same, line breaks kept. */
+void xml_put_lines(struct buf *b, const char *s);
+
 #endif

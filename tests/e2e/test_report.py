@@ -196,6 +196,71 @@ def the_page_needs_no_network_and_is_well_formed_and_repeats(tmp):
             assert a.read() == b.read(), name
 
 
+def every_claim_has_a_verdict_or_a_reason_and_its_numbers_are_those_of_a_query(tmp):
+    sweep(tmp)
+    out = ok("report", tmp, "-o", tmp + "/claims", "--claims", "-q")
+    verdicts = dict(re.findall(r"^ ?(\d+)  (supported|refuted|not testable here|ill-posed)$", out, re.M))
+    assert sorted(map(int, verdicts)) == list(range(1, 16)), out
+    assert len(re.findall(r"^    why +\S", out, re.M)) == 15
+    rows = table(tmp + "/claims/claims.csv")
+    assert {(r["id"], r["verdict"]) for r in rows} == set(verdicts.items())
+    assert all(r["why"] and r["metric"] and "SELECT" in r["query"] for r in rows)
+    # computed anew
+    [u] = sql(tmp, "SELECT sum(sum_unique) AS u, sum(n_layer_forwards) AS n FROM sample JOIN cell USING (cell_key)"
+              " WHERE selector = 'vanilla'")
+    [r] = [r for r in rows if r["id"] == "1"]
+    near(r["value"], 8 * u["n"] / u["u"])
+    assert r["subject"] == "mini-e64" and r["verdict"] == r["subject_verdict"] == "supported"
+    assert float(r["low"]) < float(r["value"]) < float(r["high"]) < 1
+    for selector in ["topk:k=4", "topk:k=1"]:
+        [x, v] = [sql(tmp, "SELECT sum(sum_expert_bytes) AS b, sum(passed) AS k FROM sample JOIN verdict USING (sample_id)"
+                      " JOIN cell USING (cell_key) WHERE selector = ?", s)[0] for s in (selector, "vanilla")]
+        [r] = [r for r in rows if r["id"] == "10" and r["subject"] == "mini-e64 " + selector]
+        if x["k"]:
+            near(r["value"], x["b"] / x["k"] / (v["b"] / v["k"]))
+        else:
+            assert r["value"] == ""
+    for number, word in [("4", "LLaDA-MoE"), ("5", "LLaDA2.0"), ("7", "mbpp"), ("8", "B200")]:
+        [r] = [r for r in rows if r["id"] == number]
+        assert r["verdict"] == "not testable here" and word in r["why"] and r["value"] == "", r
+    text, page = read_page(tmp + "/claims/report.html")
+    assert page.tags.count("details") >= 15 and "claims.csv" in page.links
+    fails(2, ["--claims", "one"], "report", tmp, tmp, "--claims", "-o", tmp + "/r")
+
+
+def a_file_is_covered_by_the_newest_run_of_each_cell(tmp):
+    sweep(tmp)
+    first = {r["cell_key"]: r["run_id"] for r in sql(tmp, "SELECT cell_key, run_id FROM run_cell")}
+    ok("run", "-m", os.path.join(SOURCE, "models", "mini-e64"), "-t", "mini-gsm8k", "-L", "6", "--selector", "vanilla",
+       "--selector", "des-seq:k0=2", "-o", tmp, "--progress", "never", "-q")
+    ok("report", tmp, "-o", tmp + "/r", "-q")
+    cells = table(tmp + "/r/cells.csv")
+    assert len(cells) == 7  # of six one is newer, and one more
+    last = [r["run_id"] for r in sql(tmp, "SELECT run_id FROM run ORDER BY run_no")][-1]
+    for c in cells:
+        is_new = c["task"] == "mini-gsm8k" and c["policy"] in ("vanilla", "des-seq:k0=2")
+        assert c["run_id"] == (last if is_new else first[c["cell_key"]]), c
+    assert len(table(tmp + "/r/runs.csv")) == 2
+    ok("report", tmp, "-t", "mini-humaneval_pro", "-o", tmp + "/t", "-q")
+    assert {c["task"] for c in table(tmp + "/t/cells.csv")} == {"mini-humaneval_pro"}
+    ok("report", tmp + ":last", "-o", tmp + "/last", "-q")
+    assert {c["run_id"] for c in table(tmp + "/last/cells.csv")} == {last}
+    db = sqlite3.connect(tmp + "/results.sqlite")
+    db.execute("UPDATE run SET validity = 'INVALID: a test' WHERE run_id = ?", (last,))
+    db.commit()
+    db.close()
+    ok("report", tmp, "-o", tmp + "/v", "-q")
+    assert {c["run_id"]: 0 for c in table(tmp + "/v/cells.csv")} == dict.fromkeys(first.values(), 0)
+    db = sqlite3.connect(tmp + "/results.sqlite")
+    db.execute("UPDATE run SET validity = 'INVALID: a test'")
+    db.commit()
+    db.close()
+    fails(3, ["done and valid", "last"], "report", tmp, "-o", tmp + "/none")
+    ok("report", tmp + ":last", "-o", tmp + "/named", "-q")
+    with open(tmp + "/named/report.html") as f:
+        assert "INVALID: a test" in f.read()
+
+
 def what_was_not_measured_is_absent_and_names_are_escaped(tmp):
     """Answers made elsewhere: no experts, forwards or times; the model's name is anybody's."""
     name = "<script>alert(1)</script>\"'&"

@@ -1,14 +1,15 @@
-/* Tables of a report as CSV. */
+/* Tables as CSV, field by field. */
+#include "results/csv_out.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/csv.h"
-#include "results/report_impl.h"
 
 void csv_text(struct buf *b, const char *s)
 {
-    if (b->len && b->data[b->len - 1] != '\n')
+    if (b->len && b->data[b->len - 1] != '\n') /* a field that ends so ends in a quote */
         buf_putc(b, ',');
     csv_put_field(b, s ? s : "", s ? strlen(s) : 0);
 }
