@@ -271,7 +271,8 @@ enum status cuda_put(struct cuda *c, const void *src, size_t bytes, const void *
 
     assert(cuda_slot(bytes) <= r->cap - r->used); /* cuda_room() */
     if (bytes) {
-        memcpy(r->host + at, src, bytes);
+        if (src != r->host + at)
+            memcpy(r->host + at, src, bytes);
         CUDA_TRY(
             c, cudaMemcpyAsync(r->dev + at, r->host + at, bytes, cudaMemcpyHostToDevice, c->stream),
             err);
@@ -414,6 +415,7 @@ const struct kernel_ops cuda_ops = {
     .add = cuda_add,
     .router = cuda_router,
     .l1_norm = cuda_l1_norm,
+    .route = cuda_route,
     .rel_error = cuda_rel_error,
     .pick = cuda_pick,
 };

@@ -136,7 +136,9 @@ static inline size_t cuda_slot(size_t bytes)
 /* Room for parts of bytes in all; called once an op, before the first part. */
 MUST_CHECK enum status cuda_room(struct cuda *c, size_t bytes, struct error *err);
 
-/* A host argument's copy on the device, for the launches of this op; bytes >= 0. */
+/* A host argument's copy on the device, for the launches of this op; bytes >= 0. src may be the
+ * place itself that the next part takes, c->room.host + c->room.used: nothing is copied then, and
+ * the part will lie at c->room.dev + c->room.used. */
 MUST_CHECK enum status cuda_put(struct cuda *c, const void *src, size_t bytes, const void **ret_dev,
                                 struct error *err);
 
@@ -200,6 +202,11 @@ enum status cuda_rel_error(struct kernels *k, const float *a, const float *b,
 /* As matmul(), by f32 multiply-adds over the rows, whatever the weight's type. */
 enum status cuda_matmul_plain(struct cuda *c, const float *x, const struct weight *w, int n_tok,
                               float *ret_y, struct error *err);
+
+/* route.c */
+enum status cuda_route(struct kernels *k, const struct route_params *p,
+                       const struct route_input *in, const struct route_segment *segs, int n_segs,
+                       const struct route_output *out, struct error *err);
 
 /* pick.cu */
 enum status cuda_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,

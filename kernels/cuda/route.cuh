@@ -1,0 +1,600 @@
+/*
+ * Routing on the device: what the op's kernels (route.cu) and the fused one (router.cu) share.
+ *
+ * A warp takes a token. Lane l holds experts l, l + 32, ...: N of them, N * 32 >= n_exp, and a set
+ * of experts is a word a lane, bit i for expert i * 32 + l. Keys are held as unsigned numbers of
+ * the same order (order_of); 0 stands for what is never chosen. Sums are in f64, in the order that
+ * kernels/route.h asks for, by operations that the compiler may not contract.
+ */
+#ifndef KERNELS_CUDA_ROUTE_CUH
+#define KERNELS_CUDA_ROUTE_CUH
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "kernels/route.h"
+
+static constexpr unsigned ALL_LANES = 0xffffffffu;
+static constexpr int WARP = 32;
+
+/* A float as a number of the same order, -0 as 0; 0 for NaN and -inf. */
+static __device__ __forceinline__ uint32_t order_of(float key)
+{
+    uint32_t u = __float_as_uint(key);
+
+    if (!(key > -INFINITY))
+        return 0;
+    if (key == 0.0f)
+        return 0x80000000u;
+    return u >> 31 ? ~u : u | 0x80000000u;
+}
+
+/* Back, of what is not 0. */
+static __device__ __forceinline__ float key_of(uint32_t order)
+{
+    return __uint_as_float(order >> 31 ? order & 0x7fffffffu : ~order);
+}
+
+/* A warp's shared memory. */
+struct route_room {
+    int32_t order[KERNEL_MAX_TOP_K]; /* a token's first experts, best first */
+    int32_t id[KERNEL_MAX_TOP_K];    /* its slots */
+    float score[KERNEL_MAX_TOP_K];
+};
+
+template <int N> struct route_token {
+    float score[N];
+    uint32_t order[N]; /* of the keys */
+    uint32_t valid;    /* set: can be chosen */
+    uint32_t natural;  /* set: in the natural order, which is that of the kept groups */
+};
+
+/*
+ * The n largest of a set, ties to the lower id. *ret_n: how many there are. `order`, unless NULL,
+ * gets the ids, best first; it is shared memory of the warp with room for n, to be read after
+ * __syncwarp().
+ */
+template <int N>
+static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N], uint32_t set,
+                                                       int n, int *ret_n, int32_t *order)
+{
+    int lane = (int)threadIdx.x % WARP, at = 0, count = 0;
+    uint32_t taken = 0, best = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if ((set >> i & 1) && key[i] > best) {
+            best = key[i];
+            at = i;
+        }
+    for (; count < n; count++) {
+        uint32_t most = __reduce_max_sync(ALL_LANES, best);
+        unsigned e;
+
+        if (!most)
+            break;
+        e = __reduce_min_sync(ALL_LANES, best == most ? (unsigned)(at * WARP + lane) : ~0u);
+        if (order && lane == 0)
+            order[count] = (int32_t)e;
+        if ((e % WARP) == (unsigned)lane) {
+            taken |= 1u << (e / WARP);
+            set &= ~(1u << (e / WARP));
+            best = 0;
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                if ((set >> i & 1) && key[i] > best) {
+                    best = key[i];
+                    at = i;
+                }
+        }
+    }
+    *ret_n = count;
+    return taken;
+}
+
+/* The set of the first n of an order. */
+static __device__ __forceinline__ uint32_t set_of_first(const int32_t *order, int n)
+{
+    uint32_t set = 0;
+
+    for (int r = 0; r < n; r++)
+        if (order[r] % WARP == (int)threadIdx.x % WARP)
+            set |= 1u << (order[r] / WARP);
+    return set;
+}
+
+/* A set as words of bits by id, word i of experts 32 i ...: all lanes get all. */
+template <int N> static __device__ __forceinline__ void set_words(uint32_t set, uint32_t (&ret)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        ret[i] = __ballot_sync(ALL_LANES, set >> i & 1);
+}
+
+/* Back: this lane's part of such words. */
+template <int N> static __device__ __forceinline__ uint32_t set_read(const uint32_t *words, int n)
+{
+    uint32_t set = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (i < n)
+            set |= (words[i] >> (threadIdx.x % WARP) & 1) << i;
+    return set;
+}
+
+/* The set's ids and scores, ascending, to room; returns how many. Ends with __syncwarp(). */
+template <int N>
+static __device__ __forceinline__ int list_set(const float (&score)[N], uint32_t set,
+                                               struct route_room *room)
+{
+    int lane = (int)threadIdx.x % WARP, n = 0;
+
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        uint32_t word = __ballot_sync(ALL_LANES, set >> i & 1);
+
+        if (set >> i & 1) {
+            int at = n + __popc(word & ((1u << lane) - 1));
+
+            room->id[at] = i * WARP + lane;
+            room->score[at] = score[i];
+        }
+        n += __popc(word);
+    }
+    __syncwarp();
+    return n;
+}
+
+/* f64 sum of room's first n scores, in their order. */
+static __device__ __forceinline__ double sum_slots(const struct route_room *room, int n)
+{
+    double sum = 0;
+
+    for (int i = 0; i < n; i++)
+        sum = __dadd_rn(sum, (double)room->score[i]);
+    return sum;
+}
+
+/* f64 sum of a set's values by ascending id; any number of them. */
+template <int N>
+static __device__ __forceinline__ double sum_set(const float (&value)[N], uint32_t set)
+{
+    double sum = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        uint32_t word = __ballot_sync(ALL_LANES, set >> i & 1);
+
+        while (word) {
+            int from = __ffs((int)word) - 1;
+
+            word &= word - 1;
+            sum = __dadd_rn(sum, (double)__shfl_sync(ALL_LANES, value[i], from));
+        }
+    }
+    return sum;
+}
+
+/* What a group of experts counts as: more members first (0, 1, more), then the sum of its two
+ * largest keys. */
+static __device__ __forceinline__ uint64_t group_worth(uint32_t first, uint32_t second)
+{
+    if (second)
+        return 2ull << 32 | order_of(__fadd_rn(key_of(first), key_of(second)));
+    return first ? 1ull << 32 | first : 0;
+}
+
+/* Bytes of shared memory that a warp needs for limit_groups(). */
+static __host__ __device__ inline int groups_room(const struct route_params *p)
+{
+    return p->n_group ? (p->n_group * 8 + p->n_exp * 4 + 15) / 16 * 16 : 0;
+}
+
+/* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */
+template <int N>
+static __device__ __forceinline__ uint32_t limit_groups(const struct route_params &p,
+                                                        const uint32_t (&key)[N], uint32_t set,
+                                                        void *room)
+{
+    int lane = (int)threadIdx.x % WARP, size;
+    uint64_t *worth = (uint64_t *)room;
+    uint32_t *keys = (uint32_t *)(worth + p.n_group);
+
+    if (p.topk_group >= p.n_group)
+        return set;
+    size = p.n_exp / p.n_group;
+    if (N <= 8 && size == WARP) { /* LLaDA2.x: group i lies in the lanes' i-th experts */
+        uint64_t of[N];
+        uint32_t left = 0;
+
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            uint32_t mine = set >> i & 1 ? key[i] : 0;
+            uint32_t first = __reduce_max_sync(ALL_LANES, mine), second;
+            int top = __ffs((int)__ballot_sync(ALL_LANES, mine == first)) - 1;
+
+            second = __reduce_max_sync(ALL_LANES, lane == top ? 0 : mine);
+            of[i] = group_worth(first, second);
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            int n_before = 0;
+
+#pragma unroll
+            for (int h = 0; h < N; h++)
+                n_before += h < p.n_group && (of[h] > of[i] || (of[h] == of[i] && h < i));
+            left |= (uint32_t)(n_before < p.topk_group) << i;
+        }
+        return set & left;
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (i * WARP + lane < p.n_exp)
+            keys[i * WARP + lane] = set >> i & 1 ? key[i] : 0;
+    __syncwarp();
+    for (int g = lane; g < p.n_group; g += WARP) {
+        uint32_t first = 0, second = 0;
+
+        for (int e = g * size; e < (g + 1) * size; e++) {
+            uint32_t lower = min(keys[e], first);
+
+            first = max(keys[e], first);
+            second = max(lower, second);
+        }
+        worth[g] = group_worth(first, second);
+    }
+    __syncwarp();
+    for (int g = lane; g < p.n_group; g += WARP) { /* kept groups: marked in place of their keys */
+        uint64_t of = worth[g];
+        int n_before = 0;
+
+        for (int h = 0; h < p.n_group; h++)
+            n_before += worth[h] > of || (worth[h] == of && h < g);
+        keys[g * size] = n_before < p.topk_group;
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int e = i * WARP + lane;
+
+        if (e < p.n_exp && !keys[e / size * size])
+            set &= ~(1u << i);
+    }
+    __syncwarp();
+    return set;
+}
+
+/* Keys and natural order of a token whose scores are in place; bias (n_exp) or NULL. */
+template <int N>
+static __device__ __forceinline__ void read_keys(const struct route_params &p, const float *bias,
+                                                 struct route_token<N> *t, void *groups)
+{
+    int lane = (int)threadIdx.x % WARP;
+
+    t->valid = 0;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int e = i * WARP + lane;
+        float key = t->score[i];
+
+        if (bias && e < p.n_exp)
+            key = __fadd_rn(key, bias[e]);
+        t->order[i] = e < p.n_exp ? order_of(key) : 0;
+        t->valid |= (uint32_t)(t->order[i] != 0) << i;
+    }
+    t->natural = p.n_group ? limit_groups<N>(p, t->order, t->valid, groups) : t->valid;
+}
+
+template <int N>
+static __device__ __forceinline__ void read_token(const struct route_params &p, const float *scores,
+                                                  const float *bias, struct route_token<N> *t,
+                                                  void *groups)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int e = i * WARP + (int)threadIdx.x % WARP;
+
+        t->score[i] = e < p.n_exp ? scores[e] : 0.0f;
+    }
+    read_keys<N>(p, bias, t, groups);
+}
+
+/* How much of a token's order is looked at. */
+static __device__ __forceinline__ int natural_depth(const struct route_params &p)
+{
+    int n = max(p.top_k, p.top_k_base);
+
+    return min(n, p.n_exp);
+}
+
+/* ---- votes ------------------------------------------------------------------------------- */
+
+/*
+ * What a token gives to each of its experts: ret[i], NaN: no vote. Returns what they are to be
+ * divided by in f64 where they are. logit: its logits, read for VOTE_LOGIT.
+ */
+template <int N>
+static __device__ __forceinline__ double token_votes(const struct route_params &p,
+                                                     const struct route_token<N> &t,
+                                                     const float (&logit)[N], float (&ret)[N])
+{
+    int n;
+    uint32_t set = p.is_mask_ungrouped ? t.valid : t.natural;
+
+    if (p.vote == VOTE_RANK) { /* one by one, each worth one less */
+        uint32_t left = set;
+
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            ret[i] = 0;
+        for (int r = 0; r < p.mask; r++) {
+            uint32_t one = select_best<N>(t.order, left, 1, &n, NULL);
+
+            if (!n)
+                break;
+            left &= ~one;
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                if (one >> i & 1)
+                    ret[i] = (float)(p.mask - r);
+        }
+        set &= ~left;
+    } else {
+        if (p.mask < p.n_exp)
+            set = select_best<N>(t.order, set, p.mask, &n, NULL);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            ret[i] = p.vote == VOTE_COUNT    ? 1
+                     : p.vote == VOTE_BIASED ? key_of(t.order[i])
+                     : p.vote == VOTE_LOGIT  ? logit[i]
+                                             : t.score[i];
+    }
+    double sum = p.is_vote_normed ? sum_set<N>(ret, set) : 1;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (!(set >> i & 1))
+            ret[i] = NAN;
+    return sum;
+}
+
+/* A vote as it is added; NaN: none. */
+static __device__ __forceinline__ double vote_value(const struct route_params &p, float vote,
+                                                    double divisor)
+{
+    if (!p.is_vote_normed || vote != vote)
+        return (double)vote;
+    return divisor > 0 ? (double)vote / divisor : 0;
+}
+
+static __device__ __forceinline__ uint64_t splitmix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+/* route_hash() of kernels/route_hash.h. */
+static __device__ __forceinline__ double route_hash_of(uint64_t key, int group, int expert)
+{
+    uint64_t x = splitmix(key + (uint64_t)group * 0x9e3779b97f4a7c15ull);
+
+    return (double)(splitmix(x + (uint64_t)expert) >> 11) * 0x1p-53;
+}
+
+/* ---- elections, by a whole block --------------------------------------------------------- */
+
+struct election_room {
+    double v[KERNEL_MAX_EXPERTS];      /* votes, or what else experts are ranked by */
+    double sorted[KERNEL_MAX_EXPERTS]; /* by rank; then sums of the first */
+    uint64_t key[KERNEL_MAX_EXPERTS];  /* larger goes first; 0: is not ranked */
+    uint8_t has_vote[KERNEL_MAX_EXPERTS];
+    uint8_t core[KERNEL_MAX_EXPERTS]; /* in: the warm-up set; out: the coreset */
+    int n_taken;
+};
+
+/* A sum of votes as a number of the same order, above 0; NaN has no place. */
+static __device__ __forceinline__ uint64_t order_of_votes(double v)
+{
+    uint64_t u = (uint64_t)__double_as_longlong(v == 0 ? 0.0 : v);
+
+    return u >> 63 ? ~u : u | 1ull << 63;
+}
+
+/* How many go before expert e, ties to the lower id. A quarter of a warp asks for one e, all of a
+ * warp take part; lane k of the quarter looks at experts k, k + 8, ... */
+static __device__ __forceinline__ int count_before(const uint64_t *key, int n_exp, int e)
+{
+    uint64_t mine = e < n_exp ? key[e] : 0;
+    int n = 0;
+
+#pragma unroll 8
+    for (int f = (int)threadIdx.x % 8; f < n_exp; f += 8) {
+        uint64_t other = key[f];
+
+        n += other > mine || (other == mine && f < e);
+    }
+    n += __shfl_xor_sync(ALL_LANES, n, 1);
+    n += __shfl_xor_sync(ALL_LANES, n, 2);
+    return n + __shfl_xor_sync(ALL_LANES, n, 4);
+}
+
+/* The reference's own walk, for one thread: where a vote is NaN there is no order to rank by. */
+static __device__ int best_outside(const struct election_room *x, const uint8_t *set, int n_exp)
+{
+    int best = -1;
+
+    for (int e = 0; e < n_exp; e++)
+        if (!set[e] && (best < 0 || x->has_vote[e] > x->has_vote[best] ||
+                        (x->has_vote[e] == x->has_vote[best] && x->v[e] > x->v[best])))
+            best = e;
+    return best;
+}
+
+static __device__ __noinline__ void elect_walking(int size, int n_exp, int n_core, double core_p,
+                                                  int floor, struct election_room *x)
+{
+    uint8_t *taken = (uint8_t *)x->sorted;
+    double total = 0, sum = 0;
+    int n = 0, best;
+
+    if (size == SIZE_FIXED) {
+        for (int e = 0; e < n_exp; e++)
+            n += x->core[e];
+        for (; n < n_core; n++) {
+            best = best_outside(x, x->core, n_exp);
+            if (best < 0)
+                break;
+            x->core[best] = 1;
+        }
+        return;
+    }
+    for (int e = 0; e < n_exp; e++)
+        taken[e] = 0;
+    while ((best = best_outside(x, taken, n_exp)) >= 0) {
+        taken[best] = 1;
+        total = __dadd_rn(total, x->v[best]);
+    }
+    for (int e = 0; e < n_exp; e++)
+        taken[e] = 0;
+    while ((best = best_outside(x, taken, n_exp)) >= 0) {
+        if (n && n >= floor && sum > __dmul_rn(core_p, total))
+            break;
+        taken[best] = 1;
+        x->core[best] = 1;
+        sum = __dadd_rn(sum, x->v[best]);
+        n++;
+    }
+}
+
+/* Fill x->core up to the size asked for by x->v; SIZE_FIXED or SIZE_TOP_P. Called by all threads of
+ * the block, x written and not yet synchronised; ends synchronised. */
+static __device__ __forceinline__ void elect_by_votes(const struct route_params &p,
+                                                      struct election_room *x)
+{
+    int tid = (int)threadIdx.x, n_threads = (int)blockDim.x, n_exp = p.n_exp, n_warm = 0;
+    int n_rounds = (n_exp + n_threads / 8 - 1) / (n_threads / 8);
+    bool is_nan = false;
+
+    __syncthreads();
+    for (int e = tid; e < (n_exp + n_threads - 1) / n_threads * n_threads; e += n_threads) {
+        bool is_warm = e < n_exp && x->core[e];
+
+        if (e < n_exp) {
+            is_nan = is_nan || x->v[e] != x->v[e];
+            x->key[e] = x->has_vote[e] ? order_of_votes(x->v[e]) + 1 : 1;
+            if (is_warm && p.size == SIZE_FIXED)
+                x->key[e] = 0;
+        }
+        n_warm += __syncthreads_count(is_warm);
+    }
+    if (tid == 0)
+        x->n_taken = p.size == SIZE_FIXED ? max(p.n_core - n_warm, 0) : n_exp;
+    if (__syncthreads_or(is_nan)) {
+        if (tid == 0)
+            elect_walking(p.size, n_exp, p.n_core, p.core_p, p.floor, x);
+        __syncthreads();
+        return;
+    }
+    if (p.size == SIZE_TOP_P) {
+        double enough;
+
+        for (int i = 0; i < n_rounds; i++) {
+            int e = i * (n_threads / 8) + tid / 8, n = count_before(x->key, n_exp, e);
+
+            if (e < n_exp && tid % 8 == 0)
+                x->sorted[n] = x->v[e];
+        }
+        __syncthreads();
+        if (tid == 0) {
+            double sum = 0;
+
+            for (int i = 0; i < n_exp; i++)
+                x->sorted[i] = sum = __dadd_rn(sum, x->sorted[i]);
+        }
+        __syncthreads();
+        enough = __dmul_rn(p.core_p, x->sorted[n_exp - 1]);
+        for (int i = tid; i < n_exp; i += n_threads) /* sorted[i]: of the first i + 1 */
+            if (i + 1 >= p.floor && x->sorted[i] > enough)
+                atomicMin(&x->n_taken, i + 1);
+        __syncthreads();
+    }
+    for (int i = 0; i < n_rounds; i++) {
+        int e = i * (n_threads / 8) + tid / 8, n = count_before(x->key, n_exp, e);
+
+        if (e < n_exp && tid % 8 == 0 && x->key[e] && n < x->n_taken)
+            x->core[e] = 1;
+    }
+    __syncthreads();
+}
+
+/* ---- slots ------------------------------------------------------------------------------- */
+
+/* Slots that a token uses of its natural ones, whose order is in room; n_natural: how many of
+ * top_k there are. */
+template <int N>
+static __device__ __forceinline__ int slots_used(const struct route_params &p,
+                                                 const struct route_token<N> &t, int n_natural,
+                                                 struct route_room *room)
+{
+    double total, sum = 0;
+    int n;
+
+    n_natural = min(n_natural, p.top_k);
+    if (p.keep == KEEP_TOP_P && !p.is_keep_p_of_top_k)
+        total = sum_set<N>(t.score, t.valid);
+    else
+        total = sum_set<N>(t.score, set_of_first(room->order, n_natural));
+    for (n = 0; n < n_natural; n++) {
+        int e = room->order[n];
+        float mine = 0;
+
+        if (p.keep == KEEP_TAIL && n + 1 >= p.top_k)
+            return p.top_k;
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            if (e / WARP == i)
+                mine = t.score[i];
+        sum = __dadd_rn(sum, (double)__shfl_sync(ALL_LANES, mine, e % WARP));
+        if (p.keep == KEEP_TOP_P ? sum >= __dmul_rn(p.keep_p, total)
+                                 : __dsub_rn(total, sum) < __dmul_rn(p.tail, total))
+            return n + 1;
+    }
+    return p.keep == KEEP_TOP_P ? n : p.top_k;
+}
+
+/* Up to n experts that a token runs inside a coreset, its slots going to the best there. */
+template <int N>
+static __device__ __forceinline__ uint32_t choose_inside(const struct route_params &p,
+                                                         const struct route_token<N> &t,
+                                                         uint32_t core, int n, void *groups)
+{
+    uint32_t rest = t.valid & core, set = rest, chosen;
+    int n_chosen;
+
+    if (p.inside == INSIDE_NATURAL)
+        set = t.natural & core;
+    else if (p.inside == INSIDE_MEMBERS && p.n_group)
+        set = limit_groups<N>(p, t.order, rest, groups);
+    chosen = select_best<N>(t.order, set, n, &n_chosen, NULL);
+    if (!p.is_guard_drop && p.n_group && n_chosen < n)
+        chosen |= select_best<N>(t.order, rest & ~chosen, n - n_chosen, &n_chosen, NULL);
+    return chosen;
+}
+
+/* Weight of a slot from its score and the sum over the slots. */
+static __device__ __forceinline__ float slot_weight(const struct route_params &p, float score,
+                                                    double sum)
+{
+    double w = (double)score;
+
+    if (p.renorm || p.is_renormed)
+        w = w / __dadd_rn(sum, 1e-20); /* 1e-20 as LLaDA2's own code has it */
+    return (float)__dmul_rn(w, (double)p.scale);
+}
+
+#endif
