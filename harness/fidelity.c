@@ -209,11 +209,36 @@ static enum status alloc_sums(struct job *j, struct error *err)
     return ST_OK;
 }
 
+/* The keys under which runs of the same settings are stored. */
+static enum status find_keys(struct job *j, struct error *err)
+{
+    struct fidelity *f = &j->f;
+    size_t n = f->n_tasks * f->n_selectors;
+    struct arena a = { 0 };
+    struct cell_row *rows = NULL;
+    enum status st = runner_cells(&j->s.plan, j->s.engine, &a, &rows, err);
+
+    f->cell_keys = arena_array(&f->arena, n, sizeof(*f->cell_keys));
+    if (!st && !f->cell_keys)
+        st = no_memory(err);
+    for (size_t i = 0; i < n && !st; i++) {
+        char key[65];
+
+        cell_key(&rows[i], key);
+        f->cell_keys[i] = *key ? arena_strdup(&f->arena, key, strlen(key)) : NULL;
+        if (!f->cell_keys[i])
+            st = no_memory(err);
+    }
+    arena_release(&a);
+    return st;
+}
+
 static enum status prepare(struct job *j, struct error *err)
 {
     const struct plan *p = &j->s.plan;
     struct fidelity *f = &j->f;
     const struct model_info *m = engine_info(j->s.engine);
+    enum status st;
     size_t n;
 
     f->n_tasks = p->n_tasks;
@@ -236,7 +261,10 @@ static enum status prepare(struct job *j, struct error *err)
         j->decodes[t].selector = "vanilla";
     }
     j->scratch = calloc(n, sizeof(*j->scratch));
-    return j->scratch ? alloc_sums(j, err) : no_memory(err);
+    if (!j->scratch)
+        return no_memory(err);
+    st = alloc_sums(j, err);
+    return st ? st : find_keys(j, err);
 }
 
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)

@@ -52,9 +52,19 @@ struct fidelity {
     int n_layer;
     struct fidelity_selector *selectors;
     size_t n_selectors;
+    const char **cell_keys; /* (n_tasks, n_selectors) as a run of them would be stored */
     int64_t n_forwards, n_refresh;
     const char *weights_sha256;
 };
+
+/* Scores over the tasks compared, of runs that are stored in the file that --results names. */
+struct fidelity_scores {
+    double *scores;       /* (n_selectors) share of the same items; NaN: not stored for all tasks */
+    size_t n_items;       /* of all tasks */
+    size_t n_other_cells; /* of these selectors and weights under other settings: not counted */
+};
+MUST_CHECK enum status fidelity_read_scores(struct fidelity *f, struct fidelity_scores *ret,
+                                            struct error *err);
 
 /* Print all of it. With --results, also how scores go with divergence over the selectors. */
 MUST_CHECK enum status fidelity_print(struct fidelity *f, struct error *err);

@@ -7,8 +7,6 @@
 #include "base/size.h"
 #include "harness/fidelity.h"
 #include "harness/listing.h"
-#include "harness/paths.h"
-#include "results/results.h"
 #include "results/stats.h"
 
 /* Part of the sums: of a task (-1: all), a bucket (-1: all) and, if not -1, a layer. */
@@ -190,35 +188,9 @@ static enum status put_selector(struct listing *l, const struct fidelity *f,
 
 /* ---- scores ----------------------------------------------------------------------------- */
 
-/* The score of a selector over the tasks compared, from stored runs of this checkpoint; NaN where
- * one of them is missing. */
-static double score_of(const struct fidelity *f, const char *selector,
-                       const struct cell_summary *cells, size_t n)
-{
-    double sum = 0;
-    int64_t n_items = 0;
-
-    for (size_t t = 0; t < f->n_tasks; t++) {
-        bool is_found = false;
-
-        for (size_t i = 0; i < n && !is_found; i++) {
-            const struct cell_summary *c = &cells[i];
-
-            is_found = strcmp(c->task, f->tasks[t]) == 0 && strcmp(c->selector, selector) == 0 &&
-                       strcmp(c->weights_sha256, f->weights_sha256) == 0;
-            if (is_found) {
-                sum += c->sums.sum_score;
-                n_items += c->sums.n_items;
-            }
-        }
-        if (!is_found)
-            return NAN;
-    }
-    return n_items ? sum / (double)n_items : NAN;
-}
-
 /* For programs, a row of its own; people read it below the table. */
-static void put_correlation(struct listing *l, size_t n, const struct stats_correlation *c)
+static void put_correlation(struct listing *l, size_t n, size_t n_items,
+                            const struct stats_correlation *c)
 {
     char count[32];
 
@@ -227,7 +199,7 @@ static void put_correlation(struct listing *l, size_t n, const struct stats_corr
     listing_cell(l, NULL);
     listing_cell(l, "rank correlation with score");
     listing_cell(l, count);
-    listing_cell(l, NULL);
+    listing_number(l, (int64_t)n_items);
     listing_cell(l, NULL);
     listing_real(l, c->rho, 4);
     listing_interval(l, c->low, c->high, 4);
@@ -242,49 +214,46 @@ static void put_correlation(struct listing *l, size_t n, const struct stats_corr
 static enum status put_scores(struct fidelity *f, struct listing *l, struct buf *note,
                               struct error *err)
 {
-    const char *path = NULL;
-    struct store *store = NULL;
-    struct cell_summary *cells = NULL;
+    struct fidelity_scores x;
     struct stats_correlation c;
     double *kl = arena_array(&f->arena, f->n_selectors, sizeof(*kl));
     double *score = arena_array(&f->arena, f->n_selectors, sizeof(*score));
-    size_t n_cells = 0, n = 0;
-    enum status st = kl && score ? ST_OK : error_set(err, ST_NOMEM, "out of memory for scores");
+    size_t n = 0;
+    enum status st = fidelity_read_scores(f, &x, err);
 
-    if (!st)
-        st = path_results(f->c, false, &f->arena, &path, err);
-    if (!st)
-        st = store_open(path, STORE_READ, &store, err);
-    if (!st)
-        st = store_summarise_cells(store, &f->arena, &cells, &n_cells, err);
+    if (!st && (!kl || !score))
+        st = error_set(err, ST_NOMEM, "out of memory for scores");
     for (size_t i = 0; i < f->n_selectors && !st; i++) {
         const struct part all = { "all", "", -1, -1, -1 };
         struct estimate e;
-        double v = score_of(f, f->selectors[i].name, cells, n_cells);
 
         st = estimate_part(f, &f->selectors[i], &all, &e, err);
-        if (!st && isfinite(v) && isfinite(e.mean[S_KL])) {
+        if (!st && isfinite(x.scores[i]) && isfinite(e.mean[S_KL])) {
             kl[n] = e.mean[S_KL];
-            score[n++] = v;
+            score[n++] = x.scores[i];
         }
     }
     if (!st)
         st = stats_spearman(kl, score, n, 0.05, &c, err);
-    store_close(store);
     if (st)
         return st;
     if (l->form == PRINT_JSON || l->form == PRINT_CSV)
-        put_correlation(l, n, &c);
+        put_correlation(l, n, x.n_items, &c);
     buf_printf(note,
                "\nDivergence and score over %zu of %zu selectors, those with stored scores of "
-               "all tasks: ",
-               n, f->n_selectors);
+               "all tasks in the same settings,\non the same %zu items: ",
+               n, f->n_selectors, x.n_items);
     if (isfinite(c.rho))
         buf_printf(note, "rank correlation %.3f", c.rho);
     else
         buf_puts(note, "no rank correlation");
     if (isfinite(c.low))
         buf_printf(note, ", 95 %% interval %.3f to %.3f", c.low, c.high);
+    if (x.n_other_cells)
+        buf_printf(note,
+                   ". %zu stored cells of these\nselectors and weights have other settings (`ls "
+                   "policies --json` names them) and do not count",
+                   x.n_other_cells);
     return ST_OK;
 }
 

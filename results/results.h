@@ -278,7 +278,8 @@ MUST_CHECK enum status store_summarise_by(struct store *s, const char *run_id, e
 /* The samples of a file by cell, whatever the run: those of the newest valid run that has any of
  * the cell and is done. (n) rows in the arena, by first sample. */
 struct cell_summary {
-    const char *task, *model, *load_format, *weights_sha256, *selector, *decoder, *cache, *backend;
+    const char *cell_key, *task, *model, *load_format, *weights_sha256, *selector, *decoder, *cache,
+        *backend;
     const char *numeric_mode, *run_id, *git_commit; /* of the program; NULL: unknown */
     int block_length;
     int64_t n_exp;
@@ -287,6 +288,19 @@ struct cell_summary {
 MUST_CHECK enum status store_summarise_cells(struct store *s, struct arena *arena,
                                              struct cell_summary **ret, size_t *ret_n,
                                              struct error *err);
+
+/* The scores of a cell in one run, by item: each item's share of right answers. */
+struct cell_scores {
+    const char *run_id;
+    const int64_t *items; /* (n) ids within the file, ascending: the same id is the same item */
+    const double *scores; /* (n) */
+    size_t n;
+};
+/* Of each run that is done, valid and has any, (ret_n) in the arena, newest first. `internal`
+ * verdicts count in none. */
+MUST_CHECK enum status store_cell_scores(struct store *s, const char *cell_key, struct arena *arena,
+                                         struct cell_scores **ret, size_t *ret_n,
+                                         struct error *err);
 
 /* Time of a sample of a stored cell: its own total_ns, over as many as the run had at once. */
 struct cell_time {

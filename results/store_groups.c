@@ -1,5 +1,6 @@
 /* Samples in groups: sums that tables are made of. */
 #include <math.h>
+#include <string.h>
 
 #include "results/store_db.h"
 
@@ -119,6 +120,7 @@ static void read_cell_summary(struct columns *c, void *element)
 {
     struct cell_summary *x = element;
 
+    x->cell_key = column_text(c);
     x->task = column_text(c);
     x->model = column_text(c);
     x->load_format = column_text(c);
@@ -147,7 +149,8 @@ enum status store_summarise_cells(struct store *s, struct arena *arena, struct c
         " x AS (SELECT s.cell_key, s.item_id," ITEM_SUMS " FROM newest w JOIN run r USING (run_no)"
         "  JOIN sample s ON s.run_id = r.run_id AND s.cell_key = w.cell_key"
         "  JOIN verdict v USING (sample_id) WHERE v.verdict <> 'internal' GROUP BY 1, 2)"
-        " SELECT c.task, c.model, c.load_format, c.weights_sha256, c.selector, c.decoder, c.cache,"
+        " SELECT x.cell_key, c.task, c.model, c.load_format, c.weights_sha256, c.selector, "
+        "c.decoder, c.cache,"
         "  c.backend, c.numeric_mode, r.run_id, r.git_commit, c.block_length, c.n_exp," SUMS
         " FROM x JOIN cell c USING (cell_key) JOIN newest w USING (cell_key)"
         "  JOIN run r USING (run_no) GROUP BY x.cell_key ORDER BY min(x.first)",
@@ -158,5 +161,59 @@ enum status store_summarise_cells(struct store *s, struct arena *arena, struct c
         return st;
     *ret = list.items;
     *ret_n = list.n;
+    return ST_OK;
+}
+
+struct scored_item {
+    const char *run_id;
+    int64_t item;
+    double score;
+};
+
+static void read_scored_item(struct columns *c, void *element)
+{
+    struct scored_item *x = element;
+
+    x->run_id = column_text(c);
+    x->item = column_int(c);
+    x->score = column_real(c);
+}
+
+enum status store_cell_scores(struct store *s, const char *cell_key, struct arena *arena,
+                              struct cell_scores **ret, size_t *ret_n, struct error *err)
+{
+    struct store_list list = { 0 };
+    const struct scored_item *rows;
+    struct cell_scores *runs;
+    int64_t *items;
+    double *scores;
+    size_t n = 0;
+    enum status st = store_read_list(
+        s,
+        "SELECT r.run_id, s.item_id, avg(1.0 * v.passed) FROM sample s JOIN run r USING (run_id)"
+        "  JOIN verdict v USING (sample_id)"
+        " WHERE s.cell_key = ?1 AND r.validity = 'VALID' AND r.status = 'done'"
+        "  AND v.verdict <> 'internal' GROUP BY r.run_no, s.item_id"
+        " ORDER BY r.run_no DESC, s.item_id",
+        (const char *const[]){ cell_key, NULL }, arena, sizeof(struct scored_item),
+        read_scored_item, &list, err);
+
+    if (st)
+        return st;
+    rows = list.items;
+    runs = arena_array(arena, list.n, sizeof(*runs)); /* one a row at most */
+    items = arena_array(arena, list.n, sizeof(*items));
+    scores = arena_array(arena, list.n, sizeof(*scores));
+    if (!runs || !items || !scores)
+        return error_set(err, ST_NOMEM, "out of memory reading '%s'", s->path);
+    for (size_t i = 0; i < list.n; i++) {
+        if (!i || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
+            runs[n++] = (struct cell_scores){ rows[i].run_id, &items[i], &scores[i], 0 };
+        items[i] = rows[i].item;
+        scores[i] = rows[i].score;
+        runs[n - 1].n++;
+    }
+    *ret = runs;
+    *ret_n = n;
     return ST_OK;
 }

@@ -136,3 +136,33 @@ Test(store_groups, of_a_cell_the_newest_valid_run_counts)
     cr_expect(cells[0].n_exp == 8 && cells[0].block_length == 32);
     cr_expect(cells[0].sums.n_items == 1 && cells[0].sums.n_passed == 0);
 }
+
+Test(store_groups, scores_of_a_cell_are_told_apart_by_run_and_item)
+{
+    struct run_row second = a_run("run-2"), third = a_run("run-3");
+    struct cell_scores *runs;
+    size_t n;
+
+    cr_assert_eq(store_begin_run(store, &second, &err), ST_OK);
+    put("run-2", "c", 0, 1, "rare", "fail");
+    put("run-2", "a", 0, 10, "rare", "fail");
+    put("run-2", "a", 1, 10, "rare", "pass");
+    cr_assert_eq(store_begin_run(store, &third, &err), ST_OK);
+    put("run-3", "a", 0, 10, "rare", "pass");
+    cr_assert_eq(store_cell_scores(store, key, &arena, &runs, &n, &err), ST_OK, "%s", err.text);
+    cr_expect_eq(n, 0, "none is done");
+    cr_assert_eq(store_finish_run(store, "run-1", "done", "VALID", &err), ST_OK);
+    cr_assert_eq(store_finish_run(store, "run-2", "done", "VALID", &err), ST_OK);
+    cr_assert_eq(store_finish_run(store, "run-3", "failed", "INVALID: failed", &err), ST_OK);
+    cr_assert_eq(store_cell_scores(store, key, &arena, &runs, &n, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(n, 2);
+    cr_expect_str_eq(runs[0].run_id, "run-2", "newest first");
+    cr_assert_eq(runs[0].n, 2);
+    cr_expect_eq(runs[0].items[0], runs[1].items[0], "the same item, whatever run");
+    cr_expect_lt(runs[0].items[0], runs[0].items[1]);
+    cr_expect_eq(runs[0].scores[0], 0.5, "its share of right answers");
+    cr_assert_eq(runs[1].n, 4, "the internal verdict counts nowhere");
+    cr_expect_eq(runs[1].scores[1], 0.0);
+    cr_assert_eq(store_cell_scores(store, HEX64("0"), &arena, &runs, &n, &err), ST_OK);
+    cr_expect_eq(n, 0);
+}
