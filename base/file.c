@@ -144,12 +144,23 @@ static enum status write_all(int fd, const char *p, size_t len)
     return ST_OK;
 }
 
+enum status file_check_target(const char *path, struct error *err)
+{
+    struct stat sb;
+
+    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode))
+        return error_set(err, ST_IO, "'%s' is not a regular file", path);
+    return ST_OK;
+}
+
 enum status file_write_atomic(const char *path, const void *data, size_t len, struct error *err)
 {
     struct buf tmp = { 0 };
-    enum status st = ST_OK;
+    enum status st = file_check_target(path, err);
     int fd = -1;
 
+    if (st)
+        return st;
     buf_printf(&tmp, "%s.tmp-%ld", path, (long)getpid());
     if (!buf_ok(&tmp))
         return error_set(err, ST_NOMEM, "out of memory writing '%s'", path);
@@ -191,8 +202,10 @@ enum status file_install(const char *finished, const char *path, struct error *e
 {
     const char *slash = strrchr(path, '/');
     struct buf dir = { 0 };
-    enum status st = ST_OK;
+    enum status st = file_check_target(path, err);
 
+    if (st)
+        return st;
     buf_append(&dir, slash ? path : ".", slash && slash != path ? (size_t)(slash - path) : 1);
     if (!buf_ok(&dir))
         st = error_set(err, ST_NOMEM, "out of memory writing '%s'", path);

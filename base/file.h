@@ -24,6 +24,10 @@ MUST_CHECK enum status file_read(const char *path, size_t max_bytes, struct buf 
 MUST_CHECK enum status file_gunzip(const void *data, size_t len, const char *name, size_t max_bytes,
                                    struct buf *ret, struct error *err);
 
+/* May a file be put at path? ST_IO: what is there is no regular file (a folder, /dev/null),
+ * which replacing would destroy. The two below ask this first. */
+MUST_CHECK enum status file_check_target(const char *path, struct error *err);
+
 /* Write data to path by way of a temporary file in the same folder, fsync and rename: the old
  * file or the whole new one is there, never a part. */
 MUST_CHECK enum status file_write_atomic(const char *path, const void *data, size_t len,

@@ -155,8 +155,11 @@ static enum status put_header(struct trace_writer *w, const struct trace_header 
 static enum status open_temp(struct trace_writer *w, const char *path, struct error *err)
 {
     struct buf temp = { 0 };
+    enum status st = file_check_target(path, err);
     int fd;
 
+    if (st)
+        return st;
     buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
     w->path = strdup(path);
     if (!w->path || !buf_ok(&temp)) {

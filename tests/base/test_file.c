@@ -125,6 +125,22 @@ Test(file, a_failed_write_leaves_the_old_file_and_no_other)
     buf_release(&b);
 }
 
+Test(file, what_is_no_file_is_not_replaced_by_one)
+{
+    struct error err = { 0 };
+    struct stat sb;
+
+    cr_assert_eq(mkfifo(in_dir("pipe"), 0666), 0);
+    cr_expect_eq(file_write_atomic(in_dir("pipe"), "x", 1, &err), ST_IO);
+    cr_expect_str_eq(strrchr(err.text, '/'), "/pipe' is not a regular file");
+    cr_assert_eq(file_write_atomic(in_dir("new"), "new", 3, &err), ST_OK, "%s", err.text);
+    cr_expect_eq(file_install(in_dir("new"), in_dir("pipe"), &err), ST_IO);
+    cr_assert_eq(stat(in_dir("pipe"), &sb), 0);
+    cr_expect(S_ISFIFO(sb.st_mode));
+    cr_expect_eq(file_check_target(in_dir("none"), &err), ST_OK);
+    cr_expect_eq(file_check_target(in_dir("new"), &err), ST_OK);
+}
+
 Test(file, folders_are_made_with_their_parents)
 {
     struct error err = { 0 };
