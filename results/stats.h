@@ -95,6 +95,23 @@ double stats_tango_score(double b, double c, double n, double loss);
 double stats_tango_bound(double b, double c, double n, double z);
 
 /*
+ * Score statistic of the hypothesis that the candidate keeps the share `ratio` of what the baseline
+ * has right (Tang, Tang and Chan 2003, Statistics in Medicine 22, 1217-1233): with a pairs that
+ * both have right, s = a + b + c and r for the ratio,
+ *
+ *   T = (a + c - r (a + b)) / sqrt(n (1 + r) q + s (r - 1))
+ *
+ * with q the maximum-likelihood share of losses under that hypothesis. Standard normal there, and
+ * decreasing in the ratio. Counts may be fractions, as for stats_tango_score(). a + b > 0, ratio >
+ * 0.
+ */
+double stats_ratio_score(double a, double b, double c, double n, double ratio);
+
+/* The ratio at which that score is z: for z > 0 the lower bound, for z < 0 the upper one. Without
+ * changes the lower bound is a / (a + z^2). NaN where a + b is 0. */
+double stats_ratio_bound(double a, double b, double c, double n, double z);
+
+/*
  * The gate: is a loss of `margin` excluded, or is there a loss at all?
  *
  * - pass: U < margin, U the one-sided upper bound of the loss at confidence 1 - STATS_GATE_PASS

@@ -92,6 +92,43 @@ double stats_tango_bound(double b, double c, double n, double z)
     return (low + high) / 2;
 }
 
+/* ---- ratio ------------------------------------------------------------------------------ */
+
+double stats_ratio_score(double a, double b, double c, double n, double ratio)
+{
+    double s = a + b + c, x = n * (1 + ratio), y = (a + b) * ratio * ratio - (a + c + 2 * b);
+    double z = b * (1 - ratio) * s / n, root = sqrt(fmax(0, y * y - 4 * x * z)), q, var;
+    double t = a + c - ratio * (a + b);
+
+    /* x q^2 + y q + z = 0, its larger root in the form without cancellation */
+    q = y > 0 ? -2 * z / (y + root) : (root - y) / (2 * x);
+    var = n * (1 + ratio) * q + s * (ratio - 1);
+    if (var <= 0)
+        return t > 0 ? INFINITY : t < 0 ? -INFINITY : 0;
+    return t / sqrt(var);
+}
+
+double stats_ratio_bound(double a, double b, double c, double n, double z)
+{
+    double estimate = (a + c) / (a + b), low = z > 0 ? 0 : estimate, high = estimate;
+
+    assert(a >= 0 && b >= 0 && c >= 0 && n > 0);
+    if (a + b <= 0)
+        return NAN;
+    if (z < 0)
+        for (high = fmax(1, 2 * estimate); stats_ratio_score(a, b, c, n, high) > z;)
+            high *= 2;
+    for (int i = 0; i < 60; i++) {
+        double middle = (low + high) / 2;
+
+        if (stats_ratio_score(a, b, c, n, middle) > z)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (low + high) / 2;
+}
+
 /* ---- the gate --------------------------------------------------------------------------- */
 
 static enum stats_outcome decide(double p_worse, double p_not_inferior)

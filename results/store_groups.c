@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "results/relative.h"
 #include "results/store_db.h"
 
 /* What a class is called, of item i and sample s; NULL: it is in none. */
@@ -215,5 +216,67 @@ enum status store_cell_scores(struct store *s, const char *cell_key, struct aren
     }
     *ret = runs;
     *ret_n = n;
+    return ST_OK;
+}
+
+/* ---- pairs of cells --------------------------------------------------------------------- */
+
+static void read_cost(struct columns *c, struct relative_cost *ret)
+{
+    double cache_unique, cache_layers;
+
+    ret->unique = column_real(c);
+    ret->layers = column_real(c);
+    cache_unique = column_real(c);
+    cache_layers = column_real(c);
+    ret->block_unique = ret->unique - cache_unique;
+    ret->block_layers = ret->layers - cache_layers;
+}
+
+static void read_pair(struct columns *c, void *element)
+{
+    struct relative_answer *x = element;
+
+    x->task = column_text(c);
+    x->task_id = column_text(c);
+    x->is_base_right = column_int(c) != 0;
+    x->is_cand_right = column_int(c) != 0;
+    read_cost(c, &x->base);
+    read_cost(c, &x->cand);
+}
+
+enum status store_cell_pairs(struct store *s, const char *base_key, const char *cand_key,
+                             size_t model, struct arena *arena, struct relative_list *list,
+                             struct error *err)
+{
+    struct store_list x = { list->answers, list->n, list->cap };
+    enum status st = store_read_list(
+        s,
+        "WITH f AS (SELECT s.cell_key, s.run_id, row_number() OVER (PARTITION BY s.cell_key"
+        "  ORDER BY count(DISTINCT s.item_id) DESC, r.run_no DESC) AS place"
+        "  FROM sample s JOIN run r USING (run_id) JOIN verdict v USING (sample_id)"
+        "  WHERE s.cell_key IN (?1, ?2) AND r.validity = 'VALID' AND r.status = 'done'"
+        "   AND v.verdict <> 'internal' GROUP BY s.cell_key, r.run_no),"
+        " x AS (SELECT s.cell_key, s.item_id, s.sample_idx, v.passed, v.checker_version,"
+        "  v.judge_mode, s.sum_unique, s.n_layer_forwards AS layers, s.sum_unique_cache,"
+        "  s.n_layer_forwards * s.n_forwards_cache / max(s.n_forwards, 1) AS cache_layers"
+        "  FROM f JOIN sample s USING (cell_key, run_id) JOIN verdict v USING (sample_id)"
+        "  WHERE f.place = 1 AND v.verdict <> 'internal')"
+        " SELECT k.task, i.task_id, b.passed, c.passed,"
+        "  b.sum_unique, b.layers, b.sum_unique_cache, b.cache_layers,"
+        "  c.sum_unique, c.layers, c.sum_unique_cache, c.cache_layers"
+        " FROM x b JOIN x c USING (item_id, sample_idx) JOIN item i USING (item_id)"
+        "  JOIN cell k ON k.cell_key = b.cell_key"
+        " WHERE b.cell_key = ?1 AND c.cell_key = ?2 AND b.checker_version = c.checker_version"
+        "  AND b.judge_mode IS c.judge_mode ORDER BY i.item_id, b.sample_idx",
+        (const char *const[]){ base_key, cand_key, NULL }, arena, sizeof(*list->answers), read_pair,
+        &x, err);
+
+    if (st)
+        return st;
+    list->answers = x.items;
+    for (; list->n < x.n; list->n++)
+        list->answers[list->n].model = model;
+    list->cap = x.cap;
     return ST_OK;
 }

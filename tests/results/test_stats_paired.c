@@ -221,3 +221,79 @@ Test(stats_paired, the_bootstrap_repeats_and_stays_within_strata)
     cr_assert_eq(stats_bootstrap(&b, low, high, &err), ST_OK);
     cr_expect(isnan(low[0]) && isnan(high[0]));
 }
+
+/* The score by its definition: the likelihood of the counts, maximised under the hypothesis by
+ * thirds. */
+static double ratio_score_by_search(double a, double b, double c, double n, double r)
+{
+    double s = (a + b + c) / n, low = 0, high = s / (1 + r), q, p;
+
+    for (int i = 0; i < 200; i++) {
+        double l[2];
+
+        for (int k = 0; k < 2; k++) {
+            q = low + (high - low) * (k + 1) / 3;
+            p = (s - (1 + r) * q) / r; /* both right */
+            l[k] = (a > 0 ? a * log(fmax(p, 1e-300)) : 0) + (b > 0 ? b * log(fmax(q, 1e-300)) : 0) +
+                   (c > 0 ? c * log(fmax(s - p - q, 1e-300)) : 0);
+            if (p < 0 || s - p - q < 0)
+                l[k] = -INFINITY;
+        }
+        if (l[0] < l[1] || (l[0] == l[1] && s - (s - (1 + r) * low) / r - low < 0))
+            low += (high - low) / 3;
+        else
+            high -= (high - low) / 3;
+    }
+    q = (low + high) / 2;
+    p = (s - (1 + r) * q) / r;
+    return (a + c - r * (a + b)) /
+           sqrt(n * ((1 - r) * (1 - r) * p + r * r * q + fmax(0, s - p - q)));
+}
+
+Test(stats_paired, the_score_of_a_ratio_is_that_of_its_definition)
+{
+    static const double rows[][4] = { { 37, 1, 4, 88 },   { 61, 24, 13, 250 },
+                                      { 93, 0, 16, 236 }, { 130, 25, 2, 275 },
+                                      { 9, 2, 2, 20 },    { 183, 32, 27, 389 },
+                                      { 5.5, 1.5, 1, 16 } };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const double *x = rows[i];
+        double last = INFINITY;
+
+        for (double r = 0.5; r < 2; r += 0.0625) {
+            double t = stats_ratio_score(x[0], x[1], x[2], x[3], r);
+
+            cr_expect(t <= last, "row %zu ratio %g", i, r);
+            cr_expect_float_eq(t, ratio_score_by_search(x[0], x[1], x[2], x[3], r),
+                               1e-5 * (1 + fabs(t)), "row %zu ratio %g: %g", i, r, t);
+            last = t;
+        }
+        for (double z = -3; z < 4; z += 2)
+            cr_expect_float_eq(stats_ratio_score(x[0], x[1], x[2], x[3],
+                                                 stats_ratio_bound(x[0], x[1], x[2], x[3], z)),
+                               z, 1e-6, "row %zu z %g", i, z);
+    }
+}
+
+Test(stats_paired, a_ratio_without_changes_has_a_lower_bound_in_closed_form)
+{
+    const double z = stats_normal_upper_quantile(0.05);
+
+    for (int a = 1; a < 3000; a = 2 * a + 1) {
+        cr_expect_float_eq(stats_ratio_bound(a, 0, 0, 3000, z), a / (a + z * z), 1e-12);
+        cr_expect_gt(stats_ratio_bound(a, 0, 0, 3000, -z), 1);
+    }
+    cr_expect(isnan(stats_ratio_bound(0, 0, 3, 10, z)), "a baseline with none right");
+    cr_expect_lt(stats_ratio_bound(5, 5, 0, 10, z), 0.5);
+    cr_expect_eq(stats_ratio_bound(0, 5, 0, 10, z), 0);
+}
+
+Test(stats_paired, exchanging_the_runs_inverts_the_ratio)
+{
+    for (int b = 0; b < 20; b += 3)
+        for (int c = 0; c < 20; c += 4)
+            cr_expect_float_eq(stats_ratio_bound(90, b, c, 160, 1.96) *
+                                   stats_ratio_bound(90, c, b, 160, -1.96),
+                               1, 1e-9, "b %d c %d", b, c);
+}
