@@ -10,6 +10,7 @@
 #include "harness/listing.h"
 #include "harness/paths.h"
 #include "harness/policies.h"
+#include "harness/relative.h"
 #include "harness/verb.h"
 #include "kernels/kernels.h"
 #include "results/results.h"
@@ -310,11 +311,34 @@ static enum status ls_runs(const struct options *c, struct error *err)
     return st;
 }
 
+/* An option that nothing would read is a mistake. */
+static enum status check_read(const struct options *c, const char *what, struct error *err)
+{
+    static const enum option_id ids[] = { OPT_AGAINST, OPT_LS_SELECTOR, OPT_KEEP, OPT_SAVE };
+    bool is_policies = strcmp(what, "policies") == 0;
+
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        const char *name = option_table[ids[i]].name;
+
+        if (c->values[ids[i]].source == SOURCE_DEFAULT)
+            continue;
+        if (!is_policies)
+            return error_set(err, ST_INVALID, "`ls %s` does not read option '--%s'", what, name);
+        if (!options_has(c, OPT_AGAINST))
+            return error_set(err, ST_INVALID, "option '--%s' needs '--against'", name);
+    }
+    return ST_OK;
+}
+
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     const char *what = c->args[0];
+    enum status st;
 
     (void)ret_exit;
+    st = check_read(c, what, err);
+    if (st)
+        return st;
     if (strcmp(what, "forms") == 0)
         return ls_forms(c, c->n_args > 1 ? c->args[1] : NULL, err);
     if (c->n_args > 1)
@@ -337,7 +361,7 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     if (strcmp(what, "runs") == 0)
         return ls_runs(c, err);
     if (strcmp(what, "policies") == 0)
-        return policies_print(c, err);
+        return options_has(c, OPT_AGAINST) ? relative_print(c, err) : policies_print(c, err);
     return error_set(
         err, ST_INVALID,
         "`ls` knows tasks, forms, models, selectors, fields, decoders, caches, backends, runs and "
@@ -360,6 +384,9 @@ const struct verb verb_ls = {
         "  desbench ls forms humaneval              how it can be asked, and who asks so\n"
         "  desbench ls runs -o runs --json\n"
         "  desbench ls policies -o runs --format markdown   accuracy against experts, all tasks\n"
-        "                                                   of a model and policy together\n",
+        "                                                   of a model and policy together\n"
+        "  desbench ls policies -o runs --against vanilla   what each keeps of its accuracy, and "
+        "how\n"
+        "                                                   many fewer experts it reads\n",
     .run = run,
 };

@@ -293,6 +293,23 @@ const struct option_def option_table[N_OPTIONS] = {
                           NULL, NULL, "seconds without an answer, or nearly, before giving up" },
     [OPT_RETRIES] = { "retries", 0, OPTION_INT, VERB_DATA, FETCH, "N", "3", NULL, 0, 20, NULL, NULL,
                       "further tries after a broken transfer, a timeout or a server's fault" },
+    [OPT_AGAINST] = { "against", 0, OPTION_TEXT, VERB_LS, DECIDE, "SELECTOR", NULL, "none", 0, 0,
+                      NULL, NULL,
+                      "policies: what each keeps of this selector's accuracy, and how many fewer "
+                      "experts it reads",
+                      .is_command_only = true },
+    [OPT_LS_SELECTOR] = { "selector", 0, OPTION_LIST, VERB_LS, DECIDE, "S", NULL, "all", 0, 0, NULL,
+                          NULL,
+                          "policies --against: only this one, NAME for all its settings; may be "
+                          "repeated",
+                          .is_command_only = true },
+    [OPT_KEEP] = { "keep", 0, OPTION_REAL, VERB_LS, DECIDE, "SHARE", "0.99", NULL, 0, 10, NULL,
+                   NULL, "policies --against: the share of accuracy that must be kept",
+                   .is_command_only = true },
+    [OPT_SAVE] = { "save", 0, OPTION_REAL, VERB_LS, DECIDE, "SHARE", "0.45", NULL, 0, 1, NULL, NULL,
+                   "policies --against: the share of unique experts in a block that must be "
+                   "saved",
+                   .is_command_only = true },
     [OPT_TRACE_TOP] = { "top", 0, OPTION_INT, VERB_TRACE, OUT, "N", NULL, "all of them", 1, 1024,
                         NULL, NULL,
                         "record: keep the N largest scores of each token and the sum of the "

@@ -100,6 +100,10 @@ enum option_id {
     OPT_EXPORT_OUTPUT, /* other meanings of names above, of one verb each */
     OPT_EXPORT_FORMAT,
     OPT_EXPORT_SELECTOR,
+    OPT_AGAINST,
+    OPT_KEEP,
+    OPT_SAVE,
+    OPT_LS_SELECTOR,
     OPT_TRACE_TOP,
     OPT_TRACE_OUTPUT,
     OPT_REPORT_OUTPUT,

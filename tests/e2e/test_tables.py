@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_e2e import dry, fails, main, need_sandbox, ok, rows  # noqa: E402
+from test_e2e import call, dry, fails, main, need_model, need_sandbox, ok, rows  # noqa: E402
 
 TWO = ["-t", "sample_math500,mini-math500", "-L", "4", "--gen-length", "64", "--selector", "vanilla",
        "--selector", "topk:k=1"]
@@ -85,6 +85,74 @@ def another_way_of_asking_is_another_policy_row(tmp):
     ok(*run, "--prompt-form", "chat-evalplus")
     out = json.loads(ok("ls", "policies", "-o", tmp, "--json"))
     assert [(r["selector"], r["n_samples"]) for r in out] == [("vanilla", 2), ("vanilla", 2)], out
+
+
+KEPT = ["-t", "mini-gsm8k,mini-math500", "-q", "--progress", "never", "-b", "8", "--selector"]
+
+
+def what_policies_keep_and_save_is_of_the_same_items_and_settings(tmp):
+    need_model("mini-e16")
+    run = ["run", "-m", "mini-e16", "-o", tmp, *KEPT]
+    ok(*run, "vanilla", "--selector", "topk:k=1", "--selector", "des-seq:k0=2", "-L", "6")
+    ask = ["ls", "policies", "-o", tmp, "--against", "vanilla"]
+    out = json.loads(ok(*ask, "--json"))
+    assert [r["selector"] for r in out] == ["des-seq:k0=2", "topk:k=1"], out
+    for r in out:
+        pairs = rows(tmp, f"""select c.task, v.passed, w.passed, s.sum_unique - s.sum_unique_cache,
+            s.n_layer_forwards - s.n_layer_forwards * s.n_forwards_cache / s.n_forwards, z.sum_unique - z.sum_unique_cache,
+            z.n_layer_forwards - z.n_layer_forwards * z.n_forwards_cache / z.n_forwards
+            from sample s join verdict v using (sample_id) join cell c using (cell_key), sample z join verdict w on
+            w.sample_id = z.sample_id join cell d on d.cell_key = z.cell_key where c.selector = 'vanilla' and
+            d.selector = '{r["selector"]}' and s.item_id = z.item_id""")
+        assert len(pairs) == r["n_answers"] == 12
+        right = {t: (sum(p[1] for p in pairs if p[0] == t), sum(p[2] for p in pairs if p[0] == t)) for t in
+                 ("mini-gsm8k", "mini-math500")}
+        if all(b for b, _ in right.values()):
+            assert abs(r["relative_accuracy"] - sum(c / b for b, c in right.values()) / 2) < 1e-12
+        assert abs(r["kept"] - sum(c for _, c in right.values()) / sum(b for b, _ in right.values())) < 1e-12
+        assert (r["n_lost"], r["n_gained"]) == (sum(p[1] > p[2] for p in pairs), sum(p[1] < p[2] for p in pairs))
+        u, v, w, x = (sum(p[i] for p in pairs) for i in (3, 4, 5, 6))
+        assert abs(r["saved_block"] - (1 - (w / x) / (u / v))) < 1e-12
+        assert r["kept_ci_low"] < r["kept"] < r["kept_ci_high"]
+        assert r["saved_block_ci_low"] <= r["saved_block"] <= r["saved_block_ci_high"]
+    # other settings and other items are not mixed in, and other settings have a row of their own
+    ok(*run, "topk:k=1", "-L", "2")
+    ok(*run, "topk:k=1", "-L", "6", "--threshold", "0.5")
+    assert json.loads(ok(*ask, "--json")) == out
+    assert "2 cells have no answers of vanilla" in ok(*ask)
+    ok(*run, "vanilla", "-L", "6", "--threshold", "0.5")
+    assert [r["decoder"] for r in json.loads(ok(*ask, "--json"))].count("threshold:threshold=0.5") == 1
+    # what is asked is what decides
+    one, = json.loads(ok(*ask, "--selector", "des-seq", "--json"))
+    assert one["selector"] == "des-seq:k0=2" and one["keeps"] == "no", "saves too little"
+    assert one["kept_ci_low"] > out[0]["kept_ci_low"], "fewer rows at once"
+    one, = json.loads(ok(*ask, "--selector", "des-seq:k0=2", "--save", "0", "--keep", "0.1", "--json"))
+    assert one["keeps"] == "yes"
+    assert "mini-e16: yes with des-seq:k0=2; no with 0" in ok(*ask, "--selector", "des-seq", "--save", "0", "--keep", "0.1")
+
+
+def two_models_are_a_family(tmp):
+    need_model("mini-e16")
+    need_model()
+    for model in ("mini-e16", "mini-e64"):
+        ok("run", "-m", model, "-o", tmp, *KEPT, "vanilla", "--selector", "topk:k=4", "-L", "3")
+    ask = ["ls", "policies", "-o", tmp, "--against", "vanilla"]
+    a, b, both = json.loads(ok(*ask, "--json"))
+    assert both["model"] == "all 2 models" and both["n_answers"] == a["n_answers"] + b["n_answers"] == 12
+    assert both["n_lost"] == a["n_lost"] + b["n_lost"] and both["weights_sha256"] is None
+    assert abs(both["saved_block"] - (a["saved_block"] + b["saved_block"]) / 2) < 1e-12
+    assert ok(*ask, "--format", "markdown").count("\n| all 2 models") == 1
+
+
+def misuse_of_against_is_told(tmp):
+    ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
+    fails(2, ["ls runs", "--against"], "ls", "runs", "-o", tmp, "--against", "vanilla")
+    fails(2, ["--selector", "--against"], "ls", "policies", "-o", tmp, "--selector", "vanilla")
+    fails(2, ["--keep", "--against"], "ls", "policies", "-o", tmp, "--keep", "0.9")
+    fails(2, ["no-such"], "ls", "policies", "-o", tmp, "--against", "no-such")
+    fails(2, ["--keep", "'x'"], "ls", "policies", "-o", tmp, "--against", "vanilla", "--keep", "x")
+    code, _, err = call("ls", "policies", "-o", tmp, "--against", "topk:k=1")
+    assert code == 3 and "'topk:k=1'" in err, (code, err)
 
 
 if __name__ == "__main__":
