@@ -1,0 +1,449 @@
+/*
+ * checkforward: a backend's own forward pass against its ops one by one. They are to give the same
+ * bits: logits, statistics, and what the caches hold.
+ *
+ * Small models of made-up weights and several shapes; ragged batches, caches that grow and are
+ * refreshed, every kind of routing that goes another way through the pass. Each forward runs four
+ * times as one (in the backend's ways to run it: first, recorded, replayed) and once op by op, as
+ * it does when somebody looks on. Exits 77 where the backend does not open.
+ *
+ * Usage: checkforward --shapes DIR [--backend NAME] [--seed N] [--forwards N]
+ *        checkforward --shapes DIR --bench SHAPE [--layers N]: times of a step of 32 tokens
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "engine/model.h"
+
+enum { MAX_CANVAS = 330, MAX_BATCH = 4, N_RUNS = 4 };
+
+static struct rng rng;
+
+static void check(enum status st, const struct error *err)
+{
+    if (!st)
+        return;
+    fprintf(stderr, "checkforward: %s\n", err->text);
+    exit(1);
+}
+
+static void *must_alloc(size_t n, size_t size)
+{
+    void *p = calloc(n ? n : 1, size);
+
+    if (!p) {
+        fprintf(stderr, "checkforward: out of memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static int between(int first, int last)
+{
+    return first + (int)rng_below(&rng, (uint64_t)(last - first + 1));
+}
+
+/* ---- models ------------------------------------------------------------------------------ */
+
+static enum status open_model(const char *shapes, const char *name, const char *const *overrides,
+                              size_t n_overrides, const char *backend, int max_batch,
+                              int max_canvas, int max_block, struct model **ret, struct error *err)
+{
+    char dir[4200];
+    const struct engine_options o = { .model_dir = dir,
+                                      .load_format = "dummy",
+                                      .dummy_seed = 7,
+                                      .backend = backend,
+                                      .max_canvas = max_canvas,
+                                      .max_batch = max_batch,
+                                      .max_block = max_block,
+                                      .overrides = overrides,
+                                      .n_overrides = n_overrides };
+
+    snprintf(dir, sizeof(dir), "%s/%s", shapes, name);
+    return model_open(&o, ret, err);
+}
+
+enum { MAX_OVERRIDES = 8 };
+
+static const char *const shapes_checked[][MAX_OVERRIDES] = {
+    { NULL },
+    { "hidden_size=256", "expert_intermediate_size=40", "num_experts=16", "vocab_size=800" },
+    { "hidden_size=512", "num_key_value_heads=2", "expert_intermediate_size=256",
+      "num_experts=64", "num_experts_per_tok=8" },
+    { "hidden_size=320", "num_attention_heads=5", "num_key_value_heads=5", "num_experts=24",
+      "norm_topk_prob=true" },
+};
+enum { N_SHAPES = sizeof(shapes_checked) / sizeof(shapes_checked[0]) };
+
+/* ---- a forward --------------------------------------------------------------------------- */
+
+struct batch {
+    int n;
+    struct kv_cache *caches[MAX_BATCH];
+    struct forward_item items[MAX_BATCH];
+    struct route_params routes[MAX_BATCH];
+    int32_t ids[MAX_BATCH][MAX_CANVAS], positions[MAX_BATCH][MAX_CANVAS];
+    uint8_t voters[MAX_BATCH][MAX_CANVAS];
+    uint8_t *cores[MAX_BATCH][2]; /* backend memory, (n_layer, n_exp) */
+    double *popularity;           /* (n_layer, n_exp) */
+};
+
+/* One of the ways that routing takes. */
+static struct route_params random_route(const struct model *m)
+{
+    struct route_params p = *model_route(m);
+
+    switch (between(0, 9)) {
+    case 0:
+    case 1: break;
+    case 2:
+        p.size = SIZE_UNION;
+        p.warm = 1;
+        break;
+    case 3:
+        p.keep = KEEP_TOP_P;
+        p.keep_p = 0.7;
+        p.protect = 0.2;
+        break;
+    case 4:
+        p.size = SIZE_TOP_P;
+        p.core_p = 0.5;
+        p.mask = p.top_k;
+        break;
+    case 5: p.top_k = between(1, p.top_k); break;
+    default:
+        p.size = SIZE_FIXED;
+        p.n_core = between(p.top_k, p.n_exp);
+        p.mask = p.top_k;
+        p.elect = (enum route_elect)between(ELECT_VOTES, ELECT_STATIC);
+        p.vote = (enum route_vote)between(VOTE_PROB, VOTE_COUNT);
+        p.is_joint = between(0, 3) == 0;
+        p.is_lagged = !p.is_joint && between(0, 3) == 0;
+        p.is_truncated = between(0, 3) == 0;
+        break;
+    }
+    return p;
+}
+
+/* Items of the batch: queries at the end of what a sequence knows, or the whole canvas. */
+static void random_items(struct model *m, struct batch *b, bool is_first)
+{
+    static const int lengths[] = { 1, 2, 7, 8, 9, 16, 31, 32, 33, 40, 64, 65 };
+    const struct model_info *info = model_get_info(m);
+    bool is_same = between(0, 1), is_whole = is_first || between(0, 5) == 0;
+    int n_tok = lengths[between(0, sizeof(lengths) / sizeof(lengths[0]) - 1)];
+
+    b->n = between(1, MAX_BATCH);
+    for (int i = 0; i < b->n; i++) {
+        struct forward_item *it = &b->items[i];
+        int first, n;
+
+        if (!is_same)
+            n_tok = lengths[between(0, sizeof(lengths) / sizeof(lengths[0]) - 1)];
+        n = is_whole ? MAX_CANVAS : n_tok;
+        first = is_whole ? 0 : between(0, MAX_CANVAS - n);
+        b->routes[i] = i && is_same ? b->routes[0] : random_route(m);
+        for (int t = 0; t < n; t++) {
+            b->ids[i][t] = between(0, info->n_vocab - 1);
+            b->positions[i][t] = first + t;
+            b->voters[i][t] = between(0, 2) == 0;
+        }
+        *it = (struct forward_item){
+            .cache = b->caches[i],
+            .ids = b->ids[i],
+            .positions = b->positions[i],
+            .n_tok = n,
+            .n_kv = is_whole ? MAX_CANVAS : between(first + n, MAX_CANVAS),
+            .n_logits = between(0, n < 32 ? n : 32),
+            .route = &b->routes[i],
+            .group = b->routes[i].is_joint || between(0, 3) ? 0 : between(1, n),
+            .is_voter = between(0, 1) ? b->voters[i] : NULL,
+            .key = rng_below(&rng, UINT64_MAX),
+            .cores_before = b->routes[i].is_lagged && between(0, 1) ? b->cores[i][0] : NULL,
+            .ret_cores = between(0, 1) ? b->cores[i][1] : NULL,
+            .popularity = b->popularity,
+            .joint = b->routes[i].is_joint ? 1 + (is_same ? 0 : i) : 0,
+        };
+        it->logits_row = between(0, n - it->n_logits);
+    }
+}
+
+/* All that a forward gives, in host memory. */
+struct outcome {
+    size_t n_logits, n_stats, n_counts;
+    float *logits;
+    struct route_stats *stats;
+    int32_t *counts;
+};
+
+static void outcome_free(struct outcome *o)
+{
+    free(o->logits);
+    free(o->stats);
+    free(o->counts);
+}
+
+static struct outcome run(struct model *m, struct batch *b)
+{
+    const struct model_info *info = model_get_info(m);
+    struct kernels *k = model_kernels(m);
+    struct forward_result r;
+    struct outcome o = { 0 };
+    struct error err = { 0 };
+
+    check(model_forward(m, b->items, b->n, &r, &err), &err);
+    for (int i = 0; i < b->n; i++)
+        o.n_logits += (size_t)b->items[i].n_logits * (size_t)info->n_vocab;
+    o.n_stats = (size_t)b->n * (size_t)info->n_moe_layer;
+    o.n_counts = o.n_stats * (size_t)info->n_exp;
+    o.logits = must_alloc(o.n_logits, sizeof(*o.logits));
+    o.stats = must_alloc(o.n_stats, sizeof(*o.stats));
+    o.counts = must_alloc(o.n_counts, sizeof(*o.counts));
+    check(k->ops->download(k, o.logits, r.logits, o.n_logits * sizeof(*o.logits), &err), &err);
+    memcpy(o.stats, r.stats, o.n_stats * sizeof(*o.stats));
+    memcpy(o.counts, r.tokens_per_expert, o.n_counts * sizeof(*o.counts));
+    return o;
+}
+
+/* What differs first, or NULL. */
+static const char *compare(const struct outcome *a, const struct outcome *b, size_t *ret_at)
+{
+    for (size_t i = 0; i < a->n_stats; i++) {
+        const struct route_stats *x = &a->stats[i], *y = &b->stats[i];
+
+        *ret_at = i;
+        if (x->n_unique != y->n_unique || x->n_natural != y->n_natural || x->n_core != y->n_core ||
+            x->n_rerouted != y->n_rerouted || x->n_lost_top1 != y->n_lost_top1 ||
+            memcmp(&x->kept_mass, &y->kept_mass, sizeof(x->kept_mass)) != 0)
+            return "statistics";
+    }
+    for (*ret_at = 0; *ret_at < a->n_counts; ++*ret_at)
+        if (a->counts[*ret_at] != b->counts[*ret_at])
+            return "tokens of an expert";
+    for (*ret_at = 0; *ret_at < a->n_logits; ++*ret_at)
+        if (memcmp(&a->logits[*ret_at], &b->logits[*ret_at], sizeof(float)) != 0 ||
+            !(a->logits[*ret_at] == a->logits[*ret_at]))
+            return "logits";
+    return NULL;
+}
+
+static enum status look_on(void *arg, int item, const struct layer_view *v, struct error *err)
+{
+    (void)arg;
+    (void)item;
+    (void)v;
+    (void)err;
+    return ST_OK;
+}
+
+static int check_forward(struct model *m, struct batch *b, int shape, int number)
+{
+    const struct model_observer observer = { .layer = look_on };
+    struct outcome ops, whole;
+    struct error err = { 0 };
+    int n_failed = 0;
+
+    check(model_observe(m, &observer, &err), &err);
+    ops = run(m, b);
+    check(model_observe(m, NULL, &err), &err);
+    for (int i = 0; i < N_RUNS; i++) {
+        size_t at = 0;
+        const char *what;
+
+        whole = run(m, b);
+        what = compare(&ops, &whole, &at);
+        n_failed += what != NULL;
+        if (what)
+            printf("shape %d forward %d run %d (%d sequences, first: %d tokens, %d keys): %s "
+                   "differ at %zu\n",
+                   shape, number, i, b->n, b->items[0].n_tok, b->items[0].n_kv, what, at);
+        outcome_free(&whole);
+    }
+    outcome_free(&ops);
+    return n_failed;
+}
+
+static int check_shape(const char *shapes, int shape, const char *backend, int n_forwards)
+{
+    const char *const *o = shapes_checked[shape];
+    struct batch *b = must_alloc(1, sizeof(*b));
+    const struct model_info *info;
+    struct model *m = NULL;
+    struct error err = { 0 };
+    struct kernels *k;
+    size_t n_overrides = 0, n;
+    int n_failed = 0;
+
+    while (n_overrides < MAX_OVERRIDES && o[n_overrides])
+        n_overrides++;
+    check(open_model(shapes, "tiny-llada-moe", o, n_overrides, backend, MAX_BATCH, MAX_CANVAS, 64,
+                     &m, &err),
+          &err);
+    info = model_get_info(m);
+    k = model_kernels(m);
+    n = (size_t)info->n_moe_layer * (size_t)info->n_exp;
+    b->popularity = must_alloc(n, sizeof(double));
+    for (size_t i = 0; i < n; i++)
+        b->popularity[i] = rng_uniform(&rng);
+    for (int i = 0; i < MAX_BATCH; i++) {
+        check(kv_cache_new(m, &b->caches[i], &err), &err);
+        for (int j = 0; j < 2; j++) {
+            void *p = NULL;
+            uint8_t *core = must_alloc(n, 1);
+
+            for (size_t e = 0; e < n; e++)
+                core[e] = e % 3 != 0;
+            check(k->ops->alloc(k, n, &p, &err), &err);
+            check(k->ops->upload(k, p, core, n, &err), &err);
+            check(k->ops->sync(k, &err), &err);
+            b->cores[i][j] = p;
+            free(core);
+        }
+    }
+    for (int i = 0; i < n_forwards; i++) {
+        random_items(m, b, i == 0);
+        n_failed += check_forward(m, b, shape, i);
+    }
+    for (int i = 0; i < MAX_BATCH; i++) {
+        kv_cache_free(b->caches[i]);
+        for (int j = 0; j < 2; j++)
+            k->ops->free(k, b->cores[i][j]);
+    }
+    free(b->popularity);
+    free(b);
+    model_close(m);
+    return n_failed;
+}
+
+/* ---- times ------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+enum { PREFIX = 256, N_STEP = 32, N_SAMPLES = 21 };
+
+/* A step of N_STEP tokens behind PREFIX cached ones, at several sizes of the coreset; 0: none. */
+static void bench(const char *shapes, const char *name, const char *layers, const char *backend)
+{
+    static const int sizes[] = { 0, 59, 38, 25, 16, 8 };
+    struct model *m = NULL;
+    struct error err = { 0 };
+    const struct model_info *info;
+    struct kv_cache *cache = NULL;
+    struct forward_result r;
+    int32_t ids[PREFIX + N_STEP], positions[PREFIX + N_STEP];
+    int64_t start = clock_mono_ns(), samples[N_SAMPLES];
+    struct forward_item it;
+
+    check(open_model(shapes, name, &layers, layers ? 1 : 0, backend, 1, PREFIX + N_STEP, N_STEP, &m,
+                     &err),
+          &err);
+    info = model_get_info(m);
+    printf("%s, %s, %d layers: open %.1f s\n", name, info->backend_details, info->n_layer,
+           (double)(clock_mono_ns() - start) * 1e-9);
+    check(kv_cache_new(m, &cache, &err), &err);
+    for (int t = 0; t < PREFIX + N_STEP; t++) {
+        ids[t] = between(0, info->n_vocab - 1);
+        positions[t] = t;
+    }
+    it = (struct forward_item){ .cache = cache,
+                                .ids = ids,
+                                .positions = positions,
+                                .n_tok = PREFIX + N_STEP,
+                                .n_kv = PREFIX + N_STEP,
+                                .n_logits = N_STEP,
+                                .route = model_route(m) };
+    for (int i = 0; i < 3; i++) {
+        start = clock_mono_ns();
+        check(model_forward(m, &it, 1, &r, &err), &err);
+        printf("prefill of %d: %.0f us\n", it.n_tok, (double)(clock_mono_ns() - start) * 1e-3);
+    }
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        struct route_params p = *model_route(m);
+        double unique = 0;
+
+        if (sizes[s] > p.n_exp)
+            continue;
+        if (sizes[s]) {
+            p.size = SIZE_FIXED;
+            p.n_core = sizes[s];
+            p.mask = p.top_k;
+        }
+        it.route = &p;
+        it.ids = ids + PREFIX;
+        it.positions = positions + PREFIX;
+        it.n_tok = N_STEP;
+        for (int i = -3; i < N_SAMPLES; i++) {
+            start = clock_mono_ns();
+            check(model_forward(m, &it, 1, &r, &err), &err);
+            if (i >= 0)
+                samples[i] = clock_mono_ns() - start;
+        }
+        for (int l = 0; l < info->n_moe_layer; l++)
+            unique += r.stats[l].n_unique;
+        qsort(samples, N_SAMPLES, sizeof(*samples), by_value);
+        printf("core %2d, U %.1f: median %.1f us, min %.1f, max %.1f\n", sizes[s],
+               unique / info->n_moe_layer, (double)samples[N_SAMPLES / 2] * 1e-3,
+               (double)samples[0] * 1e-3, (double)samples[N_SAMPLES - 1] * 1e-3);
+    }
+    kv_cache_free(cache);
+    model_close(m);
+}
+
+/* ---- main -------------------------------------------------------------------------------- */
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "shapes", required_argument, NULL, 's' }, { "backend", required_argument, NULL, 'b' },
+        { "seed", required_argument, NULL, 'r' },   { "forwards", required_argument, NULL, 'n' },
+        { "bench", required_argument, NULL, 't' },  { "layers", required_argument, NULL, 'l' },
+        { NULL, 0, NULL, 0 },
+    };
+    const char *shapes = NULL, *backend = "cuda", *timed = NULL, *layers = NULL;
+    unsigned long seed = 1;
+    int n_forwards = 12, n_failed = 0, c;
+    const struct kernel_params params = { .n_threads = 1 };
+    const struct kernel_ops *ops;
+    struct kernels *k = NULL;
+    struct error err = { 0 };
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 's': shapes = optarg; break;
+        case 'b': backend = optarg; break;
+        case 'r': seed = strtoul(optarg, NULL, 10); break;
+        case 'n': n_forwards = (int)strtol(optarg, NULL, 10); break;
+        case 't': timed = optarg; break;
+        case 'l': layers = optarg; break;
+        default: return 2;
+        }
+    }
+    if (!shapes || n_forwards < 1)
+        return 2;
+    ops = kernel_backend_find(backend);
+    if (!ops || ops->open(&params, &k, &err)) {
+        fprintf(stderr, "skipped: %s\n", ops ? err.text : "the backend is not part of this build");
+        return 77;
+    }
+    ops->close(k);
+    rng_seed(&rng, seed);
+    if (timed) {
+        bench(shapes, timed, layers, backend);
+        return 0;
+    }
+    for (int i = 0; i < N_SHAPES; i++)
+        n_failed += check_shape(shapes, i, backend, n_forwards);
+    printf("%d shapes of %d forwards, seed %lu: %d failed\n", (int)N_SHAPES, n_forwards, seed,
+           n_failed);
+    return n_failed != 0;
+}
