@@ -34,6 +34,7 @@ struct job {
 
 struct work {
     double bytes, flops;
+    double n_experts; /* distinct ones, summed over layers */
 };
 
 /* Distinct experts of forward f, summed over layers; sequences run it together. */
@@ -64,10 +65,10 @@ static struct work forward_work(const struct job *j, size_t f)
     double all_experts = (double)m->n_moe_layer * m->n_exp * (double)m->expert_bytes;
     double per_tok = m->n_layer * 2 * d * (2 * heads + 2 * kv) +
                      m->n_moe_layer * (2 * d * m->n_exp + 6 * d * m->d_ff * m->top_k);
-    struct work w = { 0 };
+    struct work w = { .n_experts = count_experts(j, f) };
 
     w.bytes = (double)m->weight_bytes - all_experts - per_param * embed +
-              count_experts(j, f) * (double)m->expert_bytes;
+              w.n_experts * (double)m->expert_bytes;
     for (int s = 0; s < j->n_seqs; s++) {
         const struct generation *g = sequence_result(j->seqs[s]);
         double n_tok, n_keys = (double)(g->n_prompt + g->n_positions);
@@ -136,13 +137,14 @@ static enum status start_half_done(void *arg, int n, struct error *err)
     return st ? st : one_step(arg, n, err);
 }
 
-/* The second of two denoising steps: every token through every layer, the head for those between
- * the first and the last that is still masked. */
+/* The second of two denoising steps: every token through every layer (with --prefix: but for the
+ * prompt's, which the first step left in the cache), the head for those between the first and the
+ * last that is still masked. */
 static enum status time_forward(struct bench *b, struct job *j, struct error *err)
 {
     struct bench_result *r = NULL;
-    const char *shape = arena_printf(&b->arena, "%d x %d tokens, %s", j->n_seqs,
-                                     j->decode.gen_length, j->decode.selector);
+    const char *shape = arena_printf(&b->arena, "%d x %d tokens after %zu, %s", j->n_seqs,
+                                     j->decode.gen_length, j->n_prompt, j->decode.selector);
     struct work w;
     enum status st;
 
@@ -154,6 +156,7 @@ static enum status time_forward(struct bench *b, struct job *j, struct error *er
     w = forward_work(j, 1);
     r->bytes = w.bytes;
     r->flops = w.flops;
+    r->n_unique = w.n_experts / j->info->n_moe_layer;
     return ST_OK;
 }
 
@@ -186,6 +189,7 @@ static enum status time_decode(struct bench *b, struct job *j, struct error *err
 
         r->bytes += w.bytes;
         r->flops += w.flops;
+        r->n_unique += w.n_experts / (j->info->n_moe_layer * (double)n_forwards);
     }
     return ST_OK;
 }
@@ -211,8 +215,8 @@ static enum status fill_options(struct bench *b, struct engine_options *o, struc
     return path_model(name ? name : "tiny-llada-moe", &b->arena, &o->model_dir, err);
 }
 
-/* Decoding as the options say; forward: one block of --tokens without a prompt in two steps, the
- * tokens of the first drawn at random. */
+/* Decoding as the options say; forward: one block of --tokens behind a prompt of --prefix in two
+ * steps, the tokens of the first drawn at random. */
 static void fill_decode(const struct bench *b, const struct engine *e, struct decode_options *d)
 {
     const struct options *c = b->c;
@@ -223,7 +227,7 @@ static void fill_decode(const struct bench *b, const struct engine *e, struct de
     d->is_eos_early_stop = false; /* noise ends anywhere */
     if (strcmp(b->what, "forward") == 0) {
         d->decoder = "low-confidence";
-        d->cache = "none";
+        d->cache = options_int(c, OPT_BENCH_PREFIX) ? "dual" : "none";
         d->gen_length = d->block_length = n;
         d->steps = 2;
         d->temperature = 1;
@@ -242,6 +246,7 @@ static enum status check_read(const struct bench *b, struct error *err)
                                                 OPT_AFTER_LOOK,   OPT_CACHE_WARMUP, OPT_GEN_LENGTH,
                                                 OPT_BLOCK_LENGTH, OPT_STEPS,        OPT_THRESHOLD };
     static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
+    bool is_forward = strcmp(b->what, "forward") == 0;
     bool is_decode = strcmp(b->what, "decode") == 0, is_ops = strcmp(b->what, "ops") == 0;
     const char *name = NULL;
 
@@ -251,6 +256,8 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; is_ops && i < sizeof(of_model) / sizeof(of_model[0]); i++)
         if (options_is_given(b->c, of_model[i]))
             name = option_table[of_model[i]].name;
+    if (!is_forward && options_is_given(b->c, OPT_BENCH_PREFIX))
+        name = option_table[OPT_BENCH_PREFIX].name;
     return name
                ? error_set(err, ST_INVALID, "`bench %s` does not read option '--%s'", b->what, name)
                : ST_OK;
@@ -269,7 +276,7 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     if (st)
         return st;
     fill_decode(b, e, &j.decode);
-    j.n_prompt = is_forward ? 0 : (size_t)options_int(b->c, OPT_BENCH_TOKENS);
+    j.n_prompt = (size_t)options_int(b->c, is_forward ? OPT_BENCH_PREFIX : OPT_BENCH_TOKENS);
     st = engine_check_decode(e, &j.decode, j.n_prompt, err);
     if (!st && !is_forward)
         st = plan_check_read(b->c, &j.decode, err);

@@ -46,7 +46,12 @@ enum status bench_limits(struct bench *b, struct error *err)
 {
     const char *comma = strchr(b->details, ',');
     enum status st = ST_OK;
+    size_t n_gpus = 0;
 
+    if (strcmp(b->backend, "cuda") == 0) {
+        st = gpu_list(&b->gpu, 1, &n_gpus, err);
+        return st ? st : gpu_memory_rates(&b->gpu_read_rate, &b->gpu_copy_rate, err);
+    }
     if (strcmp(b->backend, "cpu") != 0 || !comma || sscanf(comma, ", %d", &b->n_threads) != 1)
         return ST_OK;
     b->read_rates = arena_array(&b->arena, (size_t)b->n_threads, sizeof(double));
@@ -84,6 +89,8 @@ double bench_floor_ns(const struct bench *b, const struct bench_result *r)
 
     if (b->n_threads)
         read = r->bytes / b->read_rates[b->n_threads - 1] * 1e9;
+    if (b->gpu_read_rate > 0)
+        read = r->bytes / b->gpu_read_rate * 1e9;
     if (peak > 0)
         compute = r->flops / peak * 1e9;
     return read > compute ? read : compute;
@@ -137,8 +144,12 @@ static bool put_text(const struct bench *b, struct buf *out)
     for (int i = 0; i < b->n_isas; i++)
         buf_printf(out, "this machine does %.0f GFLOP/s with %s, %d thread%s\n", b->peaks[i] * 1e-9,
                    b->isas[i], b->n_threads, b->n_threads == 1 ? "" : "s");
+    if (b->gpu_read_rate > 0)
+        buf_printf(out, "this GPU reads %.0f GB/s, copies %.0f GB/s (read and written)\n",
+                   b->gpu_read_rate * 1e-9, b->gpu_copy_rate * 1e-9);
     buf_printf(out, "load average before: %.2f\n\n", b->load_before);
-    table_init(&t, "what|shape|>median us|>min|>max|>MB|>MFLOP|>floor us|>of floor|>best|>tok/s");
+    table_init(&t,
+               "what|shape|>median us|>min|>max|>U|>MB|>MFLOP|>floor us|>of floor|>best|>tok/s");
     for (int i = 0; i < b->n_results && is_ok; i++) {
         const struct bench_result *r = &b->results[i];
         double floor_ns = bench_floor_ns(b, r);
@@ -151,6 +162,7 @@ static bool put_text(const struct bench *b, struct buf *out)
         table_cell(&t, "%.1f", s.median_ns * 1e-3);
         table_cell(&t, "%.1f", s.min_ns * 1e-3);
         table_cell(&t, "%.1f", s.max_ns * 1e-3);
+        PUT_CELL(&t, "%.1f", r->n_unique > 0, r->n_unique);
         table_cell(&t, "%.2f", r->bytes * 1e-6);
         table_cell(&t, "%.1f", r->flops * 1e-6);
         PUT_CELL(&t, "%.1f", floor_ns > 0, floor_ns * 1e-3);
@@ -193,6 +205,25 @@ static void put_cpu_model(struct buf *out)
     put_field(out, "cpu_model", name);
 }
 
+static void put_gpu(const struct bench *b, struct buf *out)
+{
+    const struct gpu_device *g = &b->gpu;
+
+    if (!*g->name)
+        return;
+    buf_puts(out, "\"gpu\": {");
+    put_field(out, "name", g->name);
+    put_field(out, "uuid", g->uuid);
+    put_number(out, "driver_version", g->driver_version);
+    put_number(out, "runtime_version", g->runtime_version);
+    put_number(out, "n_sm", g->n_sm);
+    put_number(out, "max_clock_hz", 1e3 * g->max_clock_khz);
+    put_number(out, "read_bytes_per_s", b->gpu_read_rate);
+    buf_puts(out, "\"copy_bytes_per_s\": ");
+    json_put_num(out, b->gpu_copy_rate);
+    buf_puts(out, "}, ");
+}
+
 static bool put_json(const struct bench *b, struct buf *out)
 {
     char now[32];
@@ -209,6 +240,7 @@ static bool put_json(const struct bench *b, struct buf *out)
     put_field(out, "backend", b->backend);
     put_field(out, "backend_details", b->details);
     put_cpu_model(out);
+    put_gpu(b, out);
     put_number(out, "load_average_before", b->load_before);
     put_field(out, "model", b->info->name);
     put_number(out, "n_layer", b->info->n_layer);
@@ -236,6 +268,8 @@ static bool put_json(const struct bench *b, struct buf *out)
         put_field(out, "shape", r->shape);
         put_number(out, "bytes", r->bytes);
         put_number(out, "flops", r->flops);
+        if (r->n_unique > 0)
+            put_number(out, "unique_experts", r->n_unique);
         put_number(out, "floor_ns", bench_floor_ns(b, r));
         put_number(out, "median_ns", s.median_ns);
         put_number(out, "min_ns", s.min_ns);

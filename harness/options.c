@@ -119,6 +119,8 @@ const struct option_def option_table[N_OPTIONS] = {
                            NULL, NULL,
                            "tokens of a sequence in a forward (forward, ops), of its prompt "
                            "(decode)" },
+    [OPT_BENCH_PREFIX] = { "prefix", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "0", NULL, 0, 65536,
+                           NULL, NULL, "cached positions before the tokens (forward)" },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
     [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "N", NULL,

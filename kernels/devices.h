@@ -10,12 +10,18 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct gpu_device {
     char name[256];
     char uuid[48]; /* "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", as nvidia-smi prints it */
     int64_t memory_bytes;
     int compute_major, compute_minor;    /* 9.0: Hopper */
     int driver_version, runtime_version; /* CUDA's numbers: 13000 is 13.0 */
+    int n_sm;                            /* multiprocessors */
+    int max_clock_khz;                   /* of these; 0: not told */
 };
 
 /* Was this program built with CUDA? */
@@ -25,5 +31,16 @@ bool gpu_is_built(void);
  * without CUDA or on a machine without a driver. ST_DEVICE: a driver that is there but fails. */
 MUST_CHECK enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_n,
                                 struct error *err);
+
+/*
+ * What the memory of the device that backend cuda takes can do, in bytes per second: read front to
+ * back, and copied, bytes read plus bytes written. The best of a few passes over 2 GiB. ST_NOMEM:
+ * it has no room for them; ST_UNSUPPORTED: not in this build.
+ */
+MUST_CHECK enum status gpu_memory_rates(double *ret_read, double *ret_copy, struct error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

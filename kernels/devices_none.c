@@ -14,3 +14,10 @@ enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_n, struct e
     *ret_n = 0;
     return ST_OK;
 }
+
+enum status gpu_memory_rates(double *ret_read, double *ret_copy, struct error *err)
+{
+    (void)ret_read;
+    (void)ret_copy;
+    return error_set(err, ST_UNSUPPORTED, "this build knows no GPUs");
+}

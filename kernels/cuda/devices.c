@@ -44,7 +44,11 @@ enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_n, struct e
                                       .compute_major = p.major,
                                       .compute_minor = p.minor,
                                       .driver_version = driver,
-                                      .runtime_version = runtime };
+                                      .runtime_version = runtime,
+                                      .n_sm = p.multiProcessorCount };
+        rc = cudaDeviceGetAttribute(&ret[i].max_clock_khz, cudaDevAttrClockRate, i);
+        if (rc != cudaSuccess)
+            break;
         snprintf(ret[i].name, sizeof(ret[i].name), "%s", p.name);
         format_uuid(&p.uuid, ret[i].uuid, sizeof(ret[i].uuid));
         *ret_n = (size_t)i + 1;

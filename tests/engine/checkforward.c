@@ -73,8 +73,8 @@ enum { MAX_OVERRIDES = 8 };
 static const char *const shapes_checked[][MAX_OVERRIDES] = {
     { NULL },
     { "hidden_size=256", "expert_intermediate_size=40", "num_experts=16", "vocab_size=800" },
-    { "hidden_size=512", "num_key_value_heads=2", "expert_intermediate_size=256",
-      "num_experts=64", "num_experts_per_tok=8" },
+    { "hidden_size=512", "num_key_value_heads=2", "expert_intermediate_size=256", "num_experts=64",
+      "num_experts_per_tok=8" },
     { "hidden_size=320", "num_attention_heads=5", "num_key_value_heads=5", "num_experts=24",
       "norm_topk_prob=true" },
 };
@@ -335,6 +335,9 @@ enum { PREFIX = 256, N_STEP = 32, N_SAMPLES = 21 };
 static void bench(const char *shapes, const char *name, const char *layers, const char *backend)
 {
     static const int sizes[] = { 0, 59, 38, 25, 16, 8 };
+    const int n_layer = layers ? (int)strtol(layers, NULL, 10) : 0;
+    const char *overrides[2];
+    char number[64], kinds[256] = "moe_layer_freq=[1";
     struct model *m = NULL;
     struct error err = { 0 };
     const struct model_info *info;
@@ -344,8 +347,14 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
     int64_t start = clock_mono_ns(), samples[N_SAMPLES];
     struct forward_item it;
 
-    check(open_model(shapes, name, &layers, layers ? 1 : 0, backend, 1, PREFIX + N_STEP, N_STEP, &m,
-                     &err),
+    snprintf(number, sizeof(number), "num_hidden_layers=%d", n_layer);
+    for (int l = 1; l < n_layer && l < 64; l++)
+        strcat(kinds, ",1");
+    strcat(kinds, "]");
+    overrides[0] = number;
+    overrides[1] = kinds;
+    check(open_model(shapes, name, overrides, layers ? 2 : 0, backend, 1, PREFIX + N_STEP, N_STEP,
+                     &m, &err),
           &err);
     info = model_get_info(m);
     printf("%s, %s, %d layers: open %.1f s\n", name, info->backend_details, info->n_layer,
@@ -404,9 +413,12 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "shapes", required_argument, NULL, 's' }, { "backend", required_argument, NULL, 'b' },
-        { "seed", required_argument, NULL, 'r' },   { "forwards", required_argument, NULL, 'n' },
-        { "bench", required_argument, NULL, 't' },  { "layers", required_argument, NULL, 'l' },
+        { "shapes", required_argument, NULL, 's' },
+        { "backend", required_argument, NULL, 'b' },
+        { "seed", required_argument, NULL, 'r' },
+        { "forwards", required_argument, NULL, 'n' },
+        { "bench", required_argument, NULL, 't' },
+        { "layers", required_argument, NULL, 'l' },
         { NULL, 0, NULL, 0 },
     };
     const char *shapes = NULL, *backend = "cuda", *timed = NULL, *layers = NULL;
