@@ -70,20 +70,27 @@ static __device__ __forceinline__ void put(float *y, float v, bool is_added)
 
 /* ---- few tokens --------------------------------------------------------------------------- */
 
-#define RING 3        /* pieces under way for each warp */
-#define RED_STRIDE 20 /* floats of a token's 16 sums: no two lanes of a store share a bank */
+#define RING 3 /* pieces under way for each warp */
+
+/* Where the sum of a (token, row) of a slice lies: tokens are 16 apart, with the halves of every
+ * other two changed places, so that no more than two lanes of a store share a bank. */
+static __device__ __forceinline__ int sum_at(int token, int row)
+{
+    return token * 16 + (row ^ (token & 2) * 4);
+}
 
 /*
  * Shared memory of few_tokens, NT token octets.
  *   ring  (N_WARPS, RING) pieces of PACK_SLICE_BYTES
- *   sums  (2, N_WARPS, 8 NT, RED_STRIDE) f32
+ *   sums  (2, N_WARPS, 8 NT, 16) f32
  *   full  (N_WARPS, RING) barriers
  */
 static constexpr __host__ __device__ int few_bytes(int nt)
 {
-    return N_WARPS * RING * PACK_SLICE_BYTES + 2 * N_WARPS * 8 * nt * RED_STRIDE * 4 +
-           N_WARPS * RING * 8;
+    return N_WARPS * RING * PACK_SLICE_BYTES + 2 * N_WARPS * 8 * nt * 16 * 4 + N_WARPS * RING * 8;
 }
+
+static_assert(few_bytes(4) <= 227 << 10, "what a block may have");
 
 /* Grid: any number of blocks. k_tiles <= N_WARPS, n_tok <= 8 NT. f32 sums. */
 template <int NT>
@@ -94,7 +101,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     char *ring = smem + warp * RING * PACK_SLICE_BYTES;
     float *sums = (float *)(smem + N_WARPS * RING * PACK_SLICE_BYTES);
-    uint64_t *full = (uint64_t *)(sums + 2 * N_WARPS * 8 * NT * RED_STRIDE) + warp * RING;
+    uint64_t *full = (uint64_t *)(sums + 2 * N_WARPS * 8 * NT * 16) + warp * RING;
     const bool is_active = warp < k_tiles;
     const uint64_t policy = policy_evict_first();
     uint4 b[8][NT];
@@ -135,12 +142,12 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
     for (int u = blockIdx.x, i = 0; u < n_units; u += gridDim.x, i++) {
         float acc[NT][4];
-        float *red = sums + (i & 1) * N_WARPS * 8 * NT * RED_STRIDE;
+        float *red = sums + (i & 1) * N_WARPS * 8 * NT * 16;
         const int slot = i % RING;
 
         if (is_active) {
             const uint4 *piece = (const uint4 *)(ring + slot * PACK_SLICE_BYTES) + lane;
-            float *mine = red + warp * 8 * NT * RED_STRIDE;
+            float *mine = red + warp * 8 * NT * 16;
             const int next = u + RING * gridDim.x;
 
 #pragma unroll
@@ -168,12 +175,12 @@ __global__ void __launch_bounds__(THREADS, 1)
             }
 #pragma unroll
             for (int n = 0; n < NT; n++) {
-                float *at = mine + (n * 8 + lane % 4 * 2) * RED_STRIDE + lane / 4;
+                const int token = n * 8 + lane % 4 * 2, row = lane / 4;
 
-                at[0] = acc[n][0];
-                at[RED_STRIDE] = acc[n][1];
-                at[8] = acc[n][2];
-                at[RED_STRIDE + 8] = acc[n][3];
+                mine[sum_at(token, row)] = acc[n][0];
+                mine[sum_at(token + 1, row)] = acc[n][1];
+                mine[sum_at(token, row + 8)] = acc[n][2];
+                mine[sum_at(token + 1, row + 8)] = acc[n][3];
             }
         }
         __syncthreads();
@@ -185,7 +192,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                 float v = 0;
 
                 for (int w = 0; w < k_tiles; w++)
-                    v += red[(w * 8 * NT + t) * RED_STRIDE + row];
+                    v += red[w * 8 * NT * 16 + sum_at(t, row)];
                 if (row < unit.n_rows)
                     put(unit.y + (size_t)t * unit.rows + row, v, a.is_added);
             }
