@@ -28,6 +28,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cuda/moe.h"
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
@@ -49,7 +50,9 @@ struct experts {
     int n_exp;
     int64_t d_model, d_ff;
     enum dtype dtype;
-    void *dev; /* kernels/cuda/moe.cu */
+    void *dev;                 /* all of it: experts.c */
+    struct moe_weights packed; /* of bf16 experts */
+    uint32_t *dev_ready;       /* (moe_ready_words()) zeros: moe.h */
     struct experts *next;
 };
 
@@ -207,6 +210,13 @@ enum status cuda_matmul_plain(struct cuda *c, const float *x, const struct weigh
 enum status cuda_route(struct kernels *k, const struct route_params *p,
                        const struct route_input *in, const struct route_segment *segs, int n_segs,
                        const struct route_output *out, struct error *err);
+
+/* experts.c */
+enum status cuda_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
+                              const struct host_matrix *up, const struct host_matrix *down,
+                              struct experts **ret, struct error *err);
+enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
+                     const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
 
 /* pick.cu */
 enum status cuda_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,

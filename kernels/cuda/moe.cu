@@ -26,28 +26,21 @@ cudaError_t moe_round_launch(const float *x, int n_tok, int d, uint16_t *ret_x, 
     return cudaGetLastError();
 }
 
-enum moe_way moe_choose(const struct moe_args *a, int n_sm)
+size_t moe_ready_words(int n_exp, int d_model)
 {
-    return moe_slices_fit(a, n_sm) ? MOE_SLICES : MOE_TILES;
+    return (size_t)n_exp + (size_t)pack_row_tiles(d_model) + 1;
 }
 
-cudaError_t moe_launch(const struct moe_args *a, enum moe_way way, bool is_early,
-                       cudaStream_t stream)
+cudaError_t moe_launch(const struct moe_args *a, bool is_early, cudaStream_t stream)
 {
     const int d_ff = a->weights.d_ff;
     const size_t h_bytes = (size_t)a->n_tok * a->top_k * pack_row_elems(d_ff) * 2;
     int n_sm = 0;
     cudaError_t rc = count_sms(&n_sm);
 
-    if (!rc && d_ff % PACK_K) /* columns that nobody writes are multiplied by zeros */
+    if (!rc && d_ff % PACK_K) { /* columns that nobody writes are multiplied by zeros */
         rc = cudaMemsetAsync(a->work.h, 0, h_bytes, stream);
-    if (rc)
-        return rc;
-    if (way == MOE_AUTO)
-        way = moe_choose(a, n_sm);
-    if (way == MOE_TILES)
-        return moe_tiles_launch(a, n_sm, is_early, stream);
-    if (!moe_slices_fit(a, n_sm))
-        return cudaErrorInvalidValue;
-    return moe_slices_launch(a, is_early && d_ff % PACK_K == 0, stream);
+        is_early = false;
+    }
+    return rc ? rc : moe_tiles_launch(a, n_sm, is_early, stream);
 }

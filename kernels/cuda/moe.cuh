@@ -6,9 +6,6 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/sm90.cuh"
 
-/* Whether the slices' kernel takes this shape. */
-bool moe_slices_fit(const struct moe_args *a, int n_sm);
-cudaError_t moe_slices_launch(const struct moe_args *a, bool is_early, cudaStream_t stream);
 cudaError_t moe_tiles_launch(const struct moe_args *a, int n_sm, bool is_early,
                              cudaStream_t stream);
 

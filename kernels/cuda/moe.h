@@ -1,16 +1,12 @@
 /*
  * The routed experts of a layer: y = sum over a token's experts of weight * down(silu(gate x) * up
- * x), only experts of the list are read, and each of their bytes once.
+ * x). Only experts of the list are read, and each of their bytes once.
  *
  * Numbers. Activations and h = silu(gate x) * up x are bf16, products are taken by tensor cores,
  * sums are f32. Every product has one order of its sum: stretches of PACK_K columns, in each the
  * fragments one after the other, and the stretches' sums added in ascending order. A token's
  * experts are added in ascending id by fused multiply-adds, from 0. Nothing of this depends on the
- * other tokens, on how many experts run or on which of the two ways below is taken.
- *
- *   slices   few tokens (<= MOE_SLICE_TOKENS) and shapes that fit: one kernel. Each SM owns 16 rows
- * of every expert's products tiles    any: a kernel for each product and one that sums, tiles of 64
- * rows by 64 tokens
+ * other tokens or on how many experts run.
  */
 #ifndef KERNELS_CUDA_MOE_H
 #define KERNELS_CUDA_MOE_H
@@ -26,8 +22,6 @@
 extern "C" {
 #endif
 
-enum { MOE_SLICE_TOKENS = 32 };
-
 /* The experts of a layer, packed (pack.h), expert after expert. */
 struct moe_weights {
     int n_exp, d_model, d_ff;
@@ -38,8 +32,8 @@ struct moe_weights {
 /* Working space in device memory. */
 struct moe_work {
     uint16_t *h;     /* (n_tok * top_k, pack_row_elems(d_ff)) bf16 */
-    float *results;  /* (n_tok * top_k, d_model), of pairs; MOE_TILES only */
-    uint32_t *ready; /* (n_exp + 1) zeros; a launch leaves zeros. MOE_SLICES only */
+    float *results;  /* (n_tok * top_k, d_model), of pairs */
+    uint32_t *ready; /* (moe_ready_words()) zeros; a launch leaves zeros */
 };
 
 struct moe_args {
@@ -52,17 +46,14 @@ struct moe_args {
     float *y;              /* (n_tok, d_model); may be residual */
 };
 
-enum moe_way { MOE_AUTO, MOE_SLICES, MOE_TILES };
-
-/* What moe_launch() with MOE_AUTO takes. */
-enum moe_way moe_choose(const struct moe_args *a, int n_sm);
+/* Words of moe_work.ready. */
+size_t moe_ready_words(int n_exp, int d_model);
 
 /*
  * Enqueue the layer. is_early: start the first kernel before the one ahead of it on the stream is
- * complete (programmatic dependent launch). cudaErrorInvalidValue if way does not take the shape.
+ * complete (programmatic dependent launch).
  */
-cudaError_t moe_launch(const struct moe_args *a, enum moe_way way, bool is_early,
-                       cudaStream_t stream);
+cudaError_t moe_launch(const struct moe_args *a, bool is_early, cudaStream_t stream);
 
 /* ret_x (n_tok, pack_row_elems(d)) bf16 = x (n_tok, d) f32, rounded to nearest even; zeros past d.
  */

@@ -1,0 +1,181 @@
+/*
+ * The table's experts: loading, and the op `moe` with activations in f32.
+ *
+ * bf16 experts are packed (pack.h) and multiplied by tensor cores beside rounded activations
+ * (moe.h). Experts of other types are kept as rows of f32 and multiplied as such (moe_plain.h).
+ */
+#include <stdlib.h>
+
+#include "base/size.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/moe.h"
+#include "kernels/cuda/moe_plain.h"
+#include "kernels/cuda/pack.cuh"
+#include "kernels/dtype.h"
+
+enum {
+    CHUNK_TOKENS = 2048, /* of one launch: what the results of pairs take is bounded */
+    ALIGN = 256,
+};
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* ---- loading ------------------------------------------------------------------------------ */
+
+/* Memory of n_exp experts of each bytes, and n_more for other use, in e->dev. */
+static enum status take_memory(struct cuda *c, struct experts *e, size_t each, size_t n_more,
+                               struct error *err)
+{
+    size_t bytes;
+
+    if (!size_mul(each, (size_t)e->n_exp, &bytes) || bytes > SIZE_MAX - n_more)
+        return error_set(err, ST_NOMEM, "%d experts of %lld times %lld do not fit an address space",
+                         e->n_exp, (long long)e->d_ff, (long long)e->d_model);
+    return cuda_malloc(c, bytes + n_more, &e->dev, err);
+}
+
+static enum status load_packed(struct cuda *c, struct experts *e, const struct host_matrix *gate,
+                               const struct host_matrix *up, const struct host_matrix *down,
+                               struct error *err)
+{
+    const size_t n = (size_t)e->d_ff * (size_t)e->d_model;
+    const size_t gate_up = (size_t)pack_elems(pack_pair_rows(e->d_ff), e->d_model);
+    const size_t n_down = (size_t)pack_elems(e->d_model, e->d_ff);
+    const size_t ready = moe_ready_words(e->n_exp, (int)e->d_model) * sizeof(uint32_t);
+    uint16_t *dev, *rows;
+    void *scratch = NULL;
+    enum status st = take_memory(c, e, (gate_up + n_down) * sizeof(*dev), ready, err);
+
+    if (!st)
+        st = cuda_scratch_take(c, 2 * n * sizeof(*rows), &scratch, err);
+    if (st)
+        return st;
+    dev = e->dev;
+    rows = scratch;
+    e->packed = (struct moe_weights){ .n_exp = e->n_exp,
+                                      .d_model = (int)e->d_model,
+                                      .d_ff = (int)e->d_ff,
+                                      .gate_up = dev,
+                                      .down = dev + gate_up * (size_t)e->n_exp };
+    e->dev_ready = (uint32_t *)(dev + (gate_up + n_down) * (size_t)e->n_exp);
+    CUDA_TRY(c, cudaMemsetAsync(e->dev_ready, 0, ready, c->stream), err);
+    for (int i = 0; i < e->n_exp; i++) {
+        st = cuda_send(c, rows, gate[i].data, n * sizeof(*rows), err);
+        if (!st)
+            st = cuda_send(c, rows + n, up[i].data, n * sizeof(*rows), err);
+        if (st)
+            return st;
+        CUDA_TRY(c,
+                 pack_pair_launch(rows, rows + n, e->d_ff, e->d_model, dev + gate_up * (size_t)i,
+                                  c->stream),
+                 err);
+        st = cuda_send(c, rows, down[i].data, n * sizeof(*rows), err);
+        if (st)
+            return st;
+        CUDA_TRY(c,
+                 pack_rows_launch(rows, 0, e->d_model, e->d_ff,
+                                  dev + gate_up * (size_t)e->n_exp + n_down * (size_t)i, c->stream),
+                 err);
+    }
+    return ST_OK;
+}
+
+static enum status load_plain(struct cuda *c, struct experts *e, const struct host_matrix *gate,
+                              const struct host_matrix *up, const struct host_matrix *down,
+                              struct error *err)
+{
+    const size_t n = (size_t)e->d_ff * (size_t)e->d_model;
+    float *rows = malloc(n * sizeof(*rows));
+    enum status st;
+
+    if (!rows)
+        return error_set(err, ST_NOMEM, "out of memory loading an expert of %zu bytes", n * 4);
+    st = take_memory(c, e, 3 * n * sizeof(*rows), 0, err);
+    for (size_t i = 0; !st && i < 3 * (size_t)e->n_exp; i++) {
+        const struct host_matrix *m = (i % 3 == 0 ? gate : i % 3 == 1 ? up : down) + i / 3;
+
+        dtype_to_f32(m->data, m->dtype, n, rows);
+        st = cuda_send(c, (float *)e->dev + i * n, rows, n * sizeof(*rows), err);
+    }
+    free(rows);
+    return st;
+}
+
+enum status cuda_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
+                              const struct host_matrix *up, const struct host_matrix *down,
+                              struct experts **ret, struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    struct experts *e = calloc(1, sizeof(*e));
+    enum status st;
+
+    if (!e)
+        return error_set(err, ST_NOMEM, "out of memory keeping experts");
+    e->n_exp = n_exp;
+    e->d_ff = gate->rows;
+    e->d_model = gate->cols;
+    e->dtype = gate->dtype;
+    st = e->dtype == DT_BF16 ? load_packed(c, e, gate, up, down, err)
+                             : load_plain(c, e, gate, up, down, err);
+    if (st) {
+        (void)cudaFree(e->dev); /* waits for what was under way */
+        free(e);
+        return st;
+    }
+    e->next = c->experts;
+    c->experts = e;
+    *ret = e;
+    return ST_OK;
+}
+
+/* ---- the op ------------------------------------------------------------------------------- */
+
+enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
+                     const float *w, int n_tok, int top_k, float *ret_y, struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    const int chunk = n_tok < CHUNK_TOKENS ? n_tok : CHUNK_TOKENS;
+    const size_t n_pairs = (size_t)chunk * (size_t)top_k, d_model = (size_t)e->d_model;
+    const bool is_packed = e->dtype == DT_BF16;
+    const size_t list = aligned(worklist_bytes(chunk, top_k, e->n_exp));
+    const size_t h = aligned(n_pairs * (size_t)pack_row_elems(e->d_ff) * (is_packed ? 2 : 4));
+    const size_t x_rounded = aligned((size_t)chunk * (size_t)pack_row_elems(e->d_model) * 2);
+    void *scratch = NULL;
+    enum status st = cuda_scratch_take(
+        c, list + h + (is_packed ? x_rounded + n_pairs * d_model * sizeof(float) : 0), &scratch,
+        err);
+    char *at = scratch;
+
+    if (st || n_tok == 0)
+        return st;
+    for (int t = 0; t < n_tok; t += chunk) {
+        struct moe_args a = { .weights = e->packed,
+                              .n_tok = n_tok - t < chunk ? n_tok - t : chunk,
+                              .top_k = top_k,
+                              .y = ret_y + (size_t)t * d_model };
+        const float *from = x + (size_t)t * d_model;
+
+        a.list = worklist_place(at, a.n_tok, top_k, e->n_exp);
+        CUDA_TRY(c,
+                 worklist_launch(ids + (size_t)t * (size_t)top_k, w + (size_t)t * (size_t)top_k,
+                                 a.n_tok, top_k, e->n_exp, a.list, c->stream),
+                 err);
+        if (!is_packed) {
+            CUDA_TRY(c,
+                     moe_plain_launch(from, e->dev, (int)e->d_model, (int)e->d_ff, &a.list, a.n_tok,
+                                      top_k, (float *)(at + list), a.y, c->stream),
+                     err);
+            continue;
+        }
+        a.work.h = (uint16_t *)(at + list);
+        a.x = (uint16_t *)(at + list + h);
+        a.work.results = (float *)(at + list + h + x_rounded);
+        a.work.ready = e->dev_ready;
+        CUDA_TRY(c, moe_round_launch(from, a.n_tok, (int)d_model, (uint16_t *)a.x, c->stream), err);
+        CUDA_TRY(c, moe_launch(&a, false, c->stream), err);
+    }
+    return ST_OK;
+}
