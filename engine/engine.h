@@ -88,10 +88,12 @@ MUST_CHECK enum status engine_open(const struct engine_options *opts, struct eng
                                    struct error *err);
 void engine_close(struct engine *e);
 
-/* What a model takes, and what the machine and the cgroups of the process have left. */
+/* What a model takes, and what the machine and the cgroups of the process have left; or the device
+ * of the backend, if it has memory of its own. */
 struct engine_memory {
     size_t weights_bytes, caches_bytes, workspace_bytes, total_bytes;
     size_t available_bytes; /* SIZE_MAX: cannot be told */
+    bool is_device;
 };
 
 /* Work that out as engine_open() does, which refuses what does not fit, without loading. Errors as

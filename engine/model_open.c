@@ -297,13 +297,40 @@ static bool buffer_bytes(const struct buffer *b, size_t *ret)
     return size_mul((size_t)b->rows, (size_t)b->cols, ret) && size_mul(*ret, 4, ret);
 }
 
+/* What the backend takes of a device's memory by itself, and what there is. */
+static enum status plan_device(const struct model *m, const struct kernel_ops *ops, size_t *ret_own,
+                               size_t *ret_available, struct error *err)
+{
+    const struct kernel_params params = { .isa = m->opts.isa };
+    const struct model_config *c = &m->c;
+    const struct kernel_sizes sizes = {
+        .n_layer = c->n_layer,
+        .d_model = c->d_model,
+        .n_head = c->n_head,
+        .n_kv_head = c->n_kv_head,
+        .d_head = c->d_head,
+        .d_ff = c->d_ff,
+        .n_exp = c->n_exp,
+        .n_vocab = c->n_vocab,
+        .max_slots = c->top_k, /* a selector may want more, for which there is a reserve */
+        .max_tok = m->max_tok,
+        .max_seqs = m->opts.max_batch,
+        .max_kv = m->opts.max_canvas,
+    };
+
+    return ops->memory(&params, &sizes, ret_own, ret_available, err);
+}
+
 /* The weights of a checkpoint count as a whole: mapped pages that do not fit would be read again
- * and again. */
-static enum status plan_memory(const struct model *m, struct engine_memory *ret, struct error *err)
+ * and again. ops NULL: of a backend in host memory. */
+static enum status plan_memory(const struct model *m, const struct kernel_ops *ops,
+                               struct engine_memory *ret, struct error *err)
 {
     size_t weights = (size_t)weights_bytes(m->weights), caches, work = 0, total, n, loading;
+    size_t available = 0;
     struct buffer list[N_BUFFERS];
-    bool fits;
+    bool fits, is_device = ops && ops->memory;
+    enum status st = ST_OK;
 
     plan_buffers(m, list);
     fits = size_mul(kv_layer_size(m), (size_t)m->c.n_layer * 2 * sizeof(float), &caches) &&
@@ -313,6 +340,10 @@ static enum status plan_memory(const struct model *m, struct engine_memory *ret,
     /* while it loads: the most that is made up before the backend has its copy, a layer's experts
      */
     loading = is_dummy(&m->opts) ? (size_t)m->info.expert_bytes * (size_t)m->c.n_exp : 0;
+    if (is_device) /* those are in host memory then */
+        st = plan_device(m, ops, &loading, &available, err);
+    if (st)
+        return st;
     fits = fits && size_add(work, loading, &work) && size_add(weights, caches, &total) &&
            size_add(total, work, &total);
     if (!fits)
@@ -324,7 +355,8 @@ static enum status plan_memory(const struct model *m, struct engine_memory *ret,
                                    .caches_bytes = caches,
                                    .workspace_bytes = work,
                                    .total_bytes = total,
-                                   .available_bytes = memory_available("") };
+                                   .available_bytes = is_device ? available : memory_available(""),
+                                   .is_device = is_device };
     return ST_OK;
 }
 
@@ -334,16 +366,18 @@ enum status engine_check_memory(const struct engine_memory *need, const char *mo
     if (need->total_bytes <= need->available_bytes)
         return ST_OK;
     return error_set(err, ST_NOMEM,
-                     "'%s' needs %zu bytes (weights %zu, caches %zu, workspace "
+                     "'%s' needs %zu bytes%s (weights %zu, caches %zu, workspace "
                      "%zu), %zu are available",
-                     model_dir, need->total_bytes, need->weights_bytes, need->caches_bytes,
-                     need->workspace_bytes, need->available_bytes);
+                     model_dir, need->total_bytes, need->is_device ? " of GPU memory" : "",
+                     need->weights_bytes, need->caches_bytes, need->workspace_bytes,
+                     need->available_bytes);
 }
 
-static enum status check_memory(const struct model *m, struct error *err)
+static enum status check_memory(const struct model *m, const struct kernel_ops *ops,
+                                struct error *err)
 {
     struct engine_memory need;
-    enum status st = plan_memory(m, &need, err);
+    enum status st = plan_memory(m, ops, &need, err);
 
     return st ? st : engine_check_memory(&need, m->opts.model_dir, err);
 }
@@ -583,7 +617,7 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (!st)
         st = open_weights(m, err);
     if (!st)
-        st = check_memory(m, err);
+        st = check_memory(m, ops, err);
     if (!st)
         st = weights_sha256(m->weights, opts->n_stops, m->info.weights_sha256, err);
     if (!st)
@@ -619,7 +653,9 @@ enum status engine_plan_memory(const struct engine_options *opts, struct engine_
     if (!st)
         st = open_weights(m, err); /* maps them: not a page of it is read but headers */
     if (!st)
-        st = plan_memory(m, &need, err);
+        st = plan_memory(m,
+                         opts->backend ? kernel_backend_find(opts->backend) : kernel_backend_best(),
+                         &need, err);
     model_close(m);
     if (!st)
         *ret = need;

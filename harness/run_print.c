@@ -23,9 +23,10 @@ static void put_memory_json(struct buf *b, const struct engine_memory *m)
         return;
     }
     buf_printf(b,
-               ",\"memory\":{\"weights_bytes\":%zu,\"caches_bytes\":%zu,\"workspace_bytes\":%zu"
-               ",\"total_bytes\":%zu,\"available_bytes\":",
-               m->weights_bytes, m->caches_bytes, m->workspace_bytes, m->total_bytes);
+               ",\"memory\":{\"of\":\"%s\",\"weights_bytes\":%zu,\"caches_bytes\":%zu"
+               ",\"workspace_bytes\":%zu,\"total_bytes\":%zu,\"available_bytes\":",
+               m->is_device ? "device" : "host", m->weights_bytes, m->caches_bytes,
+               m->workspace_bytes, m->total_bytes);
     if (m->available_bytes == SIZE_MAX)
         buf_puts(b, "null}");
     else
@@ -38,9 +39,10 @@ static void put_memory(struct buf *b, const struct engine_memory *m)
         buf_puts(b, "memory: not known, as there are no weights\n");
         return;
     }
-    buf_printf(b, "memory %.3f GB: weights %.3f, caches %.3f, workspace %.3f; ",
-               (double)m->total_bytes * 1e-9, (double)m->weights_bytes * 1e-9,
-               (double)m->caches_bytes * 1e-9, (double)m->workspace_bytes * 1e-9);
+    buf_printf(b, "%smemory %.3f GB: weights %.3f, caches %.3f, workspace %.3f; ",
+               m->is_device ? "GPU " : "", (double)m->total_bytes * 1e-9,
+               (double)m->weights_bytes * 1e-9, (double)m->caches_bytes * 1e-9,
+               (double)m->workspace_bytes * 1e-9);
     if (m->available_bytes == SIZE_MAX)
         buf_puts(b, "what is available cannot be told\n");
     else

@@ -81,6 +81,13 @@ struct kernel_params {
                        * machine has of those that take activations as f32: all but avx512bf16 */
 };
 
+/* What a model and its largest forward measure, for a plan of memory. */
+struct kernel_sizes {
+    int n_layer, d_model, n_head, n_kv_head, d_head, d_ff, n_exp, n_vocab;
+    int max_slots;                 /* experts of a token, as a rule */
+    int max_tok, max_seqs, max_kv; /* of one forward: tokens, sequences, positions of one */
+};
+
 enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
 
 /* Tokens [row, row + n_tok) of a forward that belong to one sequence. */
@@ -134,6 +141,12 @@ struct kernel_ops {
     /* Which of the backend's own arithmetics, where it has several whose bits differ: of "cpu" the
      * instruction set. NULL where there is one. Stored with every result; static text. */
     const char *(*isa)(const struct kernels *k);
+
+    /* NULL where backend memory is the host's. Else, in bytes, what a model takes of it besides
+     * weights, caches and what is asked for by alloc(), about, and what is left of it now. Errors
+     * as from open(). */
+    enum status (*memory)(const struct kernel_params *params, const struct kernel_sizes *m,
+                          size_t *ret_own, size_t *ret_available, struct error *err);
 
     /* Backend memory, zeroed, aligned to 64 bytes; free accepts NULL. */
     enum status (*alloc)(struct kernels *k, size_t bytes, void **ret, struct error *err);

@@ -399,6 +399,7 @@ const struct kernel_ops cuda_ops = {
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,
+    .memory = cuda_memory,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,

@@ -165,6 +165,10 @@ enum status cuda_download(struct kernels *k, void *dst, const void *src, size_t 
                           struct error *err);
 enum status cuda_sync(struct kernels *k, struct error *err);
 
+/* memory.c */
+enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
+                        size_t *ret_own, size_t *ret_available, struct error *err);
+
 /* load.c */
 enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                              struct error *err);

@@ -1,0 +1,103 @@
+/* What a model takes of a GPU's memory besides weights, caches and workspace, and what there is. */
+#include "base/size.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/pack.h"
+
+/* Code, graphs and small buffers: a round figure above what was seen. */
+static const size_t reserve_bytes = (size_t)256 << 20;
+
+/* Products of sizes from outside, added up; fits tells whether that was possible. */
+struct sum {
+    size_t bytes;
+    bool fits;
+};
+
+static void add(struct sum *s, size_t a, size_t b, size_t c)
+{
+    size_t n = 0;
+
+    s->fits =
+        s->fits && size_mul(a, b, &n) && size_mul(n, c, &n) && size_add(s->bytes, n, &s->bytes);
+}
+
+/* What padding adds to a packed matrix. */
+static size_t padding(int64_t rows, int64_t cols)
+{
+    return (size_t)(pack_elems(rows, cols) - rows * cols) * sizeof(uint16_t);
+}
+
+/* What whole tiles add to the weights. */
+static void add_padding(struct sum *s, const struct kernel_sizes *m)
+{
+    const size_t n_layer = (size_t)m->n_layer;
+    const int64_t q = (int64_t)m->n_head * m->d_head, kv = (int64_t)m->n_kv_head * m->d_head;
+    const int64_t pair = pack_pair_rows(m->d_ff);
+
+    add(s, n_layer, padding(q, m->d_model) + 2 * padding(kv, m->d_model) + padding(m->d_model, q),
+        1);
+    add(s, n_layer, (size_t)m->n_exp,
+        (size_t)(pack_elems(pair, m->d_model) - (int64_t)2 * m->d_ff * m->d_model) *
+                sizeof(uint16_t) +
+            padding(m->d_model, m->d_ff));
+    add(s, 1, 1, padding(m->n_vocab, m->d_model));
+}
+
+/* Working memory of the ops: one block for all, of the next power of two, and what a whole forward
+ * keeps beside it. */
+static void add_working(struct sum *s, const struct kernel_sizes *m)
+{
+    enum { MOE_TOKENS = 2048 }; /* of one launch of the experts, at most */
+    const int widest = m->d_model > m->n_head * m->d_head ? m->d_model : m->n_head * m->d_head;
+    const size_t n_tok = m->max_tok < MOE_TOKENS ? (size_t)m->max_tok : (size_t)MOE_TOKENS;
+    const struct attention_args attention = { .n_segs = m->max_seqs,
+                                              .n_head = m->n_head,
+                                              .n_kv_head = m->n_kv_head,
+                                              .d_head = m->d_head,
+                                              .max_tok = m->max_kv,
+                                              .max_kv = m->max_kv };
+    struct sum experts = { 0, true };
+    size_t most = gemm_rounded_bytes(m->max_tok, widest), block = 1, n;
+
+    n = attention_scratch_bytes(&attention);
+    most = n > most ? n : most;
+    add(&experts, n_tok * (size_t)m->max_slots, (size_t)pack_row_elems(m->d_ff), sizeof(uint16_t));
+    add(&experts, n_tok * (size_t)m->max_slots, (size_t)m->d_model, sizeof(float));
+    add(&experts, n_tok, (size_t)pack_row_elems(m->d_model), sizeof(uint16_t));
+    add(&experts, n_tok * (size_t)m->max_slots, 3, sizeof(float)); /* the list of pairs */
+    s->fits = s->fits && experts.fits;
+    most = experts.bytes > most ? experts.bytes : most;
+    while (s->fits && block < most)
+        s->fits = size_mul(block, 2, &block);
+    add(s, 2, block, 1); /* a forward's own is at most as much again */
+}
+
+enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
+                        size_t *ret_own, size_t *ret_available, struct error *err)
+{
+    struct sum s = { reserve_bytes, true };
+    struct kernels *k = NULL;
+    size_t available = 0, total = 0;
+    cudaError_t rc;
+    enum status st;
+
+    add_padding(&s, m);
+    add_working(&s, m);
+    /* a matrix lies there twice while it is packed */
+    add(&s, (size_t)m->n_vocab, (size_t)m->d_model, sizeof(uint16_t));
+    if (!s.fits)
+        return error_set(err, ST_NOMEM, "max_tok %d of this model does not fit an address space",
+                         m->max_tok);
+    st = cuda_ops.open(params, &k, err);
+    if (st)
+        return st;
+    rc = cudaMemGetInfo(&available, &total);
+    st = rc == cudaSuccess ? ST_OK : cuda_fail((struct cuda *)k, rc, "cudaMemGetInfo", err);
+    cuda_ops.close(k);
+    if (st)
+        return st;
+    *ret_own = s.bytes;
+    *ret_available = available;
+    return ST_OK;
+}
