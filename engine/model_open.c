@@ -317,8 +317,13 @@ static enum status plan_device(const struct model *m, const struct kernel_ops *o
         .max_seqs = m->opts.max_batch,
         .max_kv = m->opts.max_canvas,
     };
+    enum status st = ops->memory(&params, &sizes, ret_own, ret_available, err);
 
-    return ops->memory(&params, &sizes, ret_own, ret_available, err);
+    if (st != ST_NOT_FOUND)
+        return st;
+    if (err) /* for a plan that is what weights are that are not there */
+        err->status = ST_DEVICE;
+    return error_prefix(err, ST_DEVICE, "backend '%s'", ops->name);
 }
 
 /* The weights of a checkpoint count as a whole: mapped pages that do not fit would be read again
