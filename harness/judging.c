@@ -113,10 +113,23 @@ static enum status grade(struct judging *q, struct answer *a, const struct extra
     return st ? st : q->done(a->owner, q->arg, err);
 }
 
+struct judge_job judging_job(const struct task_program *p)
+{
+    return (struct judge_job){ .code = p->code,
+                               .code_len = p->code_len,
+                               .tests = p->tests,
+                               .tests_len = p->tests_len,
+                               .helpers = p->helpers,
+                               .helpers_len = p->helpers_len,
+                               .entry_point = p->entry_point,
+                               .mode = p->is_shared ? JUDGE_ONE_PROCESS : JUDGE_TWO_PROCESS };
+}
+
 enum status judging_put(struct judging *q, struct answer *a, struct error *err)
 {
     struct verdict_row *v = &a->row->verdict;
     struct task_program program;
+    struct judge_job job;
     struct extraction x;
     enum status st = task_extract(a->task, a->item, &a->how, a->row->raw_output,
                                   a->row->raw_output_len, a->arena, &x, err);
@@ -131,7 +144,7 @@ enum status judging_put(struct judging *q, struct answer *a, struct error *err)
     if (task_get_def(a->task)->kind == TASK_ANSWER)
         return grade(q, a, &x, err);
     assert(q->judge);
-    v->judge_mode = judge_mode();
+    v->judge_mode = judge_mode_name(JUDGE_TWO_PROCESS);
     v->sandbox_level = sandbox_level_name(judge_level(q->judge));
     if (!x.text) {
         v->verdict = verdict_name(VERDICT_NO_CODE);
@@ -142,14 +155,10 @@ enum status judging_put(struct judging *q, struct answer *a, struct error *err)
     if (st)
         return st;
     a->id = q->next_id++;
-    st = judge_submit(q->judge,
-                      &(struct judge_job){ .id = a->id,
-                                           .code = program.code,
-                                           .code_len = program.code_len,
-                                           .tests = program.tests,
-                                           .tests_len = program.tests_len,
-                                           .entry_point = program.entry_point },
-                      err);
+    job = judging_job(&program);
+    job.id = a->id;
+    v->judge_mode = judge_mode_name(job.mode);
+    st = judge_submit(q->judge, &job, err);
     if (st)
         return st;
     a->next = q->waiting;

@@ -26,6 +26,9 @@ unsigned judging_compat(const struct options *c);
  * force: "checks-2+mbpp-no-setup". In the arena; NULL when out of memory. */
 const char *judging_checker(unsigned compat, struct arena *arena);
 
+/* The judge's job of a task's program, but for its id; borrows the program's texts. */
+struct judge_job judging_job(const struct task_program *p);
+
 /* An answer to judge, the caller's until it is done. raw_output of the row is read; extracted,
  * extraction_method and verdict are filled in, with strings of the arena or of constant storage.
  * The verdict's checker_version is judging_checker(). */

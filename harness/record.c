@@ -104,7 +104,7 @@ enum status record_begin(struct store *s, const struct options *c, const char *r
                 .compiler = build_compiler,
                 .env_json = buf_str(&env),
                 .sandbox_level = judge ? sandbox_level_name(judge_level(judge)) : NULL,
-                .judge_mode = judge ? judge_mode() : NULL,
+                .judge_mode = judge ? judge_mode_name(JUDGE_TWO_PROCESS) : NULL,
                 .python_version = judge ? judge_python_version(judge) : NULL,
             },
             err);

@@ -211,7 +211,7 @@ enum status resume_check(const struct session *s, const struct run_row *row, str
     if (!st && *checkers)
         differ(&b, "the version of grading", checkers, checker);
     if (!st && s->judge && row->judge_mode && row->sandbox_level && row->python_version) {
-        differ(&b, "judge_mode", row->judge_mode, judge_mode());
+        differ(&b, "judge_mode", row->judge_mode, judge_mode_name(JUDGE_TWO_PROCESS));
         differ(&b, "sandbox_level", row->sandbox_level, sandbox_level_name(judge_level(s->judge)));
         differ(&b, "python_version", row->python_version, judge_python_version(s->judge));
     }

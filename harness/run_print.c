@@ -209,6 +209,11 @@ static void put_also(const struct task_summary *rows, size_t n, struct buf *b)
         }
         if (r->n_also)
             buf_putc(b, '\n');
+        if (r->n_not_data)
+            buf_printf(b,
+                       "\n%s: %" PRId64 " programs failed as they returned what is no data; `show` "
+                       "has the types\n",
+                       r->task, r->n_not_data);
     }
 }
 
@@ -359,13 +364,13 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
         buf_putc(&b, '}');
         buf_printf(&b,
                    ",\"n_samples\":%" PRId64 ",\"n_passed\":%" PRId64 ",\"n_internal\":%" PRId64
-                   ",\"n_no_answer\":%" PRId64 ",\"n_timeouts\":%" PRId64 ",\"n_prompt\":%" PRId64
-                   ",\"n_gen_positions\":%" PRId64 ",\"n_tokens_before_eos\":%" PRId64
-                   ",\"n_forwards\":%" PRId64 ",\"n_forwards_cache\":%" PRId64
-                   ",\"gen_ns\":%" PRId64,
+                   ",\"n_no_answer\":%" PRId64 ",\"n_timeouts\":%" PRId64 ",\"n_not_data\":%" PRId64
+                   ",\"n_prompt\":%" PRId64 ",\"n_gen_positions\":%" PRId64
+                   ",\"n_tokens_before_eos\":%" PRId64 ",\"n_forwards\":%" PRId64
+                   ",\"n_forwards_cache\":%" PRId64 ",\"gen_ns\":%" PRId64,
                    r->n_samples, r->n_passed, r->n_internal, r->n_no_answer, r->n_timeouts,
-                   r->n_prompt, r->n_gen_positions, r->n_tokens_before_eos, r->n_forwards,
-                   r->n_forwards_cache, r->gen_ns);
+                   r->n_not_data, r->n_prompt, r->n_gen_positions, r->n_tokens_before_eos,
+                   r->n_forwards, r->n_forwards_cache, r->gen_ns);
         put_member(&b, "tokens_before_eos_per_s",
                    ratio((double)r->n_tokens_before_eos, (double)r->gen_ns * 1e-9));
         put_member(&b, "gen_positions_per_s",

@@ -61,20 +61,14 @@ static enum status submit(struct validation *v, uint64_t id, size_t task, size_t
     if (st || !x.text)
         return st;
     st = task_make_program(t->task, t->items[k], &how, &x, &v->scratch, &program, err);
-    if (!st)
-        st =
-            judge_submit(v->judge,
-                         &(struct judge_job){
-                             .id = id,
-                             .code = program.code,
-                             .code_len = program.code_len,
-                             .tests = program.tests,
-                             .tests_len = program.tests_len,
-                             .entry_point = program.entry_point,
-                             .cpu_limit_ns = m ? it->cpu_ns * MUTANT_CPU_FACTOR + MUTANT_CPU_NS : 0,
-                             .is_tried_once = m != NULL,
-                         },
-                         err);
+    if (!st) {
+        struct judge_job job = judging_job(&program);
+
+        job.id = id;
+        job.cpu_limit_ns = m ? it->cpu_ns * MUTANT_CPU_FACTOR + MUTANT_CPU_NS : 0;
+        job.is_tried_once = m != NULL;
+        st = judge_submit(v->judge, &job, err);
+    }
     if (!st) {
         it->n_pending++;
         *ret_is_submitted = true;

@@ -226,6 +226,7 @@ struct task_summary {
     double score; /* mean over items of their share of right answers; NaN: none was judged */
     int64_t n_items, max_per_item; /* items judged, most answers of one; none of them `internal` */
     int64_t n_samples, n_passed, n_internal, n_no_answer, n_timeouts;
+    int64_t n_not_data; /* programs that returned what is no data: see docs/grading.md */
     int64_t n_prompt, n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache;
     int64_t gen_ns;           /* sum of total_ns */
     double mean_unique;       /* unique experts per layer, mean over layers and forwards */

@@ -37,7 +37,7 @@ CREATE TABLE run (
     compiler       TEXT NOT NULL,
     env_json       TEXT NOT NULL CHECK (json_valid(env_json)), -- host facts, env_capture_json()
     sandbox_level  TEXT,                 -- none, user, full; NULL: nothing was judged
-    judge_mode     TEXT,                 -- one-process, ...; NULL likewise
+    judge_mode     TEXT,                 -- two-process, as a rule; NULL likewise
     python_version TEXT                  -- of the interpreter under test; NULL likewise
 ) STRICT;
 
@@ -146,7 +146,9 @@ CREATE TABLE verdict (
     near_limit      INTEGER NOT NULL CHECK (near_limit IN (0, 1)), -- within 20 % of a time limit
     attempts        INTEGER NOT NULL,
     signal          INTEGER NOT NULL, -- number that killed the program; 0: none
-    judge_mode      TEXT,             -- NULL: graded without running anything
+    judge_mode      TEXT,             -- where tests ran: two-process (in a checker of their own) or
+                                        -- one-process (with the answer, as they need its types);
+                                      -- NULL: graded without running anything
     sandbox_level   TEXT,             -- NULL likewise
     details         ANY CHECK (typeof(details) IN ('text', 'blob', 'null')), -- last line of it
     stdout_tail     ANY CHECK (typeof(stdout_tail) IN ('text', 'blob', 'null')),
@@ -263,6 +265,8 @@ SELECT s.run_id, c.task, s.cell_key, c.model, c.selector, c.budget, c.decoder, c
        sum(v.verdict = 'internal') AS n_internal,
        sum(s.extracted IS NULL) AS n_no_answer,
        sum(v.verdict IN ('timeout_cpu', 'timeout_wall')) AS n_timeouts,
+       sum(v.details IS NOT NULL AND v.verdict = 'fail' AND v.details GLOB 'not_data:*')
+           AS n_not_data, -- programs that returned values that do not cross to the checker
        sum(s.n_prompt) AS n_prompt,
        sum(s.n_gen_positions) AS n_gen_positions,
        sum(s.n_tokens_before_eos) AS n_tokens_before_eos,

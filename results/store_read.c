@@ -413,7 +413,7 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
     enum status st =
         store_query(s,
                     "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
-                    " n_passed, n_internal, n_no_answer, n_timeouts, n_prompt,"
+                    " n_passed, n_internal, n_no_answer, n_timeouts, n_not_data, n_prompt,"
                     " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
                     " gen_ns, mean_unique, mean_natural, mean_expert_bytes, n_exp FROM task_summary"
                     " WHERE run_id = ? ORDER BY first_sample_id",
@@ -439,6 +439,7 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
         t->n_internal = column_int(&c);
         t->n_no_answer = column_int(&c);
         t->n_timeouts = column_int(&c);
+        t->n_not_data = column_int(&c);
         t->n_prompt = column_int(&c);
         t->n_gen_positions = column_int(&c);
         t->n_tokens_before_eos = column_int(&c);

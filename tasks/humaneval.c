@@ -64,6 +64,19 @@ static void put_body(struct span code, struct buf *b)
     }
 }
 
+/* Tests of items 32, 38 and 50 call a helper that the prompt defines: the prompt's own, whatever
+ * the candidate makes of it. */
+static enum status put_helpers(const struct item *it, enum status st, struct task_program *ret)
+{
+    struct span prompt = item_str(it, "prompt");
+
+    if (!st) {
+        ret->helpers = prompt.s;
+        ret->helpers_len = prompt.len;
+    }
+    return st;
+}
+
 static enum status make_program(const struct item *it, unsigned compat, struct span code,
                                 struct arena *arena, struct task_program *ret, struct error *err)
 {
@@ -80,7 +93,7 @@ static enum status make_program(const struct item *it, unsigned compat, struct s
     }
     buf_append(&tests, test.s, test.len);
     buf_printf(&tests, "\ncheck(%s)\n", it->entry_point);
-    return program_set(ret, it->entry_point, &program, &tests, arena, err);
+    return put_helpers(it, program_set(ret, it->entry_point, &program, &tests, arena, err), ret);
 }
 
 static enum status make_solution(const struct item *it, struct span code, struct arena *arena,
@@ -93,7 +106,7 @@ static enum status make_solution(const struct item *it, struct span code, struct
     buf_putc(&program, '\n');
     buf_append(&tests, test.s, test.len);
     buf_printf(&tests, "\ncheck(%s)\n", it->entry_point);
-    return program_set(ret, it->entry_point, &program, &tests, arena, err);
+    return put_helpers(it, program_set(ret, it->entry_point, &program, &tests, arena, err), ret);
 }
 
 static size_t put_solution(const struct item *it, struct buf *b)

@@ -78,7 +78,7 @@ enum status extraction_set(struct extraction *ret, struct span text, const char 
 enum status program_set(struct task_program *ret, const char *entry_point, struct buf *code,
                         struct buf *tests, struct arena *arena, struct error *err)
 {
-    struct task_program p = { .entry_point = entry_point };
+    struct task_program p = { .entry_point = entry_point, .helpers = "" };
 
     p.code = buf_to_arena(code, arena, &p.code_len);
     p.tests = buf_to_arena(tests, arena, &p.tests_len);

@@ -242,16 +242,18 @@ MUST_CHECK enum status task_extract_answer(const struct task_def *def,
                                            struct error *err);
 
 /*
- * A program to judge: `code` (prompt parts and the candidate) is executed first, then `tests`,
- * in the same namespace or by a checker that only calls into the candidate. It passes if the
- * tests run to their end.
+ * A program to judge: `code` (prompt parts and the candidate) is executed first, then `tests`, by
+ * a checker that only calls the candidate's entry point. It passes if the tests run to their end.
  */
 struct task_program {
     const char *code;
     size_t code_len;
     const char *tests;
     size_t tests_len;
+    const char *helpers; /* of the item, not the candidate: defines what tests call besides */
+    size_t helpers_len;
     const char *entry_point;
+    bool is_shared; /* the tests name types of the candidate's: they must run with it */
 };
 
 /* TASK_CODE only: the program for an extraction (text != NULL), read the same way. */

@@ -1,14 +1,10 @@
 /*
- * A sandbox seen from inside: what init builds and gives up, and what the candidate gives up
- * before it becomes the interpreter.
+ * A sandbox seen from inside: what the zygote's forks build and give up. Part of the helper.
  *
- * The order matters. The user comes first: a process that root cloned into a user namespace
- * keeps kernel uid 0 until it takes on a mapped id, whatever getuid() prints. /proc is mounted
- * while the host's is still in sight, as the kernel allows it only then. The death signal comes
- * after the last change of credentials, which would clear it.
+ * The order matters. A /proc of one's own is mounted while the host's is still in sight, as the
+ * kernel allows it only then. The death signal comes after the last change of credentials, which
+ * would clear it.
  */
-#include "harness/judge/sandbox.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -16,7 +12,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,122 +19,50 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-/* The new mount interface, by number: C libraries before 2.36 have neither names nor types, and
- * those after it clash with the kernel's header. Values: include/uapi/linux/mount.h. */
-struct mount_attributes {
-    uint64_t set, clear, propagation, userns_fd;
-};
-enum { ATTR_RDONLY = 1, ATTR_NOSUID = 2, ATTR_NODEV = 4, ATTR_NOEXEC = 8 };
-enum { CONFIG_SET_STRING = 1, CONFIG_CREATE = 6 };
+#include "harness/judge/filter.h"
+#include "harness/judge/mounts.h"
+#include "harness/judge/zygote.h"
 
-static int mount_set(const char *path, unsigned flags, uint64_t attributes)
+/* Processes of the slot that the user's limit counts beside the candidate's: the zygote, init and
+ * the checker. */
+enum { N_OWN_PROCESSES = 3 };
+
+/* What this process was forked for: a zygote's child serves one request and has one. */
+static struct zygote_request request;
+
+/* --- descriptors, signals ----------------------------------------------------------------------
+ */
+
+/* Bring the descriptors that came along to their numbers and close everything else. */
+static void arrange_fds(int *fds, size_t n_fds)
 {
-    struct mount_attributes a = { .set = attributes };
-    return (int)syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &a, sizeof(a));
-}
+    int at[N_CHILD_FDS] = { -1, -1, -1, -1, -1, -1, -1 };
 
-/* Report a step that failed and leave. */
-static _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static _Noreturn void die(const char *fmt, ...)
-{
-    struct ctl_message m = { .kind = CTL_FAILED, .value = errno };
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(m.what, sizeof(m.what), fmt, ap);
-    va_end(ap);
-    ctl_send(FD_CTL, &m, -1);
-    _exit(1);
-}
-
-/* Bring the channels to their fixed numbers and close everything else of the spawner's. */
-static void arrange_fds(int ctl, int in, int out, int err_fd, int report)
-{
-    const int from[N_CHILD_FDS] = {
-        open("/dev/null", O_RDONLY | O_CLOEXEC), out, err_fd, in, report, ctl
-    };
-    int high[N_CHILD_FDS];
-
-    for (int i = 0; i < N_CHILD_FDS; i++) { /* out of each other's way first */
-        high[i] = fcntl(from[i], F_DUPFD, 64);
-        if (high[i] < 0)
+    for (size_t i = 0; i < n_fds; i++) { /* out of each other's way first */
+        int to = i < N_CHILD_FDS ? request.fds[i] : 0;
+        if (to <= 0 || to >= N_CHILD_FDS || (at[to] = fcntl(fds[i], F_DUPFD, 64)) < 0)
             _exit(1); /* the spawner sees ctl close */
     }
-    for (int i = 0; i < N_CHILD_FDS; i++)
-        if (dup2(high[i], i) < 0)
+    for (int i = 1; i < N_CHILD_FDS; i++) {
+        if (at[i] >= 0 && dup2(at[i], i) < 0)
             _exit(1);
+        if (at[i] < 0 && i > STDERR_FILENO) /* the zygote's standard streams lead nowhere */
+            close(i);
+    }
     if (syscall(SYS_close_range, N_CHILD_FDS, ~0U, 0) != 0)
-        die("close descriptors");
+        ctl_die(FD_CTL, "close descriptors");
 }
 
-/* --- file system ------------------------------------------------------------------------------ */
-
-static void make_dir(const char *path, mode_t mode)
+static void die_with_parent(int fd)
 {
-    if (mkdir(path, mode) != 0)
-        die("make '/%s'", path);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        ctl_die(fd, "set the death signal");
 }
 
-/* A read-only view of a host path at the same place below the new root. */
-static void bind(const char *host, uint64_t attributes)
-{
-    const char *path = host + 1; /* the new root is the working directory */
-
-    if (mount(host, path, NULL, MS_BIND | MS_REC, NULL) != 0)
-        die("bind '%s'", host);
-    if (mount_set(path, AT_RECURSIVE, attributes) != 0)
-        die("make '%s' read-only", host);
-}
-
-/* /lib and its like are links into /usr where the system is merged, else folders of their own. */
-static void add_top_folders(void)
-{
-    static const char *const names[] = { "/bin", "/sbin", "/lib", "/lib32", "/lib64" };
-    char target[256];
-    struct stat sb;
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        if (lstat(names[i], &sb) != 0)
-            continue;
-        if (S_ISLNK(sb.st_mode)) {
-            ssize_t n = readlink(names[i], target, sizeof(target) - 1);
-            if (n < 0)
-                die("read link '%s'", names[i]);
-            target[n] = '\0';
-            if (symlink(target, names[i] + 1) != 0)
-                die("link '%s'", names[i]);
-        } else {
-            make_dir(names[i] + 1, 0755);
-            bind(names[i], ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
-        }
-    }
-}
-
-static void add_files(void)
-{
-    /* The loader's cache, for interpreters whose libraries lie in /usr/local/lib. */
-    static const char *const files[] = { "/etc/ld.so.cache", "/dev/null", "/dev/zero",
-                                         "/dev/urandom", "/dev/random" };
-
-    make_dir("etc", 0755);
-    make_dir("dev", 0755);
-    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        if (access(files[i], F_OK) != 0)
-            continue;
-        int fd = open(files[i] + 1, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
-        if (fd < 0)
-            die("make '%s'", files[i]);
-        close(fd);
-        bind(files[i], ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC);
-    }
-    /* multiprocessing keeps its semaphores there. */
-    if (symlink(SANDBOX_DIR, "dev/shm") != 0)
-        die("link '/dev/shm'");
-}
+/* --- file system -------------------------------------------------------------------------------
+ */
 
 /* A /proc of this namespace that only its holder sees: mounted nowhere. */
 static int open_own_proc(void)
@@ -149,62 +72,42 @@ static int open_own_proc(void)
 
     if (fs < 0 || syscall(SYS_fsconfig, fs, CONFIG_SET_STRING, "subset", "pid", 0) != 0 ||
         syscall(SYS_fsconfig, fs, CONFIG_CREATE, NULL, NULL, 0) != 0)
-        die("make a /proc");
+        ctl_die(FD_CTL, "make a /proc");
     mnt = (int)syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */,
                        ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
     dir = mnt < 0 ? -1 : openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
-        die("open a /proc");
+        ctl_die(FD_CTL, "open a /proc");
     close(mnt);
     close(fs);
     return dir;
 }
 
 /* Returns a descriptor of the namespace's own /proc. */
-static int build_root(const struct sandbox *sb)
+static int mount_own(void)
 {
-    const unsigned long flags = MS_NOSUID | MS_NODEV;
+    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    const int64_t disk_bytes = request.limits.disk_bytes;
+    int procfd = open_own_proc();
     char opts[96];
-    int procfd;
 
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        die("make mounts private");
-    if (mount("root", "/tmp", "tmpfs", flags, "size=64k,nr_inodes=64,mode=0755") != 0)
-        die("mount the root");
-    if (chdir("/tmp") != 0)
-        die("enter the root");
-    make_dir("usr", 0755);
-    bind("/usr", ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
-    add_top_folders();
-    add_files();
-    procfd = open_own_proc();
-    make_dir("proc", 0755);
-    if (mount("proc", "proc", "proc", flags | MS_NOEXEC | MS_RDONLY, "hidepid=2,subset=pid") != 0)
-        die("mount /proc");
-    make_dir("tmp", 0755);
+    /* Beside the host's, which then goes, and into its place. */
+    if (mount("proc", SANDBOX_DIR, "proc", flags | MS_RDONLY, "hidepid=2,subset=pid") != 0)
+        ctl_die(FD_CTL, "mount /proc");
+    if (umount2("/proc", MNT_DETACH) != 0)
+        ctl_die(FD_CTL, "detach the host's /proc");
+    if (mount(SANDBOX_DIR, "/proc", NULL, MS_MOVE, NULL) != 0)
+        ctl_die(FD_CTL, "move /proc");
     /* An inode takes about 1 KiB of kernel memory that size= does not count. */
-    snprintf(opts, sizeof(opts), "size=%lld,nr_inodes=%lld,mode=0700", (long long)sb->disk_bytes,
-             16 + (long long)sb->disk_bytes / 8192);
-    if (mount("work", "tmp", "tmpfs", flags | MS_NOEXEC, opts) != 0)
-        die("mount the work folder");
-    /* Old root and new one on top of each other; then the old one goes. */
-    if (syscall(SYS_pivot_root, ".", ".") != 0)
-        die("pivot the root");
-    if (umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
-        die("detach the old root");
-    if (mount_set("/", 0, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV) != 0)
-        die("make the root read-only");
+    snprintf(opts, sizeof(opts), "size=%lld,nr_inodes=%lld,mode=0700", (long long)disk_bytes,
+             16 + (long long)disk_bytes / 8192);
+    if (mount("work", SANDBOX_DIR, "tmpfs", flags, opts) != 0)
+        ctl_die(FD_CTL, "mount the work folder");
     return procfd;
 }
 
-/* --- rights ----------------------------------------------------------------------------------- */
-
-static void become_user(void)
-{
-    if (setresgid(SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) != 0 ||
-        setresuid(SANDBOX_UID, SANDBOX_UID, SANDBOX_UID) != 0)
-        die("become user %d", SANDBOX_UID);
-}
+/* --- rights -------------------------------------------------------------------------------------
+ */
 
 static void drop_capabilities(void)
 {
@@ -215,19 +118,13 @@ static void drop_capabilities(void)
         if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0) {
             if (errno == EINVAL)
                 break; /* past the last one this kernel knows */
-            die("drop capability %d", cap);
+            ctl_die(FD_CTL, "drop capability %d", cap);
         }
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ||
         syscall(SYS_capset, &header, none) != 0)
-        die("drop capabilities");
+        ctl_die(FD_CTL, "drop capabilities");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        die("set no_new_privs");
-}
-
-static void die_with_parent(void)
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
-        die("set the death signal");
+        ctl_die(FD_CTL, "set no_new_privs");
 }
 
 /* Set a limit (hard limits of our own may be lower: then that) and read it back. */
@@ -236,33 +133,27 @@ static void limit(int what, rlim_t soft, rlim_t hard, const char *name)
     struct rlimit now, want = { soft, hard };
 
     if (getrlimit((__rlimit_resource_t)what, &now) != 0)
-        die("read limit %s", name);
+        ctl_die(FD_CTL, "read limit %s", name);
     if (want.rlim_max > now.rlim_max)
         want.rlim_max = now.rlim_max;
     if (want.rlim_cur > want.rlim_max)
         want.rlim_cur = want.rlim_max;
     if (setrlimit((__rlimit_resource_t)what, &want) != 0 ||
         getrlimit((__rlimit_resource_t)what, &now) != 0)
-        die("set limit %s", name);
+        ctl_die(FD_CTL, "set limit %s", name);
     if (now.rlim_cur != want.rlim_cur || now.rlim_max != want.rlim_max) {
         errno = ERANGE;
-        die("read limit %s back", name);
+        ctl_die(FD_CTL, "read limit %s back", name);
     }
 }
 
-static void set_limits(const struct sandbox *sb)
+/* What candidates and checkers have in common. */
+static void set_common_limits(const struct sandbox_limits *l)
 {
     /* A second and a half beyond the supervisor's own clock: only should that fail. */
-    const rlim_t cpu_s = (rlim_t)(sb->cpu_limit_ns / 1000000000) + 2;
+    const rlim_t cpu_s = (rlim_t)(l->cpu_limit_ns / 1000000000) + 2;
 
     limit(RLIMIT_CPU, cpu_s, cpu_s + 1, "CPU");
-    if (sb->level < SANDBOX_FULL) /* address space stands in for memory */
-        limit(RLIMIT_AS, (rlim_t)sb->memory_bytes, (rlim_t)sb->memory_bytes, "AS");
-    /* And init. Where there is a control group, its limit is to be met first: it counts. */
-    const rlim_t n_procs = (rlim_t)sb->max_pids + (sb->level < SANDBOX_FULL ? 1 : 16);
-    limit(RLIMIT_NPROC, n_procs, n_procs, "NPROC");
-    limit(RLIMIT_FSIZE, (rlim_t)sb->disk_bytes, (rlim_t)sb->disk_bytes, "FSIZE");
-    limit(RLIMIT_NOFILE, 256, 256, "NOFILE");
     limit(RLIMIT_STACK, 8 << 20, 64 << 20, "STACK");
     limit(RLIMIT_MEMLOCK, 0, 0, "MEMLOCK");
     limit(RLIMIT_MSGQUEUE, 0, 0, "MSGQUEUE");
@@ -275,107 +166,163 @@ static void set_limits(const struct sandbox *sb)
     limit(RLIMIT_CORE, 1, 1, "CORE");
 }
 
-static void reset_signals(void)
+static void set_candidate_limits(const struct sandbox_limits *l)
 {
-    sigset_t none;
-
-    sigemptyset(&none);
-    for (int s = 1; s < NSIG; s++)
-        if (s != SIGKILL && s != SIGSTOP)
-            signal(s, SIG_DFL); /* refused for two of the C library's own */
-    if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
-        die("reset the signal mask");
+    set_common_limits(l);
+    if (l->level < SANDBOX_FULL) /* address space stands in for memory */
+        limit(RLIMIT_AS, (rlim_t)l->memory_bytes, (rlim_t)l->memory_bytes, "AS");
+    /* Where there is a control group, its limit is to be met first: it counts. */
+    const rlim_t n_procs =
+        (rlim_t)l->max_pids + (l->level < SANDBOX_FULL ? N_OWN_PROCESSES : N_OWN_PROCESSES + 16);
+    limit(RLIMIT_NPROC, n_procs, n_procs, "NPROC");
+    limit(RLIMIT_FSIZE, (rlim_t)l->disk_bytes, (rlim_t)l->disk_bytes, "FSIZE");
+    limit(RLIMIT_NOFILE, 256, 256, "NOFILE");
 }
 
-/* --- processes ------------------------------------------------------------------------------ */
+static void load_filter(void)
+{
+    const struct sock_fprog filter = filter_program();
 
-/*
- * The interpreter's environment is all of it here, so -I (which would make it ignore
- * PYTHONHASHSEED) is spelled out: -s, PYTHONSAFEPATH and no other PYTHON* variable. -S leaves
- * site-packages out: what can be imported is the standard library, on any machine.
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
+        ctl_die(FD_CTL, "load the system call filter");
+}
+
+/* --- processes ----------------------------------------------------------------------------------
  */
-static _Noreturn void exec_python(const struct sandbox *sb)
+
+/* The checker: nothing to see, nothing to write to, nobody to fork. Values of a hostile program
+ * reach it, but only as bytes that it decodes. */
+static void become_checker(void)
 {
-    char *const argv[] = { (char *)sb->python, "-s", "-S", "-c", (char *)sb->source, NULL };
-    char *const envp[] = { "PATH=/usr/bin:/bin",
-                           "HOME=/tmp",
-                           "TMPDIR=/tmp",
-                           "USER=sandbox",
-                           "LANG=C.UTF-8",
-                           "LC_ALL=C.UTF-8",
-                           "TZ=UTC",
-                           "PYTHONHASHSEED=0",
-                           "PYTHONSAFEPATH=1",
-                           "PYTHONDONTWRITEBYTECODE=1",
-                           "OMP_NUM_THREADS=1",
-                           "OPENBLAS_NUM_THREADS=1",
-                           "MKL_NUM_THREADS=1",
-                           "NUMEXPR_NUM_THREADS=1",
-                           NULL };
+    int sink = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-    execve(sb->python, argv, envp);
-    die("execute '%s'", sb->python);
-}
-
-static _Noreturn void candidate_main(const struct sandbox *sb)
-{
-    if (setsid() < 0)
-        die("start a session");
-    umask(022);
-    if (chdir(SANDBOX_DIR) != 0)
-        die("enter the work folder");
-    if (fcntl(FD_CTL, F_SETFD, FD_CLOEXEC) != 0)
-        die("hide the control channel");
-    reset_signals();
-    set_limits(sb);
-    die_with_parent();
-    if (sb->probe)
-        sb->probe(sb, false);
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &sb->filter) != 0)
-        die("load the system call filter");
-    if (sb->probe) {
-        sb->probe(sb, true);
-        _exit(0);
-    }
-    exec_python(sb);
-}
-
-_Noreturn void inside_main(const struct sandbox *sb, int ctl, int in, int out, int err_fd,
-                           int report)
-{
-    struct ctl_message m;
-    struct pollfd hangup = { .fd = FD_CTL };
-    int procfd, status = 0, unused;
-    pid_t pid, candidate;
-
-    arrange_fds(ctl, in, out, err_fd, report);
-    if (ctl_recv(FD_CTL, &m, &unused) != 1 || m.kind != CTL_GO)
-        _exit(1);
-    become_user();
-    procfd = build_root(sb);
-    if (unshare(CLONE_NEWCGROUP) != 0)
-        die("make its control group namespace");
-    if (sethostname(SANDBOX_HOST, strlen(SANDBOX_HOST)) != 0 || setdomainname("", 0) != 0)
-        die("set the host name");
+    if (sink < 0 || dup2(sink, STDOUT_FILENO) < 0) /* what tests print */
+        ctl_die(FD_CTL, "open '/dev/null'");
+    close(sink);
+    if (unshare(CLONE_NEWNS) != 0 || umount2("/proc", MNT_DETACH) != 0)
+        ctl_die(FD_CTL, "detach the host's /proc from the checker");
     drop_capabilities();
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-        die("become undumpable");
-    die_with_parent();
+        ctl_die(FD_CTL, "become undumpable");
+    die_with_parent(FD_CTL);
+    set_common_limits(&request.limits);
+    limit(RLIMIT_AS, (rlim_t)request.limits.memory_bytes + (64 << 20), RLIM_INFINITY, "AS");
+    limit(RLIMIT_NPROC, 0, 0, "NPROC");
+    limit(RLIMIT_FSIZE, 0, 0, "FSIZE");
+    load_filter();
+    close(FD_CTL);
+}
+
+static void become_init(void)
+{
+    struct pollfd hangup = { .fd = FD_CTL };
+    struct ctl_message m;
+    int procfd, unused;
+
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0)
+        ctl_die(FD_CTL, "make its namespaces");
+    procfd = mount_own();
+    if (ctl_recv(FD_CTL, &m, &unused) != 1 || m.kind != CTL_GO)
+        _exit(1);
+    /* Within the slot's group now. */
+    if (unshare(CLONE_NEWCGROUP) != 0)
+        ctl_die(FD_CTL, "make its control group namespace");
+    drop_capabilities();
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        ctl_die(FD_CTL, "become undumpable");
+    die_with_parent(FD_CTL);
     if (poll(&hangup, 1, 0) != 0)
         _exit(1); /* the spawner died before we could have noticed */
     if (!ctl_send(FD_CTL, &(struct ctl_message){ .kind = CTL_READY }, procfd))
         _exit(1);
     close(procfd);
-    candidate = fork();
+}
+
+void zygote_confine(void)
+{
+    if (setsid() < 0)
+        ctl_die(FD_CTL, "start a session");
+    umask(022);
+    if (chdir(SANDBOX_DIR) != 0)
+        ctl_die(FD_CTL, "enter the work folder");
+    set_candidate_limits(&request.limits);
+    die_with_parent(FD_CTL);
+    /* As after exec: its own /proc entries are its own. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+        ctl_die(FD_CTL, "become dumpable");
+    if (request.role == ROLE_PROBE)
+        sandbox_probe_run(&request, false);
+    load_filter();
+    if (request.role == ROLE_PROBE) {
+        sandbox_probe_run(&request, true);
+        _exit(0);
+    }
+    close(FD_CTL);
+}
+
+void zygote_reap(int candidate)
+{
+    struct ctl_message m = { .kind = CTL_EXITED };
+    int status = 0;
+    pid_t pid;
+
+    /* The interpreter's handlers are not init's: without one, no signal from inside reaches it. */
+    for (int s = 1; s < NSIG; s++)
+        if (s != SIGKILL && s != SIGSTOP)
+            signal(s, SIG_DFL); /* refused for two of the C library's own */
     if (candidate < 0)
-        die("fork");
-    if (candidate == 0)
-        candidate_main(sb);
+        ctl_die(FD_CTL, "fork");
     syscall(SYS_close_range, 0, FD_CTL - 1, 0);
     do {
         pid = waitpid(-1, &status, 0);
     } while (pid != candidate && (pid > 0 || errno == EINTR));
-    m = (struct ctl_message){ .kind = CTL_EXITED, .value = status };
+    m.value = status;
     ctl_send(FD_CTL, &m, -1);
     _exit(0);
+}
+
+/* Fork a process for the request: in it, returns 0. */
+static long fork_for_request(void)
+{
+    /* Like fork(): the child goes on here, on a copy of this memory; it is the spawner's child, so
+     * that the spawner learns of its end and its use of time. */
+    return syscall(SYS_clone, (unsigned long)(CLONE_NEWPID | CLONE_PARENT), NULL, NULL, NULL, NULL);
+}
+
+int zygote_serve(void)
+{
+    int fds[CTL_MAX_FDS];
+    size_t n_fds;
+    long pid;
+
+    die_with_parent(ZYGOTE_CMD);
+    if (unlink(SANDBOX_HELPER) != 0 ||
+        mount_set("/", 0, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV) != 0)
+        ctl_die(ZYGOTE_CMD, "make the root read-only");
+    if (!ctl_send(ZYGOTE_CMD, &(struct ctl_message){ .kind = CTL_READY }, -1))
+        _exit(1);
+    for (;;) {
+        struct ctl_message answer = { .kind = CTL_STARTED };
+
+        n_fds = CTL_MAX_FDS;
+        if (packet_recv(ZYGOTE_CMD, &request, sizeof(request), fds, &n_fds) != 1)
+            _exit(0);
+        pid = fork_for_request();
+        if (pid == 0)
+            break;
+        if (pid < 0)
+            answer = (struct ctl_message){ .kind = CTL_FAILED, .value = errno, .what = "fork" };
+        else
+            answer.value = (int32_t)pid;
+        for (size_t i = 0; i < n_fds; i++)
+            close(fds[i]);
+        if (!ctl_send(ZYGOTE_CMD, &answer, -1))
+            _exit(0);
+    }
+    arrange_fds(fds, n_fds);
+    if (request.role == ROLE_CHECKER)
+        become_checker();
+    else
+        become_init();
+    return request.role;
 }

@@ -4,33 +4,74 @@
  * Theory of operation
  * -------------------
  *
- *     desbench --fork--> supervisor --clone--> init (one a running program) --fork--> python
- *        |  jobs (stream) -> |   one event loop over n_workers slots
- *        | <- results (seq.) |
+ *     desbench --fork--> supervisor --clone--> zygote (one a slot, an idle interpreter)
+ *        |  jobs (stream) -> |  |                 |--clone--> init --fork--> candidate
+ *        | <- results (seq.) |  |                 |                              ^ channel
+ *                               |                 +--clone--> checker            v
+ *                               +---- program in, report out -->  ^
  *
  * The supervisor is a child of its own, so that a hostile program never has the process with the
  * model and the results as its parent, and so that starting a program copies the page tables of
  * a small process. It is forked by judge_open(); open the judge before a model is loaded, as
  * the fork keeps alive what was in memory then.
  *
- * jobs carries `struct wire_job` and the text of code and tests. The supervisor takes everything
- * in at once and queues it, so sending waits only for its loop. results carries one
- * `struct wire_hello` and then one `struct judge_result` a message; its descriptor is
- * judge_poll_fd(). When the program closes jobs or dies, the supervisor kills what runs, removes
- * its control groups and exits. When the supervisor dies, each init dies with it (a parent death
- * signal), and with an init all of its pid namespace.
+ * jobs carries `struct wire_job` and the four texts of a program: code, tests, helpers, entry
+ * point. The supervisor takes everything in at once and queues it, so sending waits only for its
+ * loop. results carries one `struct wire_hello` and then one `struct judge_result` a message; its
+ * descriptor is judge_poll_fd(). When the program closes jobs or dies, the supervisor kills what
+ * runs, removes its control groups and exits. When the supervisor dies, zygotes, inits and
+ * checkers die with it (a parent death signal), and with an init all of its pid namespace.
  *
- * A program (slot.c, sandbox.h) has namespaces, a file system and limits of its own. The runner
- * (runner.py) gets nonce, code and tests on descriptor 3 and executes them in one namespace: it
- * passes if the nonce comes back on descriptor 4, nothing else does, and the exit status is 0.
- * That proves that the runner's last line was reached, not that the candidate left the runner
- * alone: both share an interpreter, and a program that goes looking for the nonce in the frames
- * above it can find it. Only a checker in another process (judge_mode()) closes that; code and
- * tests are kept apart up to the runner for its sake.
+ * A slot (slot.c) judges one program at a time by two processes that its zygote forks (sandbox.h
+ * has their namespaces and descriptors). The checker gets the program on descriptor 5, sends the
+ * code to the candidate, runs the tests, and writes one report to descriptor 4. The candidate
+ * executes the code in a plain dict and answers calls; it never holds the tests, the values that
+ * they expect or the report's descriptor. What it can do is return values, and those are judged.
  *
- * CPU time of the whole tree decides, wall time guards. A program that ran out of either is tried
- * once more while nothing else runs, and both verdicts are kept; unless its job says that it is not
- * worth it.
+ * On descriptor 5, native byte order: nonce (16 bytes), lengths of code, tests, helpers and entry
+ * point (8 each), the texts. The report: kind (1 byte), that nonce (16), text; kinds are listed in
+ * checker.py. It counts only with the nonce.
+ *
+ * On the channel (descriptor 3 of both, a stream), request and answer alternate; integers are
+ * little-endian:
+ *
+ *     nonce (16)  fresh in each request, the same in its answer
+ *     length (4)  of the rest, at most 16 MiB and a little
+ *     kind (1), payload
+ *
+ *     request                                answer
+ *     R  code as it is: execute it           V  a value
+ *     C  (name, args, kwargs): call          X  class (1), then (type name, text): an exception;
+ *     M  name: which module is it?              class M, D, N: out of memory, disk, processes;
+ *     E  nothing: flush, answer, leave          S: does not compile; F: any other
+ *                                            A  there is no such name
+ *                                            U  type name: the result is no data
+ *                                            O  the result is too large
+ *
+ * An answer with another nonce, or that is no frame, is a forgery. A value is a tag and:
+ *
+ *     N T F .       nothing: None, True, False, Ellipsis
+ *     i             length (4), two's complement: int
+ *     f c           8 or 16 bytes, IEEE 754: float, complex
+ *     s b a         length (4), bytes: str (UTF-8, surrogates allowed), bytes, bytearray
+ *     l t u z r     count (4), values: list, tuple, set, frozenset, range
+ *     q             the same and one more value, maxlen: collections.deque
+ *     d C D O       count (4), keys and values: dict, Counter, defaultdict, OrderedDict
+ *     M             nothing: an re.Match, of which only its truth crosses
+ *
+ * Types must be exactly these: an object of a class of the program's, which could be equal to
+ * everything, is no data. Containers lie at most 200 deep. No code crosses, and nothing is
+ * unpickled. An exception of Python's own reaches the tests as such.
+ *
+ * In mode one-process there is no checker: the candidate gets the program on descriptor 5 and
+ * reports on 4, which is believed with the nonce and exit status 0. That proves that the last line
+ * was reached, not that the candidate left its runner alone: one that goes looking for the nonce in
+ * the frames above it finds it. Only items whose tests need the candidate's own types run so, and
+ * their verdicts say it.
+ *
+ * CPU time of the whole tree and its checker decides, wall time guards. A program that ran out of
+ * either is tried once more while nothing else runs, and both verdicts are kept; unless its job
+ * says that it is not worth it.
  */
 #include "harness/judge/judge.h"
 
@@ -46,9 +87,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "harness/judge/filter.h"
 #include "harness/judge/interpreter.h"
-#include "harness/judge/runner.h"
 #include "harness/judge/supervisor.h"
 
 enum { MAX_WORKERS = 256 }; /* uids set aside for a judge, see sandbox.c */
@@ -246,14 +285,8 @@ enum status judge_open(const struct judge_options *opts, struct judge **ret, str
         config.opts.n_workers = n_usable_processors();
     if (config.opts.n_workers > MAX_WORKERS)
         config.opts.n_workers = MAX_WORKERS;
-    config.sandbox = (struct sandbox){ .level = j->level,
-                                       .python = python,
-                                       .source = runner_source,
-                                       .filter = filter_program(),
-                                       .cpu_limit_ns = opts->cpu_limit_ns,
-                                       .memory_bytes = opts->memory_bytes,
-                                       .disk_bytes = opts->disk_bytes,
-                                       .max_pids = opts->max_pids };
+    config.python = python;
+    config.level = j->level;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, jobs) != 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, results) != 0) {
         st = error_set(err, ST_IO, "judge: cannot make sockets: %s", strerror(errno));
@@ -318,9 +351,14 @@ int judge_n_workers(const struct judge *j)
     return j->n_workers;
 }
 
-const char *judge_mode(void)
+const char *judge_mode_name(enum judge_mode mode)
 {
-    return "one-process";
+    return mode == JUDGE_ONE_PROCESS ? "one-process" : "two-process";
+}
+
+bool judge_is_not_data(const struct judge_result *r)
+{
+    return r->verdict == VERDICT_FAIL && strncmp(r->details, "not_data:", 9) == 0;
 }
 
 const char *judge_python_version(const struct judge *j)
@@ -356,15 +394,20 @@ static bool send_all(int fd, const void *data, size_t len)
 
 enum status judge_submit(struct judge *j, const struct judge_job *job, struct error *err)
 {
+    const size_t entry_len = job->entry_point ? strlen(job->entry_point) : 0;
     const struct wire_job head = { .id = job->id,
                                    .code_len = job->code_len,
                                    .tests_len = job->tests_len,
+                                   .helpers_len = job->helpers_len,
+                                   .entry_len = entry_len,
                                    .cpu_limit_ns = job->cpu_limit_ns,
+                                   .mode = job->mode,
                                    .is_tried_once = job->is_tried_once };
 
-    /* entry_point is for a checker of its own; here the tests name it themselves. */
     if (!send_all(j->jobs, &head, sizeof(head)) || !send_all(j->jobs, job->code, job->code_len) ||
-        !send_all(j->jobs, job->tests, job->tests_len))
+        !send_all(j->jobs, job->tests, job->tests_len) ||
+        !send_all(j->jobs, job->helpers, job->helpers_len) ||
+        !send_all(j->jobs, job->entry_point, entry_len))
         return error_set(err, ST_INTERNAL, "the judge's supervisor is gone: %s", strerror(errno));
     j->n_pending++;
     return ST_OK;

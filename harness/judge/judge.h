@@ -41,6 +41,13 @@ enum verdict {
 enum { N_VERDICTS = VERDICT_INTERNAL + 1 };
 const char *verdict_name(enum verdict v); /* "pass", "timeout_cpu", ... */
 
+/* Where tests run. */
+enum judge_mode {
+    JUDGE_TWO_PROCESS, /* in a checker: the program only answers its calls, by value */
+    JUDGE_ONE_PROCESS, /* with the program, which can forge a pass: for tests that need its types */
+};
+const char *judge_mode_name(enum judge_mode mode); /* "two-process", "one-process" */
+
 struct judge_options {
     int n_workers;            /* 0: one per processor the process may run on */
     enum sandbox_level level; /* the level required; judge_open() refuses less */
@@ -88,19 +95,27 @@ void judge_close(struct judge *j);
 
 enum sandbox_level judge_level(const struct judge *j);
 int judge_n_workers(const struct judge *j);
-const char *judge_mode(void); /* "one-process": tests run in the candidate's process */
 const char *judge_python_version(const struct judge *j); /* "3.11.2" */
 
-/* A program: code is executed, then tests; see tasks/task.h. Copied by judge_submit(). */
+/*
+ * A program: code is executed, then tests; see tasks/task.h. Copied by judge_submit().
+ *
+ * In mode two-process tests see of the program its entry point, as a function whose arguments and
+ * results are copies, and modules that it imports, as the checker's own. Names that neither they
+ * nor Python define are looked for in what `helpers` defines, which the checker runs for itself.
+ */
 struct judge_job {
     uint64_t id; /* the caller's; comes back with the result */
     const char *code;
     size_t code_len;
     const char *tests;
     size_t tests_len;
-    const char *entry_point; /* may be NULL */
-    int64_t cpu_limit_ns;    /* less than the judge's own; 0: that one */
-    bool is_tried_once;      /* a timeout stands: no second attempt */
+    const char *helpers; /* may be NULL, then with length 0 */
+    size_t helpers_len;
+    const char *entry_point; /* may be NULL: the tests call nothing */
+    enum judge_mode mode;
+    int64_t cpu_limit_ns; /* less than the judge's own; 0: that one */
+    bool is_tried_once;   /* a timeout stands: no second attempt */
 };
 
 enum { JUDGE_TAIL = 2048 };
@@ -108,6 +123,7 @@ struct judge_result {
     uint64_t id;
     enum verdict verdict;
     int signal;                 /* of VERDICT_SIGNAL, else 0 */
+    enum judge_mode mode;       /* the job's */
     int attempts;               /* 2 when a timeout was tried again alone */
     enum verdict first_verdict; /* of attempt 1 when attempts is 2 */
     char details[512];          /* last line of the traceback, or what happened; UTF-8 */
@@ -115,6 +131,10 @@ struct judge_result {
     bool is_near_limit;                     /* passed within 20 % of the CPU or wall limit */
     char stdout_tail[JUDGE_TAIL], stderr_tail[JUDGE_TAIL]; /* control bytes made visible */
 };
+
+/* Does this result say that the program returned what is no data ("not_data:TYPE" in details)?
+ * Harnesses that run tests in the program's process may pass it. */
+bool judge_is_not_data(const struct judge_result *r);
 
 /* Queue a program; never blocks. */
 MUST_CHECK enum status judge_submit(struct judge *j, const struct judge_job *job,

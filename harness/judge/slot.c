@@ -17,6 +17,8 @@
 enum { MS = 1000000 };
 static const int64_t check_every_ns = 20LL * MS;
 static const size_t max_report_bytes = 64 << 10;    /* what is read of a report; 512 are kept */
+static const int64_t leave_limit_ns = 100LL * MS;   /* from the verdict to the candidate's end */
+static const int64_t end_limit_ns = 1000LL * MS;    /* between the ends of two processes */
 static const int64_t setup_limit_ns = 10000LL * MS; /* making a sandbox takes 5 ms */
 
 static void close_fd(int *fd)
@@ -29,17 +31,23 @@ static void close_fd(int *fd)
 static void set_idle(struct slot *s)
 {
     s->program = NULL;
-    s->proc = (struct sandbox_proc){ -1, -1, -1, -1, -1, -1, -1 };
+    s->proc = SANDBOX_PROC_NONE;
     s->procfd = -1;
 }
 
-enum status slot_open(struct slot *s, int n, const struct sandbox *sb,
+enum status slot_open(struct slot *s, int n, const char *python, enum sandbox_level level,
                       const struct judge_options *opts, const struct cgroup_home *home,
                       struct error *err)
 {
     memset(s, 0, sizeof(*s));
-    s->sandbox = sb;
     s->opts = opts;
+    s->python = python;
+    s->limits = (struct sandbox_limits){ .level = (int32_t)level,
+                                         .max_pids = opts->max_pids,
+                                         .cpu_limit_ns = opts->cpu_limit_ns,
+                                         .memory_bytes = opts->memory_bytes,
+                                         .disk_bytes = opts->disk_bytes };
+    s->zygote = (struct zygote){ -1, -1 };
     s->n = n;
     s->has_cgroup = home != NULL;
     set_idle(s);
@@ -53,14 +61,34 @@ enum status slot_open(struct slot *s, int n, const struct sandbox *sb,
 void slot_close(struct slot *s)
 {
     sandbox_proc_end(&s->proc);
+    zygote_close(&s->zygote);
     close_fd(&s->procfd);
     if (s->has_cgroup)
         cgroup_slot_close(&s->cgroup);
     s->has_cgroup = false;
 }
 
+/* Have the zygote, started anew if it was lost, fork for a program. */
+static enum status spawn(struct slot *s, enum sandbox_role role, struct error *err)
+{
+    enum status st = ST_OK;
+
+    for (int i = 0; i < 2; i++) {
+        if (s->zygote.pid < 0)
+            st = zygote_open(s->python, s->host_uid, &s->zygote, err);
+        if (!st)
+            st = sandbox_spawn(&s->zygote, role, &s->limits, NULL,
+                               s->has_cgroup ? &s->cgroup : NULL, &s->proc, err);
+        if (st != ST_IO)
+            break;
+        zygote_close(&s->zygote);
+    }
+    return st;
+}
+
 enum status slot_start(struct slot *s, struct program *p, struct error *err)
 {
+    const bool is_alone = p->mode == JUDGE_ONE_PROCESS;
     enum status st;
 
     if (getrandom(p->header.nonce, NONCE_BYTES, 0) != NONCE_BYTES)
@@ -69,10 +97,11 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
     s->out.n_total = s->err.n_total = 0;
     s->n_reported = 0;
     s->cause = CAUSE_NONE;
-    s->has_exited = false;
+    s->is_init_gone = s->is_checker_killed = s->has_exited = false;
+    s->is_checker_gone = is_alone;
     s->failure.kind = 0;
-    s->ready_ns = s->exit_ns = 0;
-    s->cpu_ns = s->rss_max_bytes = 0;
+    s->ready_ns = s->exit_ns = s->end_ns = 0;
+    s->tree_cpu_ns = s->rss_max_bytes = 0;
     s->n_tasks_max = 0;
     if (s->has_cgroup) {
         s->cpu_base_ns = cgroup_cpu_ns(&s->cgroup);
@@ -82,7 +111,7 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
         s->n_refused_base = cgroup_n_forks_refused(&s->cgroup);
     }
     s->start_ns = clock_mono_ns();
-    st = sandbox_spawn(s->sandbox, s->host_uid, s->has_cgroup ? &s->cgroup : NULL, &s->proc, err);
+    st = spawn(s, is_alone ? ROLE_ALONE : ROLE_CANDIDATE, err);
     if (st) {
         set_idle(s);
         return st;
@@ -94,6 +123,22 @@ enum status slot_start(struct slot *s, struct program *p, struct error *err)
 
 /* --- while it runs ---------------------------------------------------------------------------- */
 
+static bool has_checker(const struct slot *s)
+{
+    return s->program->mode == JUDGE_TWO_PROCESS;
+}
+
+/* CPU time that a process of ours has used so far. */
+static int64_t process_cpu_ns(pid_t pid)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
+        return 0;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* CPU time of the whole tree by its control group; false, and nothing changed, without one or
  * when it cannot be read. */
 static bool read_group_cpu(struct slot *s)
@@ -102,7 +147,7 @@ static bool read_group_cpu(struct slot *s)
 
     if (ns < 0)
         return false;
-    s->cpu_ns = ns - s->cpu_base_ns;
+    s->tree_cpu_ns = ns - s->cpu_base_ns;
     return true;
 }
 
@@ -112,7 +157,10 @@ size_t slot_poll_fds(const struct slot *s, struct pollfd *fds)
 
     if (!s->program)
         return 0;
-    fds[n++] = (struct pollfd){ .fd = s->proc.pidfd, .events = POLLIN };
+    if (!s->is_init_gone)
+        fds[n++] = (struct pollfd){ .fd = s->proc.pidfd, .events = POLLIN };
+    if (!s->is_checker_gone)
+        fds[n++] = (struct pollfd){ .fd = s->proc.checker_pidfd, .events = POLLIN };
     if (s->proc.ctl >= 0)
         fds[n++] = (struct pollfd){ .fd = s->proc.ctl, .events = POLLIN };
     if (s->proc.out >= 0)
@@ -127,16 +175,52 @@ size_t slot_poll_fds(const struct slot *s, struct pollfd *fds)
     return n;
 }
 
+/* What all processes use now: time, memory, numbers. */
+static bool read_usage(struct slot *s, int64_t *ret_rss_bytes)
+{
+    struct usage u;
+
+    if (s->procfd < 0 || usage_read(s->procfd, &u) != 0)
+        return false;
+    if (u.cpu_ns > s->tree_cpu_ns)
+        s->tree_cpu_ns = u.cpu_ns;
+    if (u.n_tasks > s->n_tasks_max)
+        s->n_tasks_max = u.n_tasks;
+    if (u.rss_bytes > s->rss_max_bytes)
+        s->rss_max_bytes = u.rss_bytes;
+    *ret_rss_bytes = u.rss_bytes;
+    return true;
+}
+
+/* Neither is waited for before slot_finish(), so that their numbers are still theirs. */
+static void kill_candidate(struct slot *s)
+{
+    int64_t unused;
+
+    if (s->is_init_gone)
+        return;
+    if (!s->has_cgroup) /* what dies with the namespace is waited for by nobody */
+        read_usage(s, &unused);
+    kill(s->proc.pid, SIGKILL);
+    if (s->has_cgroup)
+        cgroup_kill(&s->cgroup);
+}
+
+static void kill_checker(struct slot *s)
+{
+    if (s->is_checker_gone)
+        return;
+    s->is_checker_killed = s->n_reported == 0;
+    kill(s->proc.checker, SIGKILL);
+}
+
 static void slot_kill(struct slot *s, enum slot_cause cause)
 {
     if (s->cause != CAUSE_NONE)
         return;
     s->cause = cause;
-    if (s->proc.pid > 0) { /* not yet waited for, so the number is still its */
-        kill(s->proc.pid, SIGKILL);
-        if (s->has_cgroup)
-            cgroup_kill(&s->cgroup);
-    }
+    kill_candidate(s);
+    kill_checker(s);
 }
 
 static void read_ctl(struct slot *s)
@@ -183,6 +267,20 @@ static bool read_stream(struct slot *s, int *fd, struct tail *t)
     return *fd >= 0;
 }
 
+/*
+ * The checker has the last word. It has told the candidate to leave, which is given a moment, as
+ * its init then counts what it used; unless the candidate left before, and how is what decides.
+ */
+static void take_report(struct slot *s)
+{
+    if (s->end_ns)
+        return;
+    s->end_ns = clock_mono_ns();
+    if (!s->exit_ns)
+        s->exit_ns = s->end_ns;
+    s->next_check_ns = s->end_ns + (s->report[0] == 'E' ? end_limit_ns : leave_limit_ns);
+}
+
 static bool read_report(struct slot *s)
 {
     char data[sizeof(s->report)];
@@ -194,11 +292,15 @@ static bool read_report(struct slot *s)
             memcpy(s->report + s->n_reported, data, (size_t)n < room ? (size_t)n : room);
         }
         s->n_reported += (size_t)n;
+        if (has_checker(s))
+            take_report(s);
         if (s->n_reported <= max_report_bytes)
             return true;
         close_fd(&s->proc.report); /* a flood: the verdict stands in its first bytes */
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         close_fd(&s->proc.report);
+        if (has_checker(s))
+            take_report(s); /* there was none: it died */
     }
     return false;
 }
@@ -216,13 +318,13 @@ static void write_input(struct slot *s)
 
 bool slot_service(struct slot *s, const struct pollfd *fds, size_t n_fds)
 {
-    bool is_gone = false;
-
     for (size_t i = 0; i < n_fds; i++) {
         if (!fds[i].revents)
             continue;
         if (fds[i].fd == s->proc.pidfd)
-            is_gone = true;
+            s->is_init_gone = true;
+        else if (fds[i].fd == s->proc.checker_pidfd)
+            s->is_checker_gone = true;
         else if (fds[i].fd == s->proc.ctl)
             read_ctl(s);
         else if (fds[i].fd == s->proc.out)
@@ -234,188 +336,57 @@ bool slot_service(struct slot *s, const struct pollfd *fds, size_t n_fds)
         else if (fds[i].fd == s->proc.in)
             write_input(s);
     }
-    return is_gone;
-}
-
-static bool is_out_of_memory(const struct slot *s)
-{
-    return s->has_cgroup && cgroup_n_oom_kills(&s->cgroup) > s->n_oom_base;
-}
-
-static bool is_fork_refused(const struct slot *s)
-{
-    if (s->has_cgroup)
-        return cgroup_n_forks_refused(&s->cgroup) > s->n_refused_base;
-    return s->n_tasks_max > s->opts->max_pids; /* and init */
+    if (s->is_init_gone && !s->is_checker_gone && !s->end_ns) {
+        /* It reads what the candidate left behind, and then the end of the channel; unless that
+         * is kept open by having been sent over itself. */
+        s->end_ns = clock_mono_ns();
+        s->next_check_ns = s->end_ns + end_limit_ns;
+    }
+    return s->is_init_gone && s->is_checker_gone;
 }
 
 void slot_check(struct slot *s, int64_t now_ns)
 {
-    struct usage u;
+    int64_t cpu_ns, rss_bytes;
 
     if (!s->program || now_ns < s->next_check_ns)
         return;
     s->next_check_ns = now_ns + check_every_ns;
+    if (s->end_ns) {
+        if (s->is_init_gone)
+            kill_checker(s);
+        else if (s->n_reported > 0 && s->report[0] == 'E' && !s->has_exited)
+            slot_kill(s, CAUSE_SILENT);
+        else
+            kill_candidate(s);
+        return;
+    }
     if (s->has_exited || s->cause != CAUSE_NONE)
         return; /* the kernel is still taking the namespace down */
     if (s->ready_ns == 0) {
         slot_kill(s, CAUSE_SETUP);
         return;
     }
-    if (usage_read(s->procfd, &u) == 0) {
-        s->cpu_ns = u.cpu_ns;
-        if (u.n_tasks > s->n_tasks_max)
-            s->n_tasks_max = u.n_tasks;
-        if (u.rss_bytes > s->rss_max_bytes)
-            s->rss_max_bytes = u.rss_bytes;
-        /* Pages shared by forked processes count once, but looking is slow. */
-        if (!s->has_cgroup && u.rss_bytes > s->opts->memory_bytes &&
-            usage_read_pss(s->procfd) > s->opts->memory_bytes) {
-            slot_kill(s, CAUSE_MEMORY);
-            return;
-        }
+    /* Pages shared by forked processes count once, but looking is slow. */
+    if (read_usage(s, &rss_bytes) && !s->has_cgroup && rss_bytes > s->opts->memory_bytes &&
+        usage_read_pss(s->procfd) > s->opts->memory_bytes) {
+        slot_kill(s, CAUSE_MEMORY);
+        return;
     }
     read_group_cpu(s); /* unreadable: what the namespace's own /proc tells still decides */
-    if (s->cpu_ns > s->program->cpu_limit_ns)
+    cpu_ns = s->tree_cpu_ns + process_cpu_ns(s->proc.checker);
+    if (cpu_ns > s->program->cpu_limit_ns)
         slot_kill(s, CAUSE_CPU);
     else if (now_ns - s->ready_ns > s->opts->wall_limit_ns)
         slot_kill(s, CAUSE_WALL);
-    else if (is_out_of_memory(s))
+    else if (slot_is_out_of_memory(s))
         slot_kill(s, CAUSE_MEMORY);
-    else if (is_fork_refused(s))
+    else if (slot_is_fork_refused(s))
         slot_kill(s, CAUSE_PIDS);
 }
 
-/* --- the verdict --------------------------------------------------------------------------------
+/* --- the end -----------------------------------------------------------------------------------
  */
-
-static enum verdict say(struct judge_result *r, enum verdict v, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static enum verdict say(struct judge_result *r, enum verdict v, const char *fmt, ...)
-{
-    char text[sizeof(r->details)];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    text_visible(text, strlen(text), 0, r->details, sizeof(r->details));
-    return v;
-}
-
-static bool has_nonce(const struct slot *s, char kind)
-{
-    return s->n_reported >= 1 + NONCE_BYTES && s->report[0] == kind &&
-           memcmp(s->report + 1, s->program->header.nonce, NONCE_BYTES) == 0;
-}
-
-static double seconds(int64_t ns)
-{
-    return (double)ns * 1e-9;
-}
-
-/* It was killed by us, or what it used leaves no other word. */
-static enum verdict judge_limits(const struct slot *s, struct judge_result *r)
-{
-    const struct judge_options *o = s->opts;
-
-    switch (s->cause) {
-    case CAUSE_SETUP:
-        return say(r, VERDICT_INTERNAL, "the sandbox was not ready after %.0f s",
-                   seconds(setup_limit_ns));
-    case CAUSE_CPU:
-        return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(s->cpu_ns), seconds(s->program->cpu_limit_ns));
-    case CAUSE_WALL:
-        return say(r, VERDICT_TIMEOUT_WALL, "ran for %.2f s, limit %.2f s; used %.2f s of CPU time",
-                   seconds(r->wall_ns), seconds(o->wall_limit_ns), seconds(r->cpu_ns));
-    case CAUSE_MEMORY:
-        return say(r, VERDICT_OOM, "used more than %lld bytes of memory",
-                   (long long)o->memory_bytes);
-    case CAUSE_PIDS:
-        return say(r, VERDICT_PIDS, "wanted more than %d processes and threads", o->max_pids);
-    case CAUSE_OUTPUT:
-    case CAUSE_NONE: break;
-    }
-    return say(r, VERDICT_OUTPUT, "wrote more than %lld bytes", (long long)o->output_bytes);
-}
-
-static enum verdict judge_signal(const struct slot *s, struct judge_result *r)
-{
-    int sig = WTERMSIG(s->wait_status);
-
-    if (sig == SIGSYS)
-        return say(r, VERDICT_DENIED, "made a system call that is not allowed");
-    if (sig == SIGKILL && is_out_of_memory(s))
-        return say(r, VERDICT_OOM, "used more than %lld bytes of memory",
-                   (long long)s->opts->memory_bytes);
-    if ((sig == SIGKILL || sig == SIGXCPU) && r->cpu_ns > s->program->cpu_limit_ns)
-        return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(r->cpu_ns), seconds(s->program->cpu_limit_ns));
-    r->signal = sig;
-    return say(r, VERDICT_SIGNAL, "killed by signal %d (%s)", sig, strsignal(sig));
-}
-
-static enum verdict judge_exit(const struct slot *s, struct judge_result *r)
-{
-    int status = WEXITSTATUS(s->wait_status);
-    size_t len = s->n_reported < sizeof(s->report) ? s->n_reported : sizeof(s->report);
-    const char *report = s->report;
-
-    if (status == 0) {
-        if (has_nonce(s, 'P') && s->n_reported == 1 + NONCE_BYTES)
-            return say(r, VERDICT_PASS, "passed");
-        return say(r, VERDICT_FORGED,
-                   "exited with status 0, but the tests did not run to their end");
-    }
-    if (has_nonce(s, 'I')) {
-        text_visible(report + 1 + NONCE_BYTES, len - 1 - NONCE_BYTES, 0, r->details,
-                     sizeof(r->details));
-        return VERDICT_INTERNAL; /* before any of the program ran: the tests do not compile */
-    }
-    if (is_out_of_memory(s))
-        return say(r, VERDICT_OOM, "a process used more than %lld bytes of memory",
-                   (long long)s->opts->memory_bytes);
-    if (is_fork_refused(s))
-        return say(r, VERDICT_PIDS, "wanted more than %d processes and threads", s->opts->max_pids);
-    if (len == 0)
-        return say(r, VERDICT_FAIL, "exited with status %d", status);
-    text_visible(report + 1, len - 1, 0, r->details, sizeof(r->details));
-    switch (report[0]) {
-    case 'S': return VERDICT_SYNTAX;
-    case 'M': return VERDICT_OOM;
-    case 'D': return VERDICT_DISK;
-    case 'N': return s->has_cgroup ? VERDICT_FAIL : VERDICT_PIDS; /* the group would know */
-    case 'F': return VERDICT_FAIL;
-    default: return say(r, VERDICT_FAIL, "exited with status %d and a report of its own", status);
-    }
-}
-
-static enum verdict decide(const struct slot *s, struct judge_result *r)
-{
-    if (s->failure.kind == CTL_FAILED)
-        return say(r, VERDICT_INTERNAL, "sandbox: cannot %s: %s", s->failure.what,
-                   strerror(s->failure.value));
-    if (s->cause != CAUSE_NONE ||
-        (int64_t)(s->out.n_total + s->err.n_total) > s->opts->output_bytes)
-        return judge_limits(s, r);
-    if (!s->has_exited) {
-        if (is_out_of_memory(s)) /* the kernel may pick init, or all at once */
-            return say(r, VERDICT_OOM, "used more than %lld bytes of memory",
-                       (long long)s->opts->memory_bytes);
-        return say(r, VERDICT_INTERNAL, "the sandbox's first process was killed from outside");
-    }
-    if (WIFSIGNALED(s->wait_status))
-        return judge_signal(s, r);
-    /* It ended by itself between two looks of ours; the numbers decide, not the moment. */
-    if (r->cpu_ns > s->program->cpu_limit_ns)
-        return say(r, VERDICT_TIMEOUT_CPU, "used %.2f s of CPU time, limit %.2f s",
-                   seconds(r->cpu_ns), seconds(s->program->cpu_limit_ns));
-    if (r->wall_ns > s->opts->wall_limit_ns)
-        return say(r, VERDICT_TIMEOUT_WALL, "ran for %.2f s, limit %.2f s", seconds(r->wall_ns),
-                   seconds(s->opts->wall_limit_ns));
-    return judge_exit(s, r);
-}
 
 /* Nobody may be left in the control group once the namespace is gone. */
 static bool is_group_empty(const struct slot *s)
@@ -433,15 +404,28 @@ static bool is_group_empty(const struct slot *s)
     return false;
 }
 
+static int64_t rusage_cpu_ns(const struct rusage *ru)
+{
+    int64_t us = (int64_t)(ru->ru_utime.tv_sec + ru->ru_stime.tv_sec) * 1000000 +
+                 ru->ru_utime.tv_usec + ru->ru_stime.tv_usec;
+    return us * 1000;
+}
+
 bool slot_finish(struct slot *s, struct judge_result *ret)
 {
-    struct rusage ru = { 0 };
+    struct rusage ru = { 0 }, checker_ru = { 0 };
     struct judge_result *r = ret;
     bool is_clean, is_counted;
+    int checker_status = 0;
 
     while (wait4(s->proc.pid, NULL, 0, &ru) < 0 && errno == EINTR)
         ;
     s->proc.pid = -1;
+    if (s->proc.checker > 0) {
+        while (wait4(s->proc.checker, &checker_status, 0, &checker_ru) < 0 && errno == EINTR)
+            ;
+        s->proc.checker = -1;
+    }
     /* All writers are dead, so what they wrote is in the pipes. The end need not follow: a pipe
      * sent over a socket that was itself sent has no holder and yet stays open. */
     if (s->proc.ctl >= 0)
@@ -467,20 +451,21 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
         r->max_rss_bytes = s->rss_max_bytes;
     is_counted = !s->has_cgroup || read_group_cpu(s);
     if (s->has_cgroup && is_counted) {
-        r->cpu_ns = s->cpu_ns;
+        r->cpu_ns = s->tree_cpu_ns;
     } else {
-        int64_t us = (int64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +
-                     ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
-        r->cpu_ns = us * 1000;
-        if (r->cpu_ns < s->cpu_ns) /* those killed with the namespace are not waited for */
-            r->cpu_ns = s->cpu_ns;
+        r->cpu_ns = rusage_cpu_ns(&ru);
+        if (r->cpu_ns < s->tree_cpu_ns) /* those killed with the namespace are not waited for */
+            r->cpu_ns = s->tree_cpu_ns;
     }
-    r->verdict = decide(s, r);
+    r->cpu_ns += rusage_cpu_ns(&checker_ru);
+    r->mode = s->program->mode;
+    r->verdict = slot_decide(s, checker_status, r);
     if (!is_counted)
-        r->verdict = say(r, VERDICT_INTERNAL,
-                         "the CPU time of control group slot-%d was not to be read", s->n);
+        r->verdict = slot_say(r, VERDICT_INTERNAL,
+                              "the CPU time of control group slot-%d was not to be read", s->n);
     if (!is_clean)
-        r->verdict = say(r, VERDICT_INTERNAL, "processes were left in control group slot-%d", s->n);
+        r->verdict =
+            slot_say(r, VERDICT_INTERNAL, "processes were left in control group slot-%d", s->n);
     r->is_near_limit =
         r->verdict == VERDICT_PASS && (r->cpu_ns > s->program->cpu_limit_ns / 5 * 4 ||
                                        r->wall_ns > s->opts->wall_limit_ns / 5 * 4);

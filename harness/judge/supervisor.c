@@ -114,14 +114,18 @@ static void answer_internal(struct supervisor *sv, uint64_t id, int n_attempts, 
 
 static void begin_program(struct supervisor *sv)
 {
+    const struct wire_job *h = &sv->head;
+    const size_t lens[] = { h->code_len, h->tests_len, h->helpers_len, h->entry_len };
     size_t text_len = 0, size = 0;
     struct program *p = NULL;
+    bool is_ok = true;
 
-    if (size_add(sv->head.code_len, sv->head.tests_len, &text_len) &&
-        size_add(text_len, sizeof(*p), &size))
+    for (size_t i = 0; i < sizeof(lens) / sizeof(*lens); i++)
+        is_ok = is_ok && size_add(text_len, lens[i], &text_len);
+    if (is_ok && size_add(text_len, sizeof(*p), &size))
         p = malloc(size);
     if (!p) {
-        sv->n_to_skip = sv->head.code_len + sv->head.tests_len;
+        sv->n_to_skip = h->code_len + h->tests_len + h->helpers_len + h->entry_len;
         answer_internal(sv, sv->head.id, 1, "out of memory for the program's text");
         return;
     }
@@ -131,8 +135,11 @@ static void begin_program(struct supervisor *sv)
     if (sv->head.cpu_limit_ns > 0 && sv->head.cpu_limit_ns < p->cpu_limit_ns)
         p->cpu_limit_ns = sv->head.cpu_limit_ns;
     p->is_tried_once = sv->head.is_tried_once != 0;
-    p->header.code_len = sv->head.code_len;
-    p->header.tests_len = sv->head.tests_len;
+    p->header.code_len = h->code_len;
+    p->header.tests_len = h->tests_len;
+    p->header.helpers_len = h->helpers_len;
+    p->header.entry_len = h->entry_len;
+    p->mode = h->mode == JUDGE_ONE_PROCESS ? JUDGE_ONE_PROCESS : JUDGE_TWO_PROCESS;
     p->input_len = sizeof(p->header) + text_len;
     sv->coming = p;
     sv->n_coming = 0;
@@ -350,7 +357,7 @@ static enum status set_up(struct supervisor *sv, struct error *err)
     enum status st = ST_OK;
 
     raise_descriptor_limit();
-    if (sv->config->sandbox.level >= SANDBOX_FULL) {
+    if (sv->config->level >= SANDBOX_FULL) {
         st = cgroup_home_open(&sv->home, err);
         if (st)
             return st;
@@ -361,7 +368,7 @@ static enum status set_up(struct supervisor *sv, struct error *err)
     if (!sv->slots || !sv->is_broken)
         return error_set(err, ST_NOMEM, "out of memory for %zu workers", n);
     while (st == ST_OK && sv->n_slots < sv->config->opts.n_workers) {
-        st = slot_open(&sv->slots[sv->n_slots], sv->n_slots, &sv->config->sandbox,
+        st = slot_open(&sv->slots[sv->n_slots], sv->n_slots, sv->config->python, sv->config->level,
                        &sv->config->opts, sv->has_home ? &sv->home : NULL, err);
         if (st == ST_OK)
             sv->n_slots++;

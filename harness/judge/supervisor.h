@@ -10,11 +10,11 @@
 #include "harness/judge/judge.h"
 #include "harness/judge/sandbox.h"
 
-/* On the jobs socket (a stream), then code_len + tests_len bytes. */
+/* On the jobs socket (a stream), then the four texts. */
 struct wire_job {
-    uint64_t id, code_len, tests_len;
+    uint64_t id, code_len, tests_len, helpers_len, entry_len;
     int64_t cpu_limit_ns;
-    uint64_t is_tried_once; /* a whole word: no padding to send */
+    uint64_t mode, is_tried_once; /* whole words: no padding to send */
 };
 
 /* First message on the results socket; struct judge_result after that. */
@@ -24,7 +24,8 @@ struct wire_hello {
 };
 
 struct supervisor_config {
-    struct sandbox sandbox;
+    const char *python; /* resolved path */
+    enum sandbox_level level;
     struct judge_options opts; /* n_workers resolved */
     int jobs, results;         /* its ends of the two sockets */
 };

@@ -1,10 +1,10 @@
-# A right answer, and noise where the proof goes: that proves nothing.
+# A right answer, and noise on the channel: that proves nothing.
 # full: forged
 # user: forged
 
 import os
 
-os.write(4, b'P')
+os.write(3, b'P')
 
 
 def add(a, b):

@@ -9,7 +9,7 @@ import time
 a, b = socket.socketpair()
 r, w = os.pipe()
 if os.fork() == 0:
-    socket.send_fds(a, [b"x"], [a.fileno(), b.fileno(), 1, 2, 4])
+    socket.send_fds(a, [b"x"], [a.fileno(), b.fileno(), 1, 2, 3])
     os.write(w, b"x")
     time.sleep(1000)
 os.read(r, 1)

@@ -1,9 +1,9 @@
-# Floods the descriptor of the report.
-# full: timeout_cpu|fail
-# user: timeout_cpu|fail
+# Floods the channel to the checker.
+# full: forged
+# user: forged
 # limits: cpu
 
 import os
 
 while True:
-    os.write(4, bytes(65536))
+    os.write(3, bytes(65536))

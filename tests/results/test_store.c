@@ -553,6 +553,7 @@ Test(store, a_summary_counts_each_cell_apart)
     cr_expect_eq(t[0].n_samples, 5);
     cr_expect_eq(t[0].n_passed, 1);
     cr_expect_eq(t[0].n_timeouts, 2);
+    cr_expect_eq(t[0].n_not_data, 0);
     cr_expect_eq(t[0].n_no_answer, 1);
     cr_expect_eq(t[0].n_internal, 1);
     cr_expect_eq(t[0].n_prompt, 45);

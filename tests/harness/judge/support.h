@@ -36,14 +36,29 @@ static inline struct judge *open_or_skip(const struct judge_options *opts)
     return j;
 }
 
-static inline void submit(struct judge *j, uint64_t id, const char *code, const char *tests)
+/* Tests see the program's add(), if it has one. */
+static inline struct judge_job make_job(uint64_t id, const char *code, const char *tests)
 {
-    const struct judge_job job = {
-        .id = id, .code = code, .code_len = strlen(code), .tests = tests, .tests_len = strlen(tests)
-    };
+    return (struct judge_job){ .id = id,
+                               .code = code,
+                               .code_len = strlen(code),
+                               .tests = tests,
+                               .tests_len = strlen(tests),
+                               .entry_point = "add" };
+}
+
+static inline void submit_job(struct judge *j, const struct judge_job *job)
+{
     struct error err;
 
-    cr_assert(judge_submit(j, &job, &err) == ST_OK, "%s", err.text);
+    cr_assert(judge_submit(j, job, &err) == ST_OK, "%s", err.text);
+}
+
+static inline void submit(struct judge *j, uint64_t id, const char *code, const char *tests)
+{
+    const struct judge_job job = make_job(id, code, tests);
+
+    submit_job(j, &job);
 }
 
 static inline struct judge_result collect(struct judge *j)

@@ -59,8 +59,9 @@ Test(judge, output_tails_keep_the_end_and_show_control_bytes)
     struct judge *j = open_or_skip(&o);
     struct judge_result r = run(j,
                                 "import sys, os\nprint('\\x1b[2J', 'caf\\u00e9')\n"
-                                "sys.stderr.write('x' * 5000 + 'end')\n",
-                                "os.write(1, b'\\xff\\n')\n");
+                                "sys.stderr.write('x' * 5000 + 'end')\n"
+                                "os.write(1, b'\\xff\\n')\n",
+                                "");
 
     expect_verdict(r, VERDICT_PASS);
     cr_expect_str_eq(r.stdout_tail, "\\xff\n\\x1b[2J caf\xc3\xa9\n");
@@ -74,8 +75,10 @@ Test(judge, names_are_those_of_a_plain_dict)
     struct judge_options o = small_options(1);
     struct judge *j = open_or_skip(&o);
     struct judge_result r =
-        run(j, "if __name__ == '__main__':\n    raise SystemExit(3)\n",
-            "assert __name__ == 'builtins'\nassert set(globals()) == {'__builtins__'}\n");
+        run(j,
+            "if __name__ == '__main__':\n    raise SystemExit(3)\n"
+            "assert __name__ == 'builtins'\nassert set(globals()) == {'__builtins__'}\n",
+            "");
 
     expect_verdict(r, VERDICT_PASS);
     judge_close(j);
@@ -102,8 +105,8 @@ Test(judge, results_come_back_with_their_ids)
     char code[64];
 
     for (int i = 0; i < N; i++) {
-        snprintf(code, sizeof(code), "x = %d", i % 2);
-        submit(j, (uint64_t)i << 40, code, "assert x");
+        snprintf(code, sizeof(code), "add = lambda: %d", i % 2);
+        submit(j, (uint64_t)i << 40, code, "assert add()");
     }
     cr_expect(judge_n_pending(j) == N);
     for (int i = 0; i < N; i++) {
@@ -475,7 +478,11 @@ Test(judge, all_humaneval_references_pass)
                               &solution, "test", &test, "entry_point", &entry) == 0);
         buf_printf(&code, "%s%s", prompt, solution);
         buf_printf(&tests, "%s\ncheck(%s)\n", test, entry);
-        submit(j, line++, buf_str(&code), buf_str(&tests));
+        struct judge_job job = make_job(line++, buf_str(&code), buf_str(&tests));
+        job.entry_point = entry;
+        job.helpers = prompt;
+        job.helpers_len = strlen(prompt);
+        submit_job(j, &job);
         buf_release(&code);
         buf_release(&tests);
         json_decref(item);

@@ -13,7 +13,8 @@ static enum status judge_one(struct judge *j, struct error *err)
                              .code = code,
                              .code_len = sizeof(code) - 1,
                              .tests = tests,
-                             .tests_len = sizeof(tests) - 1 };
+                             .tests_len = sizeof(tests) - 1,
+                             .entry_point = "add" };
     struct judge_result r;
     bool has = false;
     enum status st = judge_submit(j, &job, err);
