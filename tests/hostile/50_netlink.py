@@ -1,0 +1,7 @@
+# A netlink socket.
+# full: denied
+# user: denied
+
+import socket
+
+socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
