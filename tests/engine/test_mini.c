@@ -18,12 +18,21 @@ enum { N_PROMPT = 8, MAX_PROMPT = 80, GEN = 64, BLOCK = 32, N_VOCAB = 800, TOP_K
 static const char *const names[] = { "mini-e64", "mini-e16" };
 
 /*
- * A choice may differ between backends where it hung on less than this: of a router, by how much of
- * its own score the last expert taken is above the first one left out; of the decoder, by which
- * probability a proposal is above the threshold or the best token above the next. Two bf16 parts of
- * an activation leave out 2^-17 of it in each product of backend cpu (docs/speed.md).
+ * What is held against ref. A choice may differ where it hung on less than epsilon: of a router, by
+ * how much of its own score the last expert taken is above the first one left out; of the decoder,
+ * by which probability a proposal is above the threshold or the best token above the next. Two bf16
+ * parts of an activation leave out 2^-17 of it in each product of backend cpu (docs/speed.md);
+ * cuda, and cpu where it is asked to, round it to one, 2^-9, and six layers add that up.
  */
-static const double epsilon = 1e-4;
+static const struct other {
+    const char *backend, *isa;
+    double epsilon;
+} reference = { "ref", NULL, 0 },
+  others[] = { { "cpu", NULL, 1e-4 }, { "cpu", "avx512bf16", 0.05 }, { "cuda", NULL, 0.05 } };
+
+enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
+
+static const struct other *const cpu = &others[0];
 
 /* No hash of weights goes to the user's cache. */
 static void setup(void)
@@ -51,14 +60,15 @@ static struct safetensors *open_vectors(const char *name)
 }
 
 /* NULL where this machine cannot run the backend. */
-static struct model *open_model(const char *name, const char *backend)
+static struct model *open_model(const char *name, const struct other *on)
 {
     struct error err = { 0 };
     struct model *m = NULL;
     char path[4200];
     struct engine_options o = { .model_dir = path,
                                 .load_format = "safetensors",
-                                .backend = backend,
+                                .backend = on->backend,
+                                .isa = on->isa,
                                 .n_threads = 1,
                                 .max_canvas = MAX_PROMPT + GEN,
                                 .max_batch = 2 };
@@ -66,8 +76,8 @@ static struct model *open_model(const char *name, const char *backend)
 
     model_path(name, path, sizeof(path));
     st = model_open(&o, &m, &err);
-    cr_assert(st == ST_OK || ((st == ST_UNSUPPORTED || st == ST_DEVICE) && strcmp(backend, "ref")),
-              "%s: %s", backend, err.text);
+    cr_assert(st == ST_OK || ((st == ST_UNSUPPORTED || st == ST_DEVICE) && on != &reference),
+              "%s: %s", on->backend, err.text);
     return m;
 }
 
@@ -94,10 +104,10 @@ static float *fetch(struct model *m, const float *p, size_t n)
 /* ---- logits ----------------------------------------------------------------------------- */
 
 /* Both sequences of the fixed batch in one forward. */
-static void check_logits(const char *name, const char *backend)
+static void check_logits(const char *name, const struct other *on)
 {
     struct safetensors *v = open_vectors(name);
-    struct model *m = open_model(name, backend);
+    struct model *m = open_model(name, on);
     struct kv_cache *cache[2] = { NULL, NULL };
     struct forward_item item[2];
     struct canvas c[2];
@@ -115,7 +125,7 @@ static void check_logits(const char *name, const char *backend)
 
         logits = fetch(m, run_forward(m, item, 2).logits, (n[0] + n[1]) * N_VOCAB);
         for (size_t i = 0; i < 2; i++) {
-            snprintf(what, sizeof(what), "%s on %s, sequence %zu", name, backend, i);
+            snprintf(what, sizeof(what), "%s on %s, sequence %zu", name, on->backend, i);
             assert_rows(logits + i * n[0] * N_VOCAB, vector_get(v, NULL, "batch%zu.logits", i),
                         n[i], N_VOCAB, 1e-4, what);
         }
@@ -130,23 +140,22 @@ static void check_logits(const char *name, const char *backend)
 Test(mini, logits_are_those_of_the_trainer_in_fp32)
 {
     for (size_t i = 0; i < 2; i++) {
-        check_logits(names[i], "ref");
-        check_logits(names[i], "cpu");
+        check_logits(names[i], &reference);
+        check_logits(names[i], cpu);
     }
 }
 
 /* ---- generations ------------------------------------------------------------------------ */
 
-static struct engine *open_engine(const char *name, const char *backend, const char *isa,
-                                  int max_batch)
+static struct engine *open_engine(const char *name, const struct other *on, int max_batch)
 {
     struct error err = { 0 };
     struct engine *e = NULL;
     char path[4200];
     struct engine_options o = { .model_dir = path,
                                 .load_format = "safetensors",
-                                .backend = backend,
-                                .isa = isa,
+                                .backend = on->backend,
+                                .isa = on->isa,
                                 .n_threads = 1,
                                 .max_canvas = MAX_PROMPT + GEN,
                                 .max_batch = max_batch,
@@ -155,8 +164,8 @@ static struct engine *open_engine(const char *name, const char *backend, const c
 
     model_path(name, path, sizeof(path));
     st = engine_open(&o, &e, &err);
-    cr_assert(st == ST_OK || ((st == ST_UNSUPPORTED || st == ST_DEVICE) && strcmp(backend, "ref")),
-              "%s: %s", backend, err.text);
+    cr_assert(st == ST_OK || ((st == ST_UNSUPPORTED || st == ST_DEVICE) && on != &reference),
+              "%s: %s", on->backend, err.text);
     return e;
 }
 
@@ -223,7 +232,7 @@ Test(mini, tokens_are_the_same_in_two_runs_and_in_a_batch)
 {
     for (size_t k = 0; k < 2; k++) {
         struct safetensors *v = open_vectors(names[k]);
-        struct engine *e = open_engine(names[k], "cpu", NULL, 2 * N_PROMPT + 1);
+        struct engine *e = open_engine(names[k], cpu, 2 * N_PROMPT + 1);
         struct sequence *alone[N_PROMPT], *together[N_PROMPT], *again;
         size_t n_ended = 0;
 
@@ -287,12 +296,12 @@ struct player {
 };
 
 /* NULL where this machine cannot run the backend. */
-static struct player *player_new(const char *name, const char *backend)
+static struct player *player_new(const char *name, const struct other *on)
 {
     struct player *p = calloc(1, sizeof(*p));
 
     cr_assert(p);
-    p->model = open_model(name, backend);
+    p->model = open_model(name, on);
     if (!p->model) {
         free(p);
         return NULL;
@@ -425,13 +434,13 @@ struct parting {
 };
 
 /*
- * Find it by running that forward, and with a dual cache the one that filled it, on backends ref
- * and cpu. What comes first in the computation decides: as long as all routers chose alike, later
+ * Find it by running that forward, and with a dual cache the one that filled it, on ref and on the
+ * other one. What comes first in the computation decides: as long as all routers chose alike, later
  * numbers differ by rounding alone.
  */
-static struct parting find_parting(const char *name, const struct sequence *sa,
-                                   const struct sequence *sb, const int32_t *prompt,
-                                   size_t n_prompt, double threshold)
+static struct parting find_parting(const char *name, const struct other *on,
+                                   const struct sequence *sa, const struct sequence *sb,
+                                   const int32_t *prompt, size_t n_prompt, double threshold)
 {
     const struct generation *a = sequence_result(sa), *b = sequence_result(sb);
     struct parting ret = { .forward = -1, .position = -1 };
@@ -455,8 +464,8 @@ static struct parting find_parting(const char *name, const struct sequence *sa,
     refresh = ret.forward;
     while (refresh > 0 && !a->forwards[refresh].is_cache_refresh && a->n_forwards_cache)
         refresh--;
-    p[0] = player_new(name, "ref");
-    p[1] = player_new(name, "cpu");
+    p[0] = player_new(name, &reference);
+    p[1] = player_new(name, on);
     memcpy(canvas, prompt, n_prompt * sizeof(*canvas));
     for (int f = refresh;; f = ret.forward) {
         bool is_step = f > refresh; /* on a cache: the block alone */
@@ -483,48 +492,52 @@ static struct parting find_parting(const char *name, const struct sequence *sa,
     return ret;
 }
 
-/* Decode a block of one prompt on ref and on cpu; false where there is no cpu. */
-static bool decode_both(const char *name, int i, const char *cache, double threshold_ref,
-                        double threshold_cpu, struct parting *ret)
+/* Decode a block of one prompt on ref and on another; false where there is no such. */
+static bool decode_both(const char *name, const struct other *on, int i, const char *cache,
+                        double threshold_ref, double threshold_other, struct parting *ret)
 {
     struct safetensors *v = open_vectors(name);
-    struct engine *e[2] = { open_engine(name, "ref", NULL, 1), open_engine(name, "cpu", NULL, 1) };
-    double threshold[2] = { threshold_ref, threshold_cpu };
-    bool has_cpu = e[1];
+    struct engine *e[2] = { open_engine(name, &reference, 1), open_engine(name, on, 1) };
+    double threshold[2] = { threshold_ref, threshold_other };
+    bool has_other = e[1];
     struct sequence *s[2];
     int32_t prompt[MAX_PROMPT];
     size_t n = prompt_get(v, i, prompt);
 
-    for (int k = 0; has_cpu && k < 2; k++) {
+    for (int k = 0; has_other && k < 2; k++) {
         s[k] = start_at(e[k], v, i, BLOCK, cache, threshold[k]);
         run(e[k], &s[k], 1);
     }
-    if (has_cpu) {
-        *ret = find_parting(name, s[0], s[1], prompt, n, threshold_ref);
+    if (has_other) {
+        *ret = find_parting(name, on, s[0], s[1], prompt, n, threshold_ref);
         if (ret->forward >= 0)
-            cr_log_warn("%s, prompt %d, cache %s: forward %d differs at position %d by the %s's "
-                        "choice, margin %.2g",
-                        name, i, cache, ret->forward, ret->position, ret->choice, ret->margin);
+            cr_log_warn("%s on %s, prompt %d, cache %s: forward %d differs at position %d by the "
+                        "%s's choice, margin %.2g",
+                        name, on->isa ? on->isa : on->backend, i, cache, ret->forward,
+                        ret->position, ret->choice, ret->margin);
         sequence_free(s[0]);
         sequence_free(s[1]);
     }
     engine_close(e[0]);
     engine_close(e[1]);
     safetensors_close(v);
-    return has_cpu;
+    return has_other;
 }
 
 static const char *const caches[] = { "none", "dual" };
 
-Test(mini, ref_and_cpu_part_only_where_a_choice_was_close)
+Test(mini, backends_part_from_ref_only_where_a_choice_was_close)
 {
-    for (size_t k = 0; k < 2; k++)
-        for (int i = 0; i < 4; i++) {
+    for (const struct other *on = others; on < others + N_OTHERS; on++)
+        for (int k = 0; k < 8; k++) {
+            const char *name = names[k / 4];
             struct parting p;
+            int i = k % 4;
 
-            if (decode_both(names[k], i, caches[i % 2], 0.95, 0.95, &p) && p.forward >= 0)
-                cr_expect_lt(p.margin, epsilon, "%s, prompt %d: the %s's choice was not close: %g",
-                             names[k], i, p.choice, p.margin);
+            if (decode_both(name, on, i, caches[i % 2], 0.95, 0.95, &p) && p.forward >= 0)
+                cr_expect_lt(p.margin, on->epsilon,
+                             "%s on %s, prompt %d: the %s's choice was not close: %g", name,
+                             on->backend, i, p.choice, p.margin);
         }
 }
 
@@ -532,7 +545,7 @@ Test(mini, ref_and_cpu_part_only_where_a_choice_was_close)
 static bool propose_both(const char *name, int i, struct pick ret[2][BLOCK])
 {
     struct safetensors *v = open_vectors(name);
-    struct player *p[2] = { player_new(name, "ref"), player_new(name, "cpu") };
+    struct player *p[2] = { player_new(name, &reference), player_new(name, cpu) };
     int32_t canvas[MAX_PROMPT + GEN];
     int n = (int)prompt_get(v, i, canvas);
     bool has_cpu = p[1];
@@ -586,9 +599,9 @@ Test(mini, a_threshold_between_two_backends_parts_them_by_a_close_choice)
             continue;
         }
         threshold = (double)fmaxf(picks[0][row].prob, picks[1][row].prob);
-        cr_assert(decode_both(names[k], i, caches[k], threshold, threshold, &p));
+        cr_assert(decode_both(names[k], cpu, i, caches[k], threshold, threshold, &p));
         cr_assert_eq(p.forward, 0);
-        cr_expect_lt(p.margin, epsilon, "%s: %s, %g", names[k], p.choice, p.margin);
+        cr_expect_lt(p.margin, cpu->epsilon, "%s: %s, %g", names[k], p.choice, p.margin);
     }
 }
 
@@ -606,10 +619,10 @@ Test(mini, a_parting_that_no_close_choice_explains_is_seen)
             continue;
         }
         own = (double)picks[0][row].prob;
-        cr_assert(decode_both(names[k], i, caches[k], own + 0.01, own - 0.01, &p));
+        cr_assert(decode_both(names[k], cpu, i, caches[k], own + 0.01, own - 0.01, &p));
         cr_assert_eq(p.forward, 0);
         cr_expect_str_eq(p.choice, "decoder");
-        cr_expect_gt(p.margin, epsilon);
+        cr_expect_gt(p.margin, cpu->epsilon);
     }
 }
 
@@ -618,52 +631,57 @@ Test(mini, a_parting_on_a_cache_is_found)
 {
     struct parting p;
 
-    if (!decode_both("mini-e16", 1, "dual", 0.95, 0.9, &p))
+    if (!decode_both("mini-e16", cpu, 1, "dual", 0.95, 0.9, &p))
         cr_skip_test("backend cpu is not available");
     cr_expect_eq(p.forward, 1);
     cr_expect_str_eq(p.choice, "decoder");
-    cr_expect(p.margin > epsilon && p.margin < 0.05, "a probability of 0.9 to 0.95, not %g away",
-              p.margin);
+    cr_expect(p.margin > cpu->epsilon && p.margin < 0.05,
+              "a probability of 0.9 to 0.95, not %g away", p.margin);
 }
 
 /*
  * On half-revealed canvases: routers that choose otherwise, if any, were close, and up to them no
  * score is off by half of epsilon, which is then neither too strict nor without a reason.
  */
+static void check_routers(const char *name, const struct other *on)
+{
+    struct safetensors *v = open_vectors(name);
+    struct player *p[2] = { player_new(name, &reference), player_new(name, on) };
+    int n_exp = model_get_info(p[0]->model)->n_exp;
+
+    for (int i = 0; p[1] && i < 4; i++) {
+        int32_t canvas[MAX_PROMPT + GEN];
+        int n = (int)prompt_get(v, i, canvas) + BLOCK, other;
+        double margin, off = 0;
+
+        for (int j = 0; j < BLOCK; j++)
+            canvas[n - BLOCK + j] =
+                j < BLOCK / 2 ? canvas[j + 5] : model_get_info(p[0]->model)->mask_id;
+        play(p[0], canvas, n, 0, n, n - BLOCK);
+        play(p[1], canvas, n, 0, n, n - BLOCK);
+        other = find_other_choice(p[0], p[1], n, &margin);
+        for (int l = 0; l <= (other < 0 ? N_LAYER - 1 : other); l++)
+            for (int t = 0; t < n; t++)
+                for (int e = 0; e < n_exp; e++) {
+                    double a = (double)p[0]->routing.scores[l][t][e];
+                    double b = (double)p[1]->routing.scores[l][t][e];
+
+                    off = fmax(off, fabs(a - b) / a);
+                }
+        cr_log_warn("%s on %s, canvas %d: scores off by at most %.2g; layer %d, margin %.2g", name,
+                    on->isa ? on->isa : on->backend, i, off, other, margin);
+        cr_expect_lt(off, on->epsilon / 2, "%s on %s, canvas %d: %g", name, on->backend, i, off);
+        cr_expect_lt(margin, on->epsilon, "%s on %s, canvas %d, layer %d: %g", name, on->backend, i,
+                     other, margin);
+    }
+    player_free(p[0]);
+    player_free(p[1]);
+    safetensors_close(v);
+}
+
 Test(mini, routers_choose_otherwise_only_where_scores_were_close)
 {
-    for (size_t k = 0; k < 2; k++) {
-        struct safetensors *v = open_vectors(names[k]);
-        struct player *p[2] = { player_new(names[k], "ref"), player_new(names[k], "cpu") };
-        int n_exp = model_get_info(p[0]->model)->n_exp;
-
-        for (int i = 0; p[1] && i < 4; i++) {
-            int32_t canvas[MAX_PROMPT + GEN];
-            int n = (int)prompt_get(v, i, canvas) + BLOCK, other;
-            double margin, off = 0;
-
-            for (int j = 0; j < BLOCK; j++)
-                canvas[n - BLOCK + j] =
-                    j < BLOCK / 2 ? canvas[j + 5] : model_get_info(p[0]->model)->mask_id;
-            play(p[0], canvas, n, 0, n, n - BLOCK);
-            play(p[1], canvas, n, 0, n, n - BLOCK);
-            other = find_other_choice(p[0], p[1], n, &margin);
-            for (int l = 0; l <= (other < 0 ? N_LAYER - 1 : other); l++)
-                for (int t = 0; t < n; t++)
-                    for (int e = 0; e < n_exp; e++) {
-                        double a = (double)p[0]->routing.scores[l][t][e];
-                        double b = (double)p[1]->routing.scores[l][t][e];
-
-                        off = fmax(off, fabs(a - b) / a);
-                    }
-            cr_log_warn("%s, canvas %d: scores off by at most %.2g; layer %d, margin %.2g",
-                        names[k], i, off, other, margin);
-            cr_expect_lt(off, epsilon / 2, "%s, canvas %d: %g", names[k], i, off);
-            cr_expect_lt(margin, epsilon, "%s, canvas %d, layer %d: %g", names[k], i, other,
-                         margin);
-        }
-        player_free(p[0]);
-        player_free(p[1]);
-        safetensors_close(v);
-    }
+    for (const struct other *on = others; on < others + N_OTHERS; on++)
+        for (size_t k = 0; k < 2; k++)
+            check_routers(names[k], on);
 }
