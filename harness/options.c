@@ -327,6 +327,10 @@ const struct option_def option_table[N_OPTIONS] = {
                      "answer the claims of plans/claims.yaml from one results file: printed, and "
                      "in "
                      "the page" },
+    [OPT_BENCH] = { "bench", 0, OPTION_LIST, VERB_REPORT, ASK, "FILE", NULL, NULL, 0, 0, NULL, NULL,
+                    "a record of `desbench bench --json`: adds a roofline with its ceilings; may "
+                    "be "
+                    "repeated" },
     [OPT_PROGRESS] = { "progress", 0, OPTION_TEXT,
                        JUDGING | VERB_TRACE | VERB_FIDELITY | VERB_DATA | VERB_RESUME, TALK, "WHEN",
                        "auto", NULL, 0, 0, "auto|always|never", NULL,

@@ -109,6 +109,7 @@ enum option_id {
     OPT_TRACE_OUTPUT,
     OPT_REPORT_OUTPUT,
     OPT_CLAIMS,
+    OPT_BENCH,
     N_OPTIONS
 };
 

@@ -42,6 +42,8 @@ void report_free(struct report *r)
         return;
     for (size_t i = 0; i < r->n_files; i++)
         buf_release(&r->files[i].text);
+    free(r->rooflines);
+    free(r->fits);
     free(r->classes);
     free(r->policies);
     free(r->runs.p);
@@ -49,8 +51,7 @@ void report_free(struct report *r)
     free(r);
 }
 
-/* Room for n more elements at the end of a heap array. */
-static bool grow(void **array, size_t n, size_t n_more, size_t size)
+bool report_grow(void **array, size_t n, size_t n_more, size_t size)
 {
     size_t bytes;
     void *p;
@@ -76,7 +77,7 @@ static enum status add_run(struct report *r, struct store *s, const char *source
         if (strcmp(r->runs.p[i]->row.run_id, run_id) == 0)
             return ST_OK;
     run = arena_alloc(&r->arena, sizeof(*run));
-    if (!run || !grow(&runs, r->runs.n, 1, sizeof(*r->runs.p)))
+    if (!run || !report_grow(&runs, r->runs.n, 1, sizeof(*r->runs.p)))
         return no_memory(err);
     r->runs.p = runs;
     run->source = source;
@@ -94,16 +95,14 @@ enum status report_add(struct report *r, struct store *s, const struct answer_se
     void *policies = r->policies;
     enum status st;
 
-    if (!source || !grow(&policies, r->n_policies, n, sizeof(*r->policies)))
+    if (!source || !report_grow(&policies, r->n_policies, n, sizeof(*r->policies)))
         return no_memory(err);
     r->policies = policies;
     st = store_cover(s, sets, n, err);
     if (!st)
         st = store_sample_facts(s, &r->arena, &source->facts, &source->n_facts, err);
     if (!st)
-        st = store_layer_uses(s, &r->arena, &source->layers, &source->n_layers, err);
-    if (!st)
-        st = store_commit_counts(s, &r->arena, &source->commits, &source->n_commits, err);
+        st = store_forward_facts(s, &r->arena, &source->forwards, err);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sets[i].n_cells && !st; k++)
             st = add_run(r, s, sets[i].source, sets[i].run_ids[k], &sets[i].cells[k], err);
@@ -139,6 +138,17 @@ static double divide(double a, double b)
     return b > 0 ? a / b : NAN;
 }
 
+double report_cost(const struct report_tally *t, enum report_cost cost)
+{
+    switch (cost) {
+    case COST_UNIQUE: return report_unique(t);
+    case COST_BYTES: return t->sum_bytes ? divide((double)t->sum_bytes, (double)t->n_samples) : NAN;
+    case COST_SECONDS:
+        return t->sum_ns ? divide((double)t->sum_ns * 1e-9, (double)t->n_forwards) : NAN;
+    default: return NAN;
+    }
+}
+
 double report_unique(const struct report_tally *t)
 {
     return divide((double)t->sum_unique, (double)t->n_layer_forwards);
@@ -171,7 +181,7 @@ double report_bytes_per_right(const struct report_tally *t)
 
 /* ---- sums ------------------------------------------------------------------------------- */
 
-static bool is_internal(const struct answer_row *a)
+bool report_is_internal(const struct answer_row *a)
 {
     return strcmp(a->verdict, "internal") == 0;
 }
@@ -288,13 +298,15 @@ static void add_answer(struct report_tally *t, const struct answer_row *a)
     t->n_layer_forwards += a->n_layer_forwards;
     t->sum_unique += a->sum_unique;
     t->sum_bytes += a->sum_expert_bytes;
+    t->sum_ns += a->total_ns;
 }
 
 static void add_commits(const struct report_policy *p, size_t cell, struct report_tally *t)
 {
     for (size_t k = 0; k < p->set->n_cells; k++)
-        for (size_t i = 0; i < p->source->n_commits && (cell == SIZE_MAX || cell == k); i++) {
-            const struct commit_count *c = &p->source->commits[i];
+        for (size_t i = 0; i < p->source->forwards.n_commits && (cell == SIZE_MAX || cell == k);
+             i++) {
+            const struct commit_count *c = &p->source->forwards.commits[i];
 
             if (strcmp(c->cell_key, p->set->cell_keys[k]) != 0)
                 continue;
@@ -324,7 +336,7 @@ static enum status tally(const struct report *r, const struct report_policy *p, 
 
         if (!is_chosen(p, a, &which))
             continue;
-        if (is_internal(a)) {
+        if (report_is_internal(a)) {
             t.n_internal++;
             continue;
         }
@@ -364,7 +376,7 @@ static enum status tally(const struct report *r, const struct report_policy *p, 
 static bool has_internal(const struct answer_set *s)
 {
     for (size_t i = 0; i < s->n_rows; i++)
-        if (is_internal(&s->rows[i]))
+        if (report_is_internal(&s->rows[i]))
             return true;
     return false;
 }
@@ -389,8 +401,17 @@ static bool is_comparable(const struct answer_set *a, const struct answer_set *b
     return true;
 }
 
-static void find_groups(struct report *r)
+/* Policies by group, groups in the order of their first policies. */
+static enum status find_groups(struct report *r, struct error *err)
 {
+    struct report_policy *sorted = malloc(r->n_policies * sizeof(*sorted));
+    size_t n = 0;
+
+    r->groups = arena_array(&r->arena, r->n_policies, sizeof(*r->groups));
+    if (!sorted || !r->groups) {
+        free(sorted);
+        return no_memory(err);
+    }
     for (size_t i = 0; i < r->n_policies; i++) {
         size_t j = 0;
 
@@ -398,269 +419,111 @@ static void find_groups(struct report *r)
             j++;
         r->policies[i].group = j < i ? r->policies[j].group : r->n_groups++;
     }
+    for (size_t g = 0; g < r->n_groups; g++) {
+        r->groups[g].first = n;
+        for (size_t i = 0; i < r->n_policies; i++)
+            if (r->policies[i].group == g)
+                sorted[n++] = r->policies[i];
+        r->groups[g].n = n - r->groups[g].first;
+    }
+    memcpy(r->policies, sorted, r->n_policies * sizeof(*sorted));
+    free(sorted);
+    return ST_OK;
 }
 
-/* Labels are of one run: where two runs have the same, they say which model or run it was. */
+static bool is_same_model(const struct answer_set *a, const struct answer_set *b)
+{
+    return strcmp(a->cells[0].model, b->cells[0].model) == 0;
+}
+
+/* What tells a policy from the others of its model; where that is nothing, its run too. */
 static enum status find_names(struct report *r, struct error *err)
 {
+    const struct answer_set **sets = arena_array(&r->arena, r->n_policies, sizeof(void *));
+    bool *with_run = arena_array(&r->arena, r->n_policies, sizeof(*with_run));
+
+    if (!sets || !with_run)
+        return no_memory(err);
     for (size_t i = 0; i < r->n_policies; i++) {
         struct report_policy *p = &r->policies[i];
-        bool has_other_model = false, has_other_run = false;
+        size_t n = 0, at = 0;
 
-        for (size_t j = 0; j < r->n_policies; j++) {
-            const struct answer_set *o = r->policies[j].set;
+        for (size_t k = 0; k < r->n_policies; k++)
+            if (is_same_model(r->policies[k].set, p->set)) {
+                at = k == i ? n : at;
+                sets[n++] = r->policies[k].set;
+            }
+        p->name = answer_set_label(sets, n, at, &r->arena);
+        if (!p->name)
+            return no_memory(err);
+    }
+    for (size_t i = 0; i < r->n_policies; i++) {
+        const struct report_policy *p = &r->policies[i];
 
-            if (j == i || strcmp(o->label, p->set->label) != 0)
-                continue;
-            if (strcmp(o->cells[0].model, p->set->cells[0].model) == 0)
-                has_other_run = true;
-            else
-                has_other_model = true;
-        }
-        if (has_other_model || has_other_run)
-            p->name =
-                arena_printf(&r->arena, "%s%s%s%s%s", p->set->label, has_other_model ? ", " : "",
-                             has_other_model ? p->set->cells[0].model : "",
-                             has_other_run ? ", run " : "", has_other_run ? p->set->run_id : "");
+        for (size_t k = 0; k < r->n_policies && !with_run[i]; k++)
+            with_run[i] = k != i && is_same_model(r->policies[k].set, p->set) &&
+                          strcmp(r->policies[k].set->run_id, p->set->run_id) != 0 &&
+                          strcmp(r->policies[k].name, p->name) == 0;
+    }
+    for (size_t i = 0; i < r->n_policies; i++) {
+        struct report_policy *p = &r->policies[i];
+
+        if (with_run[i])
+            p->name = arena_printf(&r->arena, "%s, run %s", p->name, p->set->run_id);
         if (!p->name)
             return no_memory(err);
     }
     return ST_OK;
 }
 
-/* ---- the bootstrap of a group ----------------------------------------------------------- */
-
-/* Sums of a unit: items, answers, then of each policy these. */
-enum { U_ITEMS, U_ANSWERS, U_FIRST };
-enum { U_SCORE, U_UNIQUE, U_LAYERS, U_FORWARDS, U_PER_POLICY };
-enum { S_SCORE, S_UNIQUE, S_FORWARDS, S_PER_POLICY };
-
-struct drawing {
-    size_t n;          /* policies */
-    int64_t n_draws;   /* still to come */
-    int64_t *on_front; /* (n) draws in which nothing beat it */
-    bool *is_on_front; /* (n) in the last call, which is the sample itself */
-};
-
-/* Does a beat b: no worse in both, better in one? */
-static bool beats(const double *a, const double *b)
+/* The model; of several groups of one model also how many items of which tasks. */
+static enum status find_titles(struct report *r, struct error *err)
 {
-    return a[S_SCORE] >= b[S_SCORE] && a[S_UNIQUE] <= b[S_UNIQUE] &&
-           (a[S_SCORE] > b[S_SCORE] || a[S_UNIQUE] < b[S_UNIQUE]);
-}
+    for (size_t g = 0; g < r->n_groups; g++) {
+        const struct answer_set *set = r->policies[r->groups[g].first].set;
+        struct buf b = { 0 };
+        size_t n_like = 0, n_before = 0;
 
-static void draw(const void *arg, const double *sums, double *ret)
-{
-    struct drawing *d = *(struct drawing *const *)arg;
+        for (size_t k = 0; k < r->n_groups; k++) {
+            bool is_like = is_same_model(r->policies[r->groups[k].first].set, set);
 
-    for (size_t i = 0; i < d->n; i++) {
-        const double *x = sums + U_FIRST + i * U_PER_POLICY;
-        double *y = ret + i * S_PER_POLICY;
-
-        y[S_SCORE] = divide(x[U_SCORE], sums[U_ITEMS]);
-        y[S_UNIQUE] = divide(x[U_UNIQUE], x[U_LAYERS]);
-        y[S_FORWARDS] = divide(x[U_FORWARDS], sums[U_ANSWERS]);
+            n_like += is_like;
+            n_before += is_like && k < g;
+        }
+        buf_puts(&b, set->cells[0].model);
+        if (n_like > 1) {
+            buf_printf(&b, " (%zu): %zu answers to", n_before + 1, set->n_rows);
+            for (size_t k = 0; k < set->n_cells; k++)
+                buf_printf(&b, "%s %s", k ? "," : "", set->cells[k].task);
+        }
+        r->groups[g].title = buf_ok(&b) ? arena_strdup(&r->arena, buf_str(&b), b.len) : NULL;
+        buf_release(&b);
+        if (!r->groups[g].title)
+            return no_memory(err);
     }
-    for (size_t i = 0; i < d->n; i++) {
-        bool is_beaten = false;
-
-        for (size_t j = 0; j < d->n && !is_beaten; j++)
-            is_beaten = beats(ret + j * S_PER_POLICY, ret + i * S_PER_POLICY);
-        d->is_on_front[i] = !is_beaten;
-        if (d->n_draws > 0)
-            d->on_front[i] += !is_beaten;
-    }
-    d->n_draws--;
-}
-
-/* Items of one parent, as rows of any of the group's sets. */
-struct unit {
-    const char *name;
-    uint64_t tasks; /* a bit each; beyond 64 the last ones share one */
-    size_t row;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    const struct unit *x = a, *y = b;
-    int c = strcmp(x->name, y->name);
-
-    return c ? c : (x->row > y->row) - (x->row < y->row);
-}
-
-static int by_tasks(const void *a, const void *b)
-{
-    const struct unit *x = a, *y = b;
-
-    if (x->tasks != y->tasks)
-        return x->tasks < y->tasks ? -1 : 1;
-    return by_name(a, b);
-}
-
-/* The set's rows in units: each row's unit has the tasks of all rows of that name, and rows of one
- * unit stand together. */
-static enum status make_units(const struct answer_set *s, struct arena *arena, struct unit **ret,
-                              struct error *err)
-{
-    struct unit *u = arena_array(arena, s->n_rows, sizeof(*u));
-    struct buf name = { 0 };
-
-    for (size_t i = 0; u && i < s->n_rows; i++) {
-        size_t cell = s->rows[i].cell;
-
-        buf_clear(&name);
-        answer_put_cluster(&name, &s->rows[i]);
-        u[i].name = buf_ok(&name) ? arena_strdup(arena, buf_str(&name), name.len) : NULL;
-        u[i].tasks = (uint64_t)1 << (cell < 64 ? cell : 63);
-        u[i].row = i;
-        if (!u[i].name)
-            u = NULL;
-    }
-    buf_release(&name);
-    if (!u)
-        return no_memory(err);
-    qsort(u, s->n_rows, sizeof(*u), by_name);
-    for (size_t i = 0, end; i < s->n_rows; i = end) {
-        uint64_t tasks = 0;
-
-        for (end = i; end < s->n_rows && strcmp(u[end].name, u[i].name) == 0; end++)
-            tasks |= u[end].tasks;
-        for (size_t k = i; k < end; k++)
-            u[k].tasks = tasks;
-    }
-    qsort(u, s->n_rows, sizeof(*u), by_tasks);
-    *ret = u;
     return ST_OK;
 }
 
-/* How many answers the item of a row has, `internal` ones left out. */
-static size_t n_answers(const struct answer_set *s, size_t row)
+/* The length of a policy's name before its settings. */
+static size_t family(const struct report_policy *p)
 {
-    size_t first = row, n = 0;
-
-    while (first && is_same_item(&s->rows[first - 1], &s->rows[row]))
-        first--;
-    for (size_t i = first; i < s->n_rows && is_same_item(&s->rows[i], &s->rows[row]); i++)
-        n += !is_internal(&s->rows[i]);
-    return n;
+    return strcspn(p->set->cells[0].selector, ":");
 }
 
-static void add_row(double *values, struct report_policy *const *p, size_t n, size_t row)
+static void find_colors(struct report *r)
 {
-    double share = 1.0 / (double)n_answers(p[0]->set, row);
+    size_t n = 0;
 
-    values[U_ITEMS] += share;
-    values[U_ANSWERS] += 1;
-    for (size_t i = 0; i < n; i++) {
-        const struct answer_row *a = &p[i]->set->rows[row];
-        double *x = values + U_FIRST + i * U_PER_POLICY;
+    for (size_t i = 0; i < r->n_policies; i++) {
+        struct report_policy *p = &r->policies[i];
+        size_t k = 0;
 
-        x[U_SCORE] += a->is_passed ? share : 0;
-        x[U_UNIQUE] += (double)a->sum_unique;
-        x[U_LAYERS] += (double)a->n_layer_forwards;
-        x[U_FORWARDS] += (double)a->n_forwards;
+        while (k < i && (family(&r->policies[k]) != family(p) ||
+                         memcmp(r->policies[k].set->cells[0].selector, p->set->cells[0].selector,
+                                family(p)) != 0))
+            k++;
+        p->color = k < i ? r->policies[k].color : n++;
     }
-}
-
-static void take_intervals(struct report_policy *const *p, size_t n, const struct drawing *d,
-                           int64_t n_draws, const double *low, const double *high, bool is_single)
-{
-    for (size_t i = 0; i < n; i++) {
-        const double *l = low + i * S_PER_POLICY, *h = high + i * S_PER_POLICY;
-        struct report_tally *t = &p[i]->t;
-
-        if (!is_single) {
-            t->score.low = l[S_SCORE];
-            t->score.high = h[S_SCORE];
-            t->score.method = "bootstrap-95";
-        }
-        p[i]->unique = (struct report_value){ report_unique(t), NAN, NAN, "" };
-        p[i]->forwards = (struct report_value){ report_forwards(t), NAN, NAN, "" };
-        if (!isnan(p[i]->unique.value))
-            p[i]->unique = (struct report_value){ p[i]->unique.value, l[S_UNIQUE], h[S_UNIQUE],
-                                                  "bootstrap-95" };
-        if (!isnan(p[i]->forwards.value))
-            p[i]->forwards = (struct report_value){ p[i]->forwards.value, l[S_FORWARDS],
-                                                    h[S_FORWARDS], "bootstrap-95" };
-        p[i]->frontier = NAN;
-        if (n > 1 && !isnan(p[i]->unique.value)) {
-            p[i]->frontier = (double)d->on_front[i] / (double)n_draws;
-            p[i]->is_on_front = d->is_on_front[i];
-        }
-    }
-}
-
-static enum status bootstrap_group(struct report *r, struct report_policy *const *p, size_t n,
-                                   struct error *err)
-{
-    const struct answer_set *s = p[0]->set;
-    size_t n_values = U_FIRST + n * U_PER_POLICY, n_units = 0, n_strata = 0;
-    double *values = calloc(s->n_rows, n_values * sizeof(*values)),
-           *low = calloc(n, 2 * S_PER_POLICY * sizeof(*low)), *high = low + n * S_PER_POLICY;
-    size_t *ends = calloc(s->n_rows, sizeof(*ends));
-    int64_t *on_front = calloc(n, sizeof(*on_front));
-    bool *is_on_front = calloc(n, sizeof(*is_on_front)), is_single = p[0]->t.max_per_item == 1;
-    struct drawing d = { n, r->options.n_draws, on_front, is_on_front }, *arg = &d;
-    struct arena arena = { 0 };
-    struct unit *u = NULL;
-    enum status st = ST_OK;
-
-    if (!values || !low || !ends || !on_front || !is_on_front)
-        st = no_memory(err);
-    if (!st)
-        st = make_units(s, &arena, &u, err);
-    for (size_t i = 0; i < s->n_rows && !st; i++) {
-        bool is_new = !i || strcmp(u[i].name, u[i - 1].name) != 0;
-
-        if (is_new && i && u[i].tasks != u[i - 1].tasks)
-            ends[n_strata++] = n_units;
-        n_units += is_new;
-        is_single &= is_new;
-        if (!is_internal(&s->rows[u[i].row]))
-            add_row(values + (n_units - 1) * n_values, p, n, u[i].row);
-    }
-    if (!st) {
-        struct stats_bootstrap b = { .values = values,
-                                     .n_units = n_units,
-                                     .n_values = n_values,
-                                     .stratum_end = ends,
-                                     .n_stats = n * S_PER_POLICY,
-                                     .fn = draw,
-                                     .arg = &arg,
-                                     .n_draws = r->options.n_draws,
-                                     .seed = r->options.seed,
-                                     .alpha = 0.05 };
-
-        ends[n_strata++] = n_units;
-        b.n_strata = n_strata;
-        st = stats_bootstrap(&b, low, high, err);
-    }
-    if (!st)
-        take_intervals(p, n, &d, r->options.n_draws, low, high, is_single);
-    arena_release(&arena);
-    free(is_on_front);
-    free(on_front);
-    free(ends);
-    free(low);
-    free(values);
-    return st;
-}
-
-static enum status bootstrap_groups(struct report *r, struct error *err)
-{
-    struct report_policy **p = calloc(r->n_policies + 1, sizeof(struct report_policy *));
-    enum status st = p ? ST_OK : no_memory(err);
-
-    for (size_t g = 0; g < r->n_groups && !st; g++) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < r->n_policies; i++)
-            if (r->policies[i].group == g)
-                p[n++] = &r->policies[i];
-        st = bootstrap_group(r, p, n, err);
-    }
-    free(p);
-    return st;
 }
 
 /* ---- classes ---------------------------------------------------------------------------- */
@@ -691,7 +554,7 @@ static enum status find_classes(struct report *r, const struct report_cell *c, s
             return st;
         if (!t.n_items)
             continue;
-        if (!grow(&classes, r->n_classes, 1, sizeof(*r->classes)))
+        if (!report_grow(&classes, r->n_classes, 1, sizeof(*r->classes)))
             return no_memory(err);
         r->classes = classes;
         r->classes[r->n_classes++] =
@@ -709,8 +572,12 @@ enum status report_compute(struct report *r, struct error *err)
     r->cells = arena_array(&r->arena, n_cells, sizeof(*r->cells));
     if (!r->cells)
         return no_memory(err);
-    find_groups(r);
-    st = find_names(r, err);
+    st = find_groups(r, err);
+    if (!st)
+        st = find_names(r, err);
+    if (!st)
+        st = find_titles(r, err);
+    find_colors(r);
     for (size_t i = 0; i < r->n_policies && !st; i++) {
         struct report_policy *p = &r->policies[i];
 
@@ -727,6 +594,6 @@ enum status report_compute(struct report *r, struct error *err)
         }
     }
     if (!st)
-        st = bootstrap_groups(r, err);
+        st = report_compare_groups(r, err);
     return st;
 }

@@ -20,6 +20,7 @@ struct report_options {
     const char *(*level_name)(const char *task);
     int64_t n_draws; /* of the bootstrap, STATS_MIN_DRAWS at least */
     uint64_t seed;
+    bool has_png; /* of each figure there will be NAME.png as well: the page points at it */
 };
 
 /* ST_NOMEM. The options' texts are borrowed. */
@@ -42,6 +43,13 @@ MUST_CHECK enum status report_add(struct report *r, struct store *s, const struc
 MUST_CHECK enum status report_answer_claims(struct report *r, struct store *s, const char *text,
                                             size_t len, const char *name, struct buf *ret_text,
                                             struct error *err);
+
+/*
+ * Add a record of `desbench bench --json`: its text, and a name for messages. ST_INVALID names the
+ * field. Records without ceilings make no figure.
+ */
+MUST_CHECK enum status report_add_bench(struct report *r, const char *text, size_t len,
+                                        const char *name, struct error *err);
 
 /* One file: a name without a folder, and its bytes, which live until report_free(). */
 struct report_file {

@@ -31,16 +31,32 @@ struct commit_count {
 MUST_CHECK enum status store_cover(struct store *s, const struct answer_set *sets, size_t n,
                                    struct error *err);
 
-/* All that is covered, without `internal` verdicts; by sample_id; by cell key, then layer; by cell
- * key, then n_committed. (n) rows in the arena. */
+/* Experts that a layer would read for so many answers of a cell decoded side by side. */
+struct batch_union {
+    const char *cell_key;
+    int batch;
+    int64_t n_layers, sum; /* layers of forwards, and over them the experts of all answers */
+};
+/* What the forwards of the covered answers did. */
+struct forward_facts {
+    struct layer_use *layers; /* (n_layers) by cell key, then layer */
+    struct commit_count *commits;
+    struct batch_union *unions; /* by cell key, then batch: 1, 2, 4, 8, 16 */
+    size_t n_layers, n_commits, n_unions;
+};
+
+/* All that is covered, without `internal` verdicts. Rows lie in the arena; those of samples (n) by
+ * sample_id. */
 MUST_CHECK enum status store_sample_facts(struct store *s, struct arena *arena,
                                           struct sample_facts **ret, size_t *ret_n,
                                           struct error *err);
-MUST_CHECK enum status store_layer_uses(struct store *s, struct arena *arena,
-                                        struct layer_use **ret, size_t *ret_n, struct error *err);
-MUST_CHECK enum status store_commit_counts(struct store *s, struct arena *arena,
-                                           struct commit_count **ret, size_t *ret_n,
-                                           struct error *err);
+/*
+ * The unions are of the forwards of a block, those that fill a cache left out, of the first 64
+ * answers: dealt to as many places as the batch has, each place decoding its answers one after
+ * another, until the first one has none left.
+ */
+MUST_CHECK enum status store_forward_facts(struct store *s, struct arena *arena,
+                                           struct forward_facts *ret, struct error *err);
 
 /* ---- the numbers ------------------------------------------------------------------------ */
 
@@ -54,9 +70,8 @@ struct report_run {
 /* What one call of report_add() read. */
 struct report_source {
     struct sample_facts *facts; /* (n_facts) by sample_id */
-    struct layer_use *layers;
-    struct commit_count *commits;
-    size_t n_facts, n_layers, n_commits;
+    size_t n_facts;
+    struct forward_facts forwards;
 };
 
 struct report_value {
@@ -64,10 +79,19 @@ struct report_value {
     const char *method;      /* of the interval: "wilson-95", "bootstrap-95"; "": none */
 };
 
+/* What a policy costs: the other axis of a frontier. */
+enum report_cost {
+    COST_UNIQUE,  /* unique experts of a layer and forward */
+    COST_BYTES,   /* expert bytes of an answer */
+    COST_SECONDS, /* of a forward */
+    N_COSTS
+};
+
 /* Sums over answers, and what follows. */
 struct report_tally {
     int64_t n_items, n_samples, n_passed, max_per_item, n_internal;
     int64_t n_tokens, n_forwards, n_layer_forwards, sum_unique, sum_bytes;
+    int64_t sum_ns;                                /* of answers, each from its start to its end */
     int64_t n_committed, n_commit_forwards;        /* of stored telemetry */
     double sum_score;                              /* over items, of their share of right answers */
     double seconds;                                /* generating took; 0: not known */
@@ -75,20 +99,43 @@ struct report_tally {
     struct report_value score;
 };
 
+/* A paired test against what differs in the selector alone and is vanilla. */
+struct report_mark {
+    int64_t lost, gained; /* items that vanilla alone, or this alone, has right */
+    double p;             /* two-sided, Holm over the tests of its kind in the group; NaN: none */
+};
+
 struct report_cell {
     size_t policy, cell; /* index into the policy's set */
     struct report_tally t;
+    struct report_mark mark;
 };
 
 struct report_policy {
     const struct answer_set *set;
     const struct report_source *source;
-    const char *name; /* of it alone */
+    const char *name; /* of it among those of its model */
     size_t group;     /* policies of a group answered the same items with the same model */
+    size_t color;     /* policies of one name before ':' have one */
     struct report_tally t;
-    struct report_value unique, forwards; /* a layer and forward; an answer */
-    double frontier;  /* probability that no policy of its group beats it; NaN: it is alone */
-    bool is_on_front; /* none does in the sample itself */
+    struct report_mark mark;
+    struct report_value costs[N_COSTS], forwards; /* an answer */
+    double frontier[N_COSTS];  /* probability that none of its group beats it; NaN: it is alone */
+    bool is_on_front[N_COSTS]; /* none does in the sample itself */
+};
+
+/* Policies first .. first + n - 1. */
+struct report_group {
+    const char *title; /* its model, and what else tells it from other groups */
+    size_t first, n;
+};
+
+/* A line through the policies of a group that differ in the selector alone: seconds of a forward by
+ * unique experts. */
+struct report_fit {
+    size_t policy; /* the first of them */
+    size_t n;
+    struct report_value slope, intercept; /* seconds an expert of each layer; seconds */
 };
 
 /* Answers to items of one level. */
@@ -106,8 +153,14 @@ struct report {
         struct report_run **p; /* (n) */
         size_t n;
     } runs;
-    struct report_policy *policies;
-    size_t n_policies, n_groups;
+    struct report_policy *policies; /* (n_policies) by group */
+    size_t n_policies;
+    struct report_group *groups;
+    size_t n_groups;
+    struct report_fit *fits;
+    size_t n_fits;
+    struct roofline *rooflines; /* of bench records */
+    size_t n_rooflines;
     struct report_cell *cells;
     size_t n_cells;
     struct report_class *classes;
@@ -121,16 +174,44 @@ struct report {
 /* Fill in cells, groups, intervals and classes. */
 MUST_CHECK enum status report_compute(struct report *r, struct error *err);
 
+/* Of its groups, once tallies are there: intervals and frontiers, marks, fits (report_groups.c). */
+MUST_CHECK enum status report_compare_groups(struct report *r, struct error *err);
+
+/* Do two policies of one group differ in the selector alone? */
+bool report_is_sibling(const struct report_policy *a, const struct report_policy *b);
+/* The sibling that is vanilla; NULL: there is none, or it is one itself. */
+const struct report_policy *report_vanilla(const struct report *r, const struct report_policy *p);
+bool report_is_internal(const struct answer_row *a); /* the judge failed on it */
+
+/* Room for n more elements at the end of a heap array. */
+bool report_grow(void **array, size_t n, size_t n_more, size_t size);
+
 /* The cell_row of a cell. */
 const struct cell_row *report_cell_row(const struct report *r, const struct report_cell *c);
 
 /* Rates of a tally; NaN where they were not measured. */
+double report_cost(const struct report_tally *t, enum report_cost cost);
 double report_unique(const struct report_tally *t);
 double report_tok_per_s(const struct report_tally *t);
 double report_tok_per_forward(const struct report_tally *t);
 double report_forwards(const struct report_tally *t); /* an answer */
 double report_bytes_per_commit(const struct report_tally *t);
 double report_bytes_per_right(const struct report_tally *t);
+
+/* Machine and results of a record of `bench --json`. */
+struct roofline {
+    const char *title; /* "cpu (amx, 2 threads), llada-moe-7b-a1b" */
+    double read_rate;  /* bytes a second */
+    struct roofline_peak {
+        const char *name; /* of the instruction set */
+        double rate;      /* operations a second */
+    } * peaks;
+    struct roofline_point {
+        const char *name, *shape;
+        double bytes, flops, median_ns, min_ns, max_ns;
+    } * points;
+    size_t n_peaks, n_points;
+};
 
 /* ---- the texts -------------------------------------------------------------------------- */
 

@@ -25,11 +25,12 @@ static const char page_style[] =
     "text-align:left;border-bottom:1px solid var(--l);white-space:nowrap}td.r,th.r{text-align:"
     "right}th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:"
     "0;cursor:pointer;text-align:inherit}th[aria-sort=ascending] button::after{content:' \\2191'}"
-    "th[aria-sort=descending] button::after{content:' \\2193'}.figures{display:grid;"
-    "grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:28px}figure{margin:0;"
-    "min-width:0}figure svg{width:100%;max-width:600px;height:auto;display:block}a{color:var(--a)}"
+    "th[aria-sort=descending] button::after{content:' \\2193'}.figures{columns:3 400px;"
+    "column-gap:28px}figure{margin:0 0 28px;break-inside:avoid;min-width:0}figure "
+    "svg{width:100%;max-width:600px;height:auto;display:block}a{color:var(--a)}"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:0;font-size:14px}"
-    "dt{color:var(--m)}dd{margin:0;overflow-wrap:anywhere}.run{margin:12px 0 20px}"
+    "dt{color:var(--m)}dd{margin:0;overflow-wrap:anywhere}.run{margin:8px 0}.run dl{margin:8px 0 "
+    "16px}"
     ".claim{border-top:1px solid var(--l);padding:8px 0}.claim dl{margin:8px 0}summary{cursor:"
     "pointer}pre{overflow-x:auto;font-size:12px;margin:8px "
     "0}.yes{color:var(--y)}.no{color:var(--n)}"
@@ -122,6 +123,7 @@ static double of_vanilla(const struct report *r, const struct report_cell *c)
 
 /* head NULL: of CSV alone */
 static const struct column columns[] = {
+    { "model", "model", 0, 1, model_of, NULL },
     { "policy", "policy", 0, 1, policy_of, NULL },
     { "task", "task", 0, 1, task_of, NULL },
     { "score", "right %", 1, 100, NULL, score_of },
@@ -144,7 +146,6 @@ static const struct column columns[] = {
     { "gen_p95_s", "p95 s", 3, 1, NULL, gen_p95_of },
     { "judge_p50_s", "judge p50 s", 3, 1, NULL, judge_p50_of },
     { "judge_p95_s", "judge p95 s", 3, 1, NULL, judge_p95_of },
-    { "model", NULL, 0, 1, model_of, NULL },
     { "decoder", NULL, 0, 1, decoder_of, NULL },
     { "cache", NULL, 0, 1, cache_of, NULL },
     { "backend", NULL, 0, 1, backend_of, NULL },
@@ -168,9 +169,11 @@ void report_put_cells(const struct report *r, struct buf *ret_csv)
     }
 }
 
-/* Is there a cell that has this? */
+/* Is there a cell that has this? (A model that all have is told above.) */
 static bool is_measured(const struct report *r, const struct column *c)
 {
+    if (c->text == model_of && r->n_groups == 1)
+        return false;
     for (size_t i = 0; i < r->n_cells; i++)
         if (c->text || !isnan(c->number(r, &r->cells[i])))
             return true;
@@ -293,11 +296,17 @@ static void put_warnings(const struct report_run *x, struct buf *b)
         put_warning(b, id, "the program was built from a tree with changes that no commit has", "");
 }
 
-static void put_run(const struct report_run *x, struct buf *b)
+static void put_run(const struct report_run *x, bool is_open, struct buf *b)
 {
-    buf_puts(b, "<div class=\"run\"><h3>Run ");
+    buf_printf(b, "<details class=\"run\"%s><summary><b>Run ", is_open ? " open" : "");
     xml_put_text(b, x->row.run_id);
-    buf_puts(b, "</h3>\n<dl>");
+    buf_puts(b, "</b>: ");
+    xml_put_text(b, x->summary.validity);
+    buf_puts(b, ", ");
+    xml_put_text(b, x->summary.status);
+    buf_puts(b, ", ");
+    xml_put_text(b, x->summary.model);
+    buf_puts(b, "</summary>\n<dl>");
     put_fact(b, "validity", x->summary.validity);
     put_fact(b, "status", x->summary.status);
     put_fact(b, "started", x->row.started);
@@ -317,12 +326,12 @@ static void put_run(const struct report_run *x, struct buf *b)
     put_fact(b, "Python judged", x->row.python_version);
     put_fact(b, "configuration SHA-256", x->row.config_sha256);
     put_fact(b, "command", x->row.command);
-    buf_puts(b, "</dl></div>\n");
+    buf_puts(b, "</dl></details>\n");
 }
 
 /* ---- the page --------------------------------------------------------------------------- */
 
-static void put_figure(const struct figure *f, struct buf *b)
+static void put_figure(const struct report *r, const struct figure *f, struct buf *b)
 {
     buf_puts(b, "<figure><h3>");
     xml_put_text(b, f->title);
@@ -330,8 +339,10 @@ static void put_figure(const struct figure *f, struct buf *b)
     svg_put_inline(b, FIGURE_WIDTH, f->height, f->title, buf_str(&f->body));
     buf_puts(b, "<figcaption>");
     xml_put_text(b, f->note);
-    buf_printf(b, " <a href=\"%s.svg\">SVG</a> <a href=\"%s.csv\">CSV</a></figcaption></figure>\n",
-               f->id, f->id);
+    buf_printf(b, " <a href=\"%s.svg\">SVG</a>", f->id);
+    if (r->options.has_png)
+        buf_printf(b, " <a href=\"%s.png\">PNG</a>", f->id);
+    buf_printf(b, " <a href=\"%s.csv\">CSV</a></figcaption></figure>\n", f->id);
 }
 
 void report_put_page(const struct report *r, const struct figure *f, size_t n, struct buf *ret)
@@ -349,19 +360,21 @@ void report_put_page(const struct report *r, const struct figure *f, size_t n, s
     for (size_t i = 0; i < r->runs.n; i++)
         put_warnings(r->runs.p[i], ret);
     for (size_t i = 0; i < r->runs.n; i++)
-        put_run(r->runs.p[i], ret);
+        put_run(r->runs.p[i], r->runs.n == 1, ret);
     buf_puts(ret, "<p class=\"m\"><a href=\"runs.csv\">runs.csv</a></p>\n");
-    if (r->answers)
-        claims_put_html(r->answers, r->claims.n, ret);
-    put_cells(r, ret);
     if (n)
         buf_puts(ret, "<h2>Figures</h2>\n<div class=\"figures\">\n");
     for (size_t i = 0; i < n; i++)
-        put_figure(&f[i], ret);
+        put_figure(r, &f[i], ret);
+    if (n)
+        buf_puts(ret, "</div>\n");
+    if (r->answers)
+        claims_put_html(r->answers, r->claims.n, ret);
+    put_cells(r, ret);
     buf_printf(ret,
-               "%s<p class=\"m\">Made by desbench %s; bootstrap: %lld draws, seed %llu. What was "
+               "<p class=\"m\">Made by desbench %s; bootstrap: %lld draws, seed %llu. What was "
                "not measured is left out.</p>\n</main>\n<script>\n%s</script>\n</body></html>\n",
-               n ? "</div>\n" : "", r->options.version, (long long)r->options.n_draws,
+               r->options.version, (long long)r->options.n_draws,
                (unsigned long long)r->options.seed, script);
 }
 

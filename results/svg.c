@@ -27,6 +27,14 @@ void svg_text(struct buf *b, double x, double y, const char *cls, enum svg_ancho
     buf_puts(b, "</text>\n");
 }
 
+void svg_text_slanted(struct buf *b, double x, double y, const char *cls, const char *text)
+{
+    buf_printf(b, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" transform=\"rotate(-37 %.1f %.1f)\">",
+               x, y, cls, x, y);
+    xml_put_text(b, text);
+    buf_puts(b, "</text>\n");
+}
+
 void svg_line(struct buf *b, double x1, double y1, double x2, double y2, const char *cls)
 {
     buf_printf(b, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", x1, y1,

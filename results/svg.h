@@ -16,6 +16,8 @@ enum svg_anchor { SVG_START, SVG_MIDDLE, SVG_END };
 /* cls: words of CSS, ours. title: shown on hover, may be outside text; NULL: none. */
 void svg_text(struct buf *b, double x, double y, const char *cls, enum svg_anchor anchor,
               const char *text);
+/* Rising to the right by 37 degrees from its beginning. */
+void svg_text_slanted(struct buf *b, double x, double y, const char *cls, const char *text);
 void svg_line(struct buf *b, double x1, double y1, double x2, double y2, const char *cls);
 void svg_rect(struct buf *b, double x, double y, double w, double h, const char *cls,
               double opacity, const char *title);
