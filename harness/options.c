@@ -34,11 +34,6 @@ enum {
     COMPARING = VERB_COMPARE | VERB_GATE,
 };
 
-/* Rows end before is_command_only, which clang's -Wextra takes for an oversight. */
-#ifdef __clang__
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wmissing-field-initializers"
-#endif
 const struct option_def option_table[N_OPTIONS] = {
     [OPT_CONFIG] = { "config", 'C', OPTION_TEXT, VERB_RUN, ASK, "PLAN", NULL, "none", 0, 0, NULL,
                      NULL,
@@ -342,9 +337,6 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_HELP] = { "help", 'h', OPTION_FLAG, VERB_ALL, TALK, NULL, NULL, NULL, 0, 0, NULL, NULL,
                    "print this and stop" },
 };
-#ifdef __clang__
-#pragma clang diagnostic pop
-#endif
 
 static const char *const source_names[] = {
     [SOURCE_DEFAULT] = "default",
