@@ -236,15 +236,66 @@ static void put_headline(const struct run_facts *f, struct buf *b)
     buf_printf(b, ", sandbox %s, run %s\n\n", level, f->run_id);
 }
 
+/* How answers were decoded, where a table's rows do not have that in common: options that take
+ * lists. A task's length differs from another's anyway. */
+struct varying {
+    bool has_decoder, has_cache, has_block, has_length, has_temperature;
+};
+
+static struct varying find_varying(const struct task_summary *rows, size_t n)
+{
+    struct varying v = { 0 };
+
+    for (size_t i = 1; i < n; i++) {
+        const struct task_summary *x = &rows[i];
+
+        v.has_decoder |= strcmp(x->decoder, rows->decoder) != 0;
+        v.has_cache |= strcmp(x->cache, rows->cache) != 0;
+        v.has_block |= x->block_length != rows->block_length;
+        v.has_temperature |= x->temperature != rows->temperature && !isnan(x->temperature);
+        for (size_t k = 0; k < i; k++)
+            v.has_length |=
+                strcmp(x->task, rows[k].task) == 0 && x->gen_length != rows[k].gen_length;
+    }
+    return v;
+}
+
+static void init_table(struct table *t, const struct varying *v)
+{
+    char headings[256];
+
+    snprintf(headings, sizeof(headings),
+             "task|selector%s%s%s%s%s|>samples|>score|>95 %% interval|>tok/s|>tok/forward|"
+             ">forwards|>experts a layer|>of|>%% of vanilla|>MB a forward",
+             v->has_decoder ? "|decoder" : "", v->has_cache ? "|cache" : "",
+             v->has_block ? "|>block" : "", v->has_length ? "|>gen length" : "",
+             v->has_temperature ? "|>temperature" : "");
+    table_init(t, headings);
+}
+
+static void put_varying(struct table *t, const struct varying *v, const struct task_summary *r)
+{
+    if (v->has_decoder)
+        table_cell(t, "%s", r->decoder);
+    if (v->has_cache)
+        table_cell(t, "%s", r->cache);
+    if (v->has_block)
+        table_cell(t, "%d", r->block_length);
+    if (v->has_length)
+        table_cell(t, "%d", r->gen_length);
+    if (v->has_temperature)
+        table_cell(t, "%g", r->temperature);
+}
+
 static enum status print_table(const struct run_facts *f, const struct runner_totals *totals,
                                const struct task_summary *rows, size_t n, struct error *err)
 {
+    struct varying v = find_varying(rows, n);
     struct table t;
     struct buf b = { 0 };
     enum status st = ST_OK;
 
-    table_init(&t, "task|selector|>samples|>score|>95 % interval|>tok/s|>tok/forward|>forwards|"
-                   ">experts a layer|>of|>% of vanilla|>MB a forward");
+    init_table(&t, &v);
     for (size_t i = 0; i < n; i++) {
         const struct task_summary *r = &rows[i];
         double low, high;
@@ -253,6 +304,7 @@ static enum status print_table(const struct run_facts *f, const struct runner_to
         table_row(&t);
         table_cell(&t, "%s", r->task);
         table_cell(&t, "%s", *r->selector ? r->selector : "-");
+        put_varying(&t, &v, r);
         table_cell(&t, "%" PRId64, r->n_samples);
         put_rate(&t, r->score, "%.3f");
         if (isnan(low))
@@ -348,6 +400,10 @@ static enum status print_json(const struct run_facts *f, const struct runner_tot
         json_put_str(&b, r->task, strlen(r->task));
         buf_puts(&b, ",\"selector\":");
         json_put_str(&b, r->selector, strlen(r->selector));
+        put_text_member(&b, "decoder", r->decoder);
+        put_text_member(&b, "cache", r->cache);
+        buf_printf(&b, ",\"block_length\":%d,\"gen_length\":%d", r->block_length, r->gen_length);
+        put_member(&b, "temperature", r->temperature);
         buf_puts(&b, ",\"metric\":");
         json_put_str(&b, metric, strlen(metric));
         put_member(&b, "value", r->score);

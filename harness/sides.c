@@ -78,6 +78,8 @@ static enum status split(const char *spec, struct arena *arena, const char **ret
         *ret_run = colon + 1;
         if (!*ret_results)
             return no_memory(err);
+    } else if (strpbrk(head, "/.")) { /* no run is called so */
+        return error_set(err, ST_NOT_FOUND, "no file '%s'", head);
     } else {
         *ret_run = head;
     }

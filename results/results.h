@@ -221,7 +221,9 @@ struct also_score {
 
 /* Per task and cell of a run: the numbers that the table of `run` shows. */
 struct task_summary {
-    const char *task, *cell_key, *selector, *decoder;
+    const char *task, *cell_key, *selector, *decoder, *cache;
+    int block_length, gen_length;
+    double temperature;      /* NaN: not known */
     const char *metric_name; /* of the first metric stored; NULL: none was */
     double score; /* mean over items of their share of right answers; NaN: none was judged */
     int64_t n_items, max_per_item; /* items judged, most answers of one; none of them `internal` */

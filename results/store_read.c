@@ -410,14 +410,16 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
     void *list = NULL;
     size_t n = 0, cap = 0;
     bool has;
-    enum status st =
-        store_query(s,
-                    "SELECT task, cell_key, selector, decoder, metric_name, n_samples,"
-                    " n_passed, n_internal, n_no_answer, n_timeouts, n_not_data, n_prompt,"
-                    " n_gen_positions, n_tokens_before_eos, n_forwards, n_forwards_cache,"
-                    " gen_ns, mean_unique, mean_natural, mean_expert_bytes, n_exp FROM task_summary"
-                    " WHERE run_id = ? ORDER BY first_sample_id",
-                    (const char *const[]){ run_id, NULL }, &stmt, err);
+    enum status st = store_query(
+        s,
+        "SELECT t.task, cell_key, t.selector, t.decoder, t.cache, c.block_length,"
+        " c.gen_length, c.temperature, t.metric_name, t.n_samples, t.n_passed,"
+        " t.n_internal, t.n_no_answer, t.n_timeouts, t.n_not_data, t.n_prompt,"
+        " t.n_gen_positions, t.n_tokens_before_eos, t.n_forwards, t.n_forwards_cache, t.gen_ns,"
+        " t.mean_unique, t.mean_natural, t.mean_expert_bytes, t.n_exp"
+        " FROM task_summary t JOIN cell c USING (cell_key)"
+        " WHERE t.run_id = ? ORDER BY t.first_sample_id",
+        (const char *const[]){ run_id, NULL }, &stmt, err);
 
     if (st)
         return st;
@@ -433,6 +435,10 @@ enum status store_summarise(struct store *s, const char *run_id, struct arena *a
         t->cell_key = column_text(&c);
         t->selector = column_text(&c);
         t->decoder = column_text(&c);
+        t->cache = column_text(&c);
+        t->block_length = column_i32(&c);
+        t->gen_length = column_i32(&c);
+        t->temperature = column_real(&c);
         t->metric_name = column_text(&c);
         t->n_samples = column_int(&c);
         t->n_passed = column_int(&c);

@@ -208,7 +208,9 @@ def usage_and_missing_things_are_named(tmp):
             (2, "no setting 'topk'", ["compare", base + ":last@topk", base]),
             (2, "no task 'mbpp'", ["compare", base, base, "-t", "mbpp"]),
             (2, "GITHUB_STEP_SUMMARY", ["gate", "-b", base, base, "--github-summary"]),
-            (3, "no results file", ["compare", tmp + "/none:last", base]),
+            (3, "no file '" + tmp + "/none.json'", ["gate", "plan", "-b", tmp + "/none.json"]),
+            (3, "no file 'none.sqlite'", ["compare", "none.sqlite", base]),
+            (3, "no results file '" + tmp + "/none'", ["compare", tmp + "/none:last", base]),
             (3, "'2099'", ["compare", base + ":2099", base])]:
         out, err = exits(code, *args)
         assert words in err and out == "", (words, err, out)

@@ -462,6 +462,7 @@ def what_was_not_measured_is_absent_and_names_are_escaped(tmp):
 
 def what_cannot_be_reported_is_refused(tmp):
     fails(3, ["no-such-folder"], "report", "no-such-folder:last", "-o", tmp + "/r")
+    fails(3, ["no file 'no-such.sqlite'"], "report", "no-such.sqlite", "-o", tmp + "/r")
     ok("run", "--model", SHAPE, "--load-format", "dummy", "-t", "sample_gsm8k", "-L", "1", "--gen-length", "32",
        "-o", tmp, "--progress", "never", "-q")
     ok("baseline", "export", "last", "--results", tmp, "-o", tmp + "/b.json", "-q")

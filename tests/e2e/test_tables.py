@@ -87,6 +87,20 @@ def another_way_of_asking_is_another_policy_row(tmp):
     assert [(r["selector"], r["n_samples"]) for r in out] == [("vanilla", 2), ("vanilla", 2)], out
 
 
+def what_varies_in_a_run_has_a_column_of_its_own(tmp):
+    one = dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64")
+    head = next(line for line in ok(*one).splitlines() if line.startswith("task"))
+    assert head.split()[:3] == ["task", "selector", "samples"]
+    text = ok(*one, "--block-length", "32,64", "--threshold", "0.8,0.9")
+    head = next(line for line in text.splitlines() if line.startswith("task"))
+    assert head.split()[:5] == ["task", "selector", "decoder", "block", "samples"], head
+    table = [line.split() for line in text.splitlines() if line.startswith("sample_gsm8k  ")]
+    assert len({tuple(r[2:4]) for r in table}) == len(table) == 4
+    out = json.loads(ok(*one, "--cache", "none,dual", "--json"))["tasks"]
+    assert [r["cache"].split(":")[0] for r in out] == ["none", "dual"] and {r["gen_length"] for r in out} == {64}
+    assert ok(*one, "--cache", "none,dual").count("\ntask") == 1
+
+
 KEPT = ["-t", "mini-gsm8k,mini-math500", "-q", "--progress", "never", "-b", "8", "--selector"]
 
 
