@@ -47,7 +47,15 @@ YAML = [
 PLANS = [
     b"tasks: gsm8k,math500\nlimit: 10\n", b"selector:\n  - vanilla\n  - topk:k=4\nno-data-check: false\n",
     b"model: >-\n  a\n  b\ndata-dir: \"\\u00e9\"\n", b"tasks: [gsm8k, \"math500\"]\njson: true\n", b"seed: 1\nthreads: 2\ntemperature: 0.5\n",
+    b"runs:\n  - model: [a, b]\n    seed: 1-3\n  - {tasks: gsm8k, selector: [vanilla, 'topk:k=2,4']}\nlimit: 1\n", b"runs: []\n",
+    b"threshold: 0.8-0.95+0.05\nblock-length: 8-64*2\nruns:\n- steps: 1,2\n", b"runs: 1\n", b"runs:\n - runs:\n    - seed: 1\n",
     b"\xef\xbb\xbfsteps: 32\n", b"limit: 1\nlimit: 2\n", b"a: &x 1\nb: *x\n", b"tasks: []\n", b"--- \nbackend: ref\n...\n",
+]
+PYTHON = [
+    b"\0x = dict(a=['b\\n' r'\\d', (1, -2.5)], c={'d': f(g, h=\"i\")},\n e=\'\'\'j\nk\'\'\')\n", b"\0x = [True, False, None, 1_000, .5, 1e3]\n",
+    b"\0x = '\\x41\\u00e9\\U0001F600\\101' u\"b\" \\\n 'c'\n", b"\0x = ()\nx = (1)\nx = (1,)\nx: int = 2\nx == 3\nx.y = 4\n",
+    b"\1def y():\n    return 1\n\ndef x(a: str = 'return 1') -> list:\n    \"\"\"Say\n    return 2\n    \"\"\"\n    # no\n    return [\n{'a': 'b'},\n    ]\n",
+    b"\0x = {}; y = dict()\nx=a.b.c(d, [1], k=dict(a=1))\n", b"\0x = [[[[[[]]]]]]\n", b"\0x = 1 + 2\n", b"\0x = 'open\n",
 ]
 CSV = [
     b"a,b,c\n1,2,3\n", b'"a,b","c""d"\r\n"e\nf",\r\n', b"\n\n,\n", b' a ,"b "\n', b'"open', b'a"b\n', b"\t,\xff,\x00\n", b"x\r\ny",
@@ -245,7 +253,7 @@ def plan():
 
 TARGETS = {
     "baseline": baseline, "completion": completion, "config": config, "csv": lambda: CSV, "gzip": gzipped,
-    "json": lambda: JSON + [x[1:] for x in jsonl()], "jsonl": jsonl, "math": math, "plan": plan,
+    "json": lambda: JSON + [x[1:] for x in jsonl()], "jsonl": jsonl, "math": math, "plan": plan, "python": lambda: PYTHON,
     "safetensors": safetensors, "telemetry": telemetry, "tokenizer": tokenizer, "trace": trace, "yaml": lambda: YAML + PLANS,
 }
 
