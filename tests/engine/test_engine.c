@@ -253,6 +253,131 @@ Test(engine, a_generation_survives_every_failing_allocation)
     }
 }
 
+/* Policies of every kind; one that ends in "file=" goes on with a file of counts. */
+static const char *const policies[] = { "topp:p=0.4",
+                                        "naee:tail=0.3",
+                                        "mc-moe:tail=0.3,protect=0.2",
+                                        "des-seq:k0=1",
+                                        "des-vote:m=3,voters=masked,prefill=on",
+                                        "dmoe:p=0.5,floor=2",
+                                        "xshare:m=3",
+                                        "moe-spec:m=3",
+                                        "random:m=3",
+                                        "static:m=3,file=",
+                                        "previous-step:m=3",
+                                        "oracle-mass:m=3" };
+enum { N_POLICIES = sizeof(policies) / sizeof(policies[0]) };
+
+struct rivalry {
+    struct engine *e;
+    char selectors[N_POLICIES][64];
+    float *scratch;
+    size_t first, n; /* of the selectors: rivals of one sequence */
+};
+
+/* A sequence under the first of them, with all of them as rivals. */
+static enum status try_policies(void *arg, struct error *err)
+{
+    struct rivalry *x = arg;
+    struct rival *rivals[N_POLICIES] = { NULL };
+    struct decode_options o[3];
+    struct sequence *s = NULL;
+    enum status st;
+
+    three_options(o);
+    o[0].selector = x->selectors[x->first];
+    st = sequence_start(x->e, &o[0], prompts[0], prompt_lens[0], &s, err);
+    for (size_t i = 0; i < x->n && !st; i++) {
+        o[0].selector = x->selectors[x->first + i];
+        st = rival_new(x->e, &o[0], prompt_lens[0], &rivals[i], err);
+    }
+    for (int i = 0; i < 6 && !st && !sequence_is_done(s); i++)
+        st = engine_step_rivals(x->e, s, rivals, x->n, x->scratch, err);
+    for (size_t i = 0; i < x->n; i++)
+        rival_free(rivals[i]);
+    sequence_free(s);
+    return st;
+}
+
+/* Counts of the tiny model's experts, in a new file. */
+static void write_counts(char *path, const struct model_info *m)
+{
+    int fd = mkstemp(path);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+    cr_assert_not_null(f);
+    fprintf(f, "{\"format\": \"desbench popularity 1\", \"tokens\": [");
+    for (int l = 0; l < m->n_moe_layer; l++)
+        for (int e = 0; e < m->n_exp; e++)
+            fprintf(f, "%s%d%s",
+                    e   ? ", "
+                    : l ? ", ["
+                        : "[",
+                    (7 * e + l) % 11, e + 1 == m->n_exp ? "]" : "");
+    fprintf(f, "]}");
+    cr_assert_eq(fclose(f), 0);
+}
+
+Test(engine, every_selector_survives_every_failing_allocation)
+{
+    char path[] = "/tmp/desbench-counts-XXXXXX";
+    struct engine_options o = options_of(dir_f32, "ref");
+    struct rivalry x = { .n = 1 };
+    struct error err = { 0 };
+
+    o.is_diagnosed = true;
+    cr_assert_eq(engine_open(&o, &x.e, &err), ST_OK, "%s", err.text);
+    write_counts(path, engine_info(x.e));
+    x.scratch = calloc(16 * (size_t)engine_info(x.e)->n_vocab, sizeof(*x.scratch));
+    for (size_t i = 0; i < N_POLICIES; i++) {
+        struct fail_sweep s = { .what = x.selectors[i], .f = try_policies, .arg = &x };
+
+        snprintf(x.selectors[i], sizeof(x.selectors[i]), "%s%s", policies[i],
+                 strstr(policies[i], "file=") ? path : "");
+        x.first = i;
+        cr_expect_gt(fail_malloc_sweep(&s), 5, "%s", x.selectors[i]);
+    }
+    x.first = 0;
+    x.n = N_POLICIES;
+    cr_expect_gt(
+        fail_malloc_sweep(&(struct fail_sweep){ .what = "all", .f = try_policies, .arg = &x }),
+        5 * N_POLICIES);
+    free(x.scratch);
+    engine_close(x.e);
+    cr_expect_eq(unlink(path), 0);
+}
+
+/* Counts are read once in an engine's life: a new engine each time. */
+static enum status try_counts(void *selector, struct error *err)
+{
+    struct engine_options opts = options_of(dir_f32, "ref");
+    struct engine *e = NULL;
+    struct decode_options o[3];
+    struct sequence *s = NULL;
+    enum status st = engine_open(&opts, &e, err);
+
+    three_options(o);
+    o[0].selector = selector;
+    if (!st)
+        st = sequence_start(e, &o[0], prompts[0], prompt_lens[0], &s, err);
+    sequence_free(s);
+    engine_close(e);
+    return st;
+}
+
+Test(engine, counts_are_read_whole_or_not_at_all)
+{
+    char path[] = "/tmp/desbench-counts-XXXXXX", selector[64];
+    struct engine *e = open_text(dir_f32);
+    struct fail_sweep s = { .what = selector, .f = try_counts, .arg = selector };
+
+    write_counts(path, engine_info(e));
+    engine_close(e);
+    snprintf(selector, sizeof(selector), "static:m=3,file=%s", path);
+    cr_expect_gt(fail_malloc_sweep(&s), 100);
+    cr_expect_eq(unlink(path), 0);
+}
+
 /* ---- defaults --------------------------------------------------------------------------- */
 
 /* The tiny model with a generation_config.json of its own. */
