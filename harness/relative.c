@@ -291,8 +291,7 @@ static void put_row(struct listing *l, struct job *j, const struct row *r)
     listing_number(l, r->first->block_length);
     listing_cell(l, r->first->backend);
     listing_cell(l, r->model < MAX_MODELS ? r->first->weights_sha256 : NULL);
-    listing_cell(l, r->model < MAX_MODELS ? r->first->run_id : NULL);
-    listing_cell(l, r->first->git_commit);
+    listing_cell(l, r->model < MAX_MODELS ? r->list.answers->cand_run : NULL); /* the first one */
 }
 
 /* "mini-e64: yes (des-vote:beta=0.4), 3 no, 2 open": the rows from i on that are of one model;
@@ -352,7 +351,7 @@ static enum status print(struct job *j, struct error *err)
         "|>relative_accuracy=relative accuracy|>relative_accuracy_ci=95 % interval|>kept_ci=kept"
         "|>saved_block=fewer experts|>saved_block_ci=95 % interval|>saved=in all forwards"
         "|>saved_ci=95 % interval|keeps=keeps and saves|->kept|->design_effect|-decoder|-cache"
-        "|->block_length|-backend|-weights_sha256|-run|-git_commit");
+        "|->block_length|-backend|-weights_sha256|-run");
     for (size_t i = 0; i < j->n_rows; i++)
         put_row(&l, j, &j->rows[i]);
     put_note(&l, j);

@@ -19,6 +19,7 @@ struct relative_answer {
     const char *task, *task_id;
     size_t model; /* 0, 1, ... as the caller counts them */
     bool is_base_right, is_cand_right;
+    const char *cand_run; /* that made the candidate's answer */
     struct relative_cost base, cand;
 };
 

@@ -241,6 +241,7 @@ static void read_pair(struct columns *c, void *element)
     x->task_id = column_text(c);
     x->is_base_right = column_int(c) != 0;
     x->is_cand_right = column_int(c) != 0;
+    x->cand_run = column_text(c);
     read_cost(c, &x->base);
     read_cost(c, &x->cand);
 }
@@ -257,12 +258,12 @@ enum status store_cell_pairs(struct store *s, const char *base_key, const char *
         "  FROM sample s JOIN run r USING (run_id) JOIN verdict v USING (sample_id)"
         "  WHERE s.cell_key IN (?1, ?2) AND r.validity = 'VALID' AND r.status = 'done'"
         "   AND v.verdict <> 'internal' GROUP BY s.cell_key, r.run_no),"
-        " x AS (SELECT s.cell_key, s.item_id, s.sample_idx, v.passed, v.checker_version,"
+        " x AS (SELECT s.run_id, s.cell_key, s.item_id, s.sample_idx, v.passed, v.checker_version,"
         "  v.judge_mode, s.sum_unique, s.n_layer_forwards AS layers, s.sum_unique_cache,"
         "  s.n_layer_forwards * s.n_forwards_cache / max(s.n_forwards, 1) AS cache_layers"
         "  FROM f JOIN sample s USING (cell_key, run_id) JOIN verdict v USING (sample_id)"
         "  WHERE f.place = 1 AND v.verdict <> 'internal')"
-        " SELECT k.task, i.task_id, b.passed, c.passed,"
+        " SELECT k.task, i.task_id, b.passed, c.passed, c.run_id,"
         "  b.sum_unique, b.layers, b.sum_unique_cache, b.cache_layers,"
         "  c.sum_unique, c.layers, c.sum_unique_cache, c.cache_layers"
         " FROM x b JOIN x c USING (item_id, sample_idx) JOIN item i USING (item_id)"

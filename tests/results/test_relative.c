@@ -204,6 +204,7 @@ Test(relative, pairs_are_of_the_same_items_graded_alike_in_the_fullest_runs)
     cr_expect_str_eq(list.answers[0].task_id, "a");
     cr_expect_str_eq(list.answers[0].task, "humaneval");
     cr_expect_eq(list.answers[0].model, 3);
+    cr_expect_str_eq(list.answers[0].cand_run, "run-2");
     cr_expect(list.answers[0].is_base_right && !list.answers[0].is_cand_right);
     cr_expect_eq(list.answers[0].base.unique, 10, "4 + 3 + 2 + 1");
     cr_expect_eq(list.answers[0].base.layers, 4);
