@@ -73,23 +73,30 @@ static void add_working(struct sum *s, const struct kernel_sizes *m)
     add(s, 2, block, 1); /* a forward's own is at most as much again */
 }
 
-enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
-                        size_t *ret_own, size_t *ret_available, struct error *err)
+enum status cuda_own_memory(const struct kernel_sizes *m, size_t *ret, struct error *err)
 {
     struct sum s = { reserve_bytes, true };
-    struct kernels *k = NULL;
-    size_t available = 0, total = 0;
-    cudaError_t rc;
-    enum status st;
 
     add_padding(&s, m);
     add_working(&s, m);
     /* a matrix lies there twice while it is packed */
     add(&s, (size_t)m->n_vocab, (size_t)m->d_model, sizeof(uint16_t));
     if (!s.fits)
-        return error_set(err, ST_NOMEM, "max_tok %d of this model does not fit an address space",
-                         m->max_tok);
-    st = cuda_ops.open(params, &k, err);
+        return error_set(err, ST_NOMEM, "this model does not fit an address space");
+    *ret = s.bytes;
+    return ST_OK;
+}
+
+enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
+                        size_t *ret_own, size_t *ret_available, struct error *err)
+{
+    size_t own = 0, available = 0, total = 0;
+    struct kernels *k = NULL;
+    cudaError_t rc;
+    enum status st = cuda_own_memory(m, &own, err);
+
+    if (!st)
+        st = cuda_ops.open(params, &k, err);
     if (st)
         return st;
     rc = cudaMemGetInfo(&available, &total);
@@ -97,7 +104,7 @@ enum status cuda_memory(const struct kernel_params *params, const struct kernel_
     cuda_ops.close(k);
     if (st)
         return st;
-    *ret_own = s.bytes;
+    *ret_own = own;
     *ret_available = available;
     return ST_OK;
 }
