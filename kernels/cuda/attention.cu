@@ -1,31 +1,35 @@
 /*
  * Attention: attention.h.
  *
- * A block of 4 warps takes one key/value head and up to ATTN_QUERIES of the queries that use it:
+ * A block of 8 warps takes one key/value head and up to ATTN_QUERIES of the queries that use it:
  * (token, query head) pairs of consecutive tokens. For a span of keys
  *
- *     scores   warp w: all queries by keys 16 w .. 16 w + 15, from fragments of q in shared memory
+ *     scores   warp w: all queries by keys 8 w .. 8 w + 7, from fragments of q in shared memory
  *     softmax  each row's largest score over the warps, p = 2^(s - largest), sums in warp order
- *     output   warp w: all queries by columns D/4 w .. of the values, p as fragments
+ *     output   warp w: all queries by columns D/8 w .. of the values, p as fragments
  *
  * and joined with the spans before: m' = max(m, m_s), l' = l 2^(m - m') + l_s 2^(m_s - m'), the
  * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2.
  *
- * Where there are too few (tile, head) pairs for the machine, each span gets a block of its own; it
- * leaves its part in global memory, and the last of a pair to arrive joins them in order. Which
- * block that is does not reach the result.
+ * Where there are too few (tile, head) pairs for the machine, a cluster of up to 8 blocks takes
+ * one: its spans go round, each block keeps what its own give in shared memory, and then joins all
+ * of them, in order, for its share of the rows. Spans without a position of the segment's own are
+ * fetched before the kernel waits for the one that writes those.
  */
 #include "kernels/cuda/attention.h"
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 
-#define THREADS 128
+#define THREADS 256
+#define N_WARPS 8
 #define N_M (ATTN_QUERIES / 16)
+#define MAX_CLUSTER 8
+#define MAX_KEPT 6 /* spans that a block of a cluster keeps, the last of them where keys were */
 
-/* What a block leaves for the one that joins: its threads' sums, then each row's m and l. */
-template <int D> struct part {
-    float o[N_M * D / 4 / 8 * 4][THREADS];
+/* What a span gives: rows of outputs, not yet divided, with the largest scores and the sums. */
+template <int D> struct kept {
+    float o[ATTN_QUERIES][D + 8]; /* 8: lanes that store fragments hit all banks */
     float m[ATTN_QUERIES], l[ATTN_QUERIES];
 };
 
@@ -35,9 +39,11 @@ template <int D> struct smem {
     float v[ATTN_KEYS][v_stride];
     uint4 q[2][N_M][D / 16][32];         /* upper and lower parts, fragments */
     uint4 p[2][N_M][ATTN_KEYS / 16][32]; /* the same */
-    float max[4][ATTN_QUERIES], sum[4][ATTN_QUERIES];
-    int limit[ATTN_QUERIES]; /* keys that a query sees */
-    int is_last;
+    float max[N_WARPS][ATTN_QUERIES], sum[N_WARPS][ATTN_QUERIES];
+    uint64_t row[ATTN_QUERIES]; /* of a query: (token, head) in q and y */
+    int limit[ATTN_QUERIES];    /* keys that it sees */
+    int end;                    /* keys that any sees */
+    uint64_t full;              /* barrier of a span's copies */
 };
 
 /* (v0, v1) as upper parts, and what is left of them. */
@@ -50,161 +56,186 @@ static __device__ __forceinline__ uint32_t split_bf16(float v0, float v1, uint32
     return upper;
 }
 
-/* c += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
-static __device__ __forceinline__ void mma_split(float c[4], const uint4 &a_up, const uint4 &a_low,
-                                                 const uint32_t b_up[2], const uint32_t b_low[2])
+/* main + cross += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
+static __device__ __forceinline__ void mma_split(float main[4], float cross[4], const uint4 &a_up,
+                                                 const uint4 &a_low, const uint32_t b_up[2],
+                                                 const uint32_t b_low[2])
 {
-    mma_bf16(c, a_low, b_up[0], b_up[1]);
-    mma_bf16(c, a_up, b_low[0], b_low[1]);
-    mma_bf16(c, a_up, b_up[0], b_up[1]);
+    mma_bf16(main, a_up, b_up[0], b_up[1]);
+    mma_bf16(cross, a_low, b_up[0], b_up[1]);
+    mma_bf16(cross, a_up, b_low[0], b_low[1]);
+}
+
+/* Where span number i of a block's n is kept: behind everything else, the last in place of keys. */
+template <int D>
+static __device__ __forceinline__ struct kept<D> *kept_at(const struct smem<D> *s, int i, int n) {
+    static_assert(sizeof(struct kept<D>) <= sizeof(s->k), "the last takes their place");
+
+    return i == n - 1 ? (struct kept<D> *)s->k : (struct kept<D> *)(s + 1) + i;
 }
 
 struct tile {
     struct attn_segment seg;
     int first, n; /* pairs of the segment's head: token first / group, ... */
-    int group, kv_head;
+    int kv_head;
+    size_t keys; /* element of the head's first key, or value */
 };
 
-/* Element offset of query i of the tile in q. */
-static __device__ __forceinline__ size_t query_row(const struct attention_args &a,
-                                                   const struct tile &t, int i)
-{
-    int pair = t.first + i;
-
-    return (size_t)(t.seg.row + pair / t.group) * a.n_head + t.kv_head * t.group + pair % t.group;
-}
-
-/* Keys [key, key + ATTN_KEYS) of the head and their values; zeros where there are none. */
+/* Ask for keys [key, key + ATTN_KEYS) of the head and their values; zeros where there are none. By
+ * all threads, who have used up the span before; span_wait() before they are read. */
 template <int D>
-static __device__ __forceinline__ void load_keys(const struct attention_args &a,
-                                                 const struct tile &t, int key, struct smem<D> *s)
+static __device__ __forceinline__ void span_fetch(const struct attention_args &a,
+                                                  const struct tile &t, int key, struct smem<D> *s)
 {
     const size_t stride = (size_t)a.n_kv_head * a.d_head;
-    const size_t from = a.kv_offset + (size_t)key * stride + (size_t)t.kv_head * a.d_head;
-    const int n = min(ATTN_KEYS, t.seg.n_kv - key);
+    const size_t from = t.keys + (size_t)key * stride;
+    const int n = max(0, min(ATTN_KEYS, t.seg.n_kv - key));
+    const bool is_bulk = a.d_head % 4 == 0;
 
-    if (a.d_head % 4 == 0) {
-        for (int i = threadIdx.x; i < ATTN_KEYS * (D / 4); i += THREADS) {
-            int row = i / (D / 4), col = i % (D / 4) * 4;
-            bool is_there = row < n && col < a.d_head;
-            size_t at = is_there ? from + (size_t)row * stride + col : 0;
+    if (is_bulk) {
+        const uint32_t bytes = (uint32_t)a.d_head * sizeof(float);
+        const int row = threadIdx.x % ATTN_KEYS;
 
-            async_copy16(&s->k[row][col], t.seg.keys + at, is_there);
-            async_copy16(&s->v[row][col], t.seg.values + at, is_there);
-        }
-        async_commit();
-        async_wait<0>();
-    } else {
-        for (int i = threadIdx.x; i < ATTN_KEYS * D; i += THREADS) {
-            int row = i / D, col = i % D;
-            bool is_there = row < n && col < a.d_head;
-            size_t at = from + (size_t)row * stride + col;
+        if (threadIdx.x == 0)
+            barrier_expect(&s->full, 2 * (uint32_t)n * bytes);
+        __syncwarp(); /* of warp 0: expected before it can complete; others may come first */
+        if (threadIdx.x < 2 * ATTN_KEYS && row < n)
+            bulk_copy(threadIdx.x < ATTN_KEYS ? s->k[row] : s->v[row],
+                      (threadIdx.x < ATTN_KEYS ? t.seg.keys : t.seg.values) + from +
+                          (size_t)row * stride,
+                      bytes, &s->full);
+    }
+    /* what was not copied: everything, columns that there are not, or keys that there are not */
+    for (int i = threadIdx.x + (is_bulk && a.d_head == D ? n * D : 0); i < ATTN_KEYS * D;
+         i += THREADS) {
+        const int row = i / D, col = i % D;
+        const bool is_there = row < n && col < a.d_head;
+        const size_t at = from + (size_t)row * stride + col;
 
-            s->k[row][col] = is_there ? t.seg.keys[at] : 0;
-            s->v[row][col] = is_there ? t.seg.values[at] : 0;
-        }
+        if (is_bulk && is_there)
+            continue;
+        s->k[row][col] = is_there ? t.seg.keys[at] : 0;
+        s->v[row][col] = is_there ? t.seg.values[at] : 0;
     }
 }
 
-/* The queries, times log2(e) / sqrt(d_head), as fragments; columns in the order of load_keys'
- * lanes: a lane has four in a row of each 16. */
+/* The queries, times log2(e) / sqrt(d_head), as fragments; a lane has four columns in a row of each
+ * 16, as of the keys. */
 template <int D>
 static __device__ __forceinline__ void load_queries(const struct attention_args &a,
                                                     const struct tile &t, struct smem<D> *s)
 {
     const float scale = (float)(1.4426950408889634 / sqrt((double)a.d_head));
+    constexpr int n = N_M * (D / 16) * 32 / THREADS; /* fragments of a thread */
+    float4 v[n][2];
 
-    for (int i = threadIdx.x; i < N_M * (D / 16) * 32; i += THREADS) {
-        int lane = i % 32, k = i / 32 % (D / 16), m = i / 32 / (D / 16);
+#pragma unroll
+    for (int i = 0; i < n; i++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int at = i * THREADS + threadIdx.x, lane = at % 32, k = at / 32 % (D / 16);
+            const int row = at / 32 / (D / 16) * 16 + half * 8 + lane / 4;
+            const int col = k * 16 + lane % 4 * 4;
+            const float *q = a.q + s->row[row] * a.d_head + col;
+
+            v[i][half] = make_float4(0, 0, 0, 0);
+            if (row < t.n && a.d_head % 4 == 0 && col < a.d_head) {
+                v[i][half] = __ldcg((const float4 *)q);
+            } else if (row < t.n) {
+                v[i][half].x = col < a.d_head ? q[0] : 0;
+                v[i][half].y = col + 1 < a.d_head ? q[1] : 0;
+                v[i][half].z = col + 2 < a.d_head ? q[2] : 0;
+                v[i][half].w = col + 3 < a.d_head ? q[3] : 0;
+            }
+        }
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+        const int at = i * THREADS + threadIdx.x;
         uint32_t up[2][2], low[2][2]; /* rows g and g + 8, columns 0 1 and 2 3 */
 
+#pragma unroll
         for (int half = 0; half < 2; half++) {
-            int row = m * 16 + half * 8 + lane / 4, col = k * 16 + lane % 4 * 4;
-            float v[4];
-
-            for (int j = 0; j < 4; j++)
-                v[j] = row < t.n && col + j < a.d_head
-                           ? a.q[query_row(a, t, row) * a.d_head + col + j] * scale
-                           : 0;
-            for (int j = 0; j < 2; j++)
-                up[half][j] = split_bf16(v[2 * j], v[2 * j + 1], &low[half][j]);
+            up[half][0] = split_bf16(v[i][half].x * scale, v[i][half].y * scale, &low[half][0]);
+            up[half][1] = split_bf16(v[i][half].z * scale, v[i][half].w * scale, &low[half][1]);
         }
-        s->q[0][m][k][lane] = make_uint4(up[0][0], up[1][0], up[0][1], up[1][1]);
-        s->q[1][m][k][lane] = make_uint4(low[0][0], low[1][0], low[0][1], low[1][1]);
+        (&s->q[0][0][0][0])[at] = make_uint4(up[0][0], up[1][0], up[0][1], up[1][1]);
+        (&s->q[1][0][0][0])[at] = make_uint4(low[0][0], low[1][0], low[0][1], low[1][1]);
     }
 }
 
-/* Running sums of a thread: rows m 16 + lane / 4 + 8 h for (m, h). */
-template <int D> struct running {
-    static constexpr int n_n = D / 4 / 8; /* column octets of a warp */
+/* Sums of a thread: rows m 16 + lane / 4 + 8 h for (m, h), columns of its warp. */
+template <int D> struct sums {
+    static constexpr int n_n = D / N_WARPS / 8; /* column octets of a warp */
     float o[N_M][n_n][4];
     float m[N_M][2], l[N_M][2];
 };
 
-template <int D> static __device__ __forceinline__ void running_init(struct running<D> *r)
+/* A span of which a row sees no key changes nothing of it. */
+static __device__ __forceinline__ bool is_seen(float span_m, float span_l)
 {
-#pragma unroll
-    for (int m = 0; m < N_M; m++) {
-        r->m[m][0] = r->m[m][1] = -INFINITY;
-        r->l[m][0] = r->l[m][1] = 0;
-#pragma unroll
-        for (int n = 0; n < running<D>::n_n; n++)
-            r->o[m][n][0] = r->o[m][n][1] = r->o[m][n][2] = r->o[m][n][3] = 0;
-    }
+    return span_m != -INFINITY || span_l != 0; /* the latter: NaN */
 }
 
-/* Join a span: its output, largest score and sum. A span that a row does not see changes nothing of
- * it. */
+/* What a row of sums so far, and of a span, are multiplied by when they are joined; the row's new
+ * largest score and sum. */
+static __device__ __forceinline__ void join_row(float *m, float *l, float span_m, float span_l,
+                                                float *ret_before, float *ret_span)
+{
+    const float max = fmaxf(*m, span_m);
+
+    *ret_before = *m == max ? 1 : exp2f(*m - max);
+    *ret_span = span_m == max ? 1 : exp2f(span_m - max);
+    *l = __fmaf_rn(span_l, *ret_span, __fmul_rn(*l, *ret_before));
+    *m = max;
+}
+
+static __device__ __forceinline__ float join_value(float o, float span, float before, float now)
+{
+    return __fmaf_rn(span, now, __fmul_rn(o, before));
+}
+
 template <int D>
-static __device__ __forceinline__ void join(struct running<D> *r, const struct running<D> &s)
+static __device__ __forceinline__ void join(struct sums<D> *r, const struct sums<D> &s)
 {
 #pragma unroll
     for (int m = 0; m < N_M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float ms = s.m[m][h], max = fmaxf(r->m[m][h], ms);
-            float before = r->m[m][h] == max ? 1 : exp2f(r->m[m][h] - max);
-            float now = ms == max ? 1 : exp2f(ms - max);
+            float before, now;
 
-            if (ms == -INFINITY)
+            if (!is_seen(s.m[m][h], s.l[m][h]))
                 continue;
-            r->m[m][h] = max;
-            r->l[m][h] = __fmaf_rn(s.l[m][h], now, __fmul_rn(r->l[m][h], before));
+            join_row(&r->m[m][h], &r->l[m][h], s.m[m][h], s.l[m][h], &before, &now);
 #pragma unroll
-            for (int n = 0; n < running<D>::n_n; n++)
+            for (int n = 0; n < sums<D>::n_n; n++)
 #pragma unroll
-                for (int i = 0; i < 2; i++)
-                    r->o[m][n][2 * h + i] = __fmaf_rn(s.o[m][n][2 * h + i], now,
-                                                      __fmul_rn(r->o[m][n][2 * h + i], before));
+                for (int i = 2 * h; i < 2 * h + 2; i++)
+                    r->o[m][n][i] = join_value(r->o[m][n][i], s.o[m][n][i], before, now);
         }
 }
 
 /* What the span of keys gives by itself. Its keys and values are in s, and all threads know. */
 template <int D>
-static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key,
-                                                   struct running<D> *ret)
+static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key, struct sums<D> *ret)
 {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    float c[N_M][2][4]; /* scores: (row, key octet of the warp) */
+    float c[N_M][4], cross[N_M][4]; /* scores: (row, key of the warp) */
 
 #pragma unroll
     for (int m = 0; m < N_M; m++)
 #pragma unroll
-        for (int n = 0; n < 2; n++)
-            c[m][n][0] = c[m][n][1] = c[m][n][2] = c[m][n][3] = 0;
-#pragma unroll 4
+        for (int i = 0; i < 4; i++)
+            c[m][i] = cross[m][i] = 0;
+#pragma unroll
     for (int k = 0; k < D / 16; k++) {
-#pragma unroll
-        for (int n = 0; n < 2; n++) {
-            float4 x = *(const float4 *)&s->k[warp * 16 + n * 8 + g][k * 16 + t * 4];
-            uint32_t up[2], low[2];
+        float4 x = *(const float4 *)&s->k[warp * 8 + g][k * 16 + t * 4];
+        uint32_t up[2], low[2];
 
-            up[0] = split_bf16(x.x, x.y, &low[0]);
-            up[1] = split_bf16(x.z, x.w, &low[1]);
+        up[0] = split_bf16(x.x, x.y, &low[0]);
+        up[1] = split_bf16(x.z, x.w, &low[1]);
 #pragma unroll
-            for (int m = 0; m < N_M; m++)
-                mma_split(c[m][n], s->q[0][m][k][lane], s->q[1][m][k][lane], up, low);
-        }
+        for (int m = 0; m < N_M; m++)
+            mma_split(c[m], cross[m], s->q[0][m][k][lane], s->q[1][m][k][lane], up, low);
     }
     /* the largest of each row */
 #pragma unroll
@@ -212,18 +243,15 @@ static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key,
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int row = m * 16 + h * 8 + g, limit = s->limit[row];
-            float max = -INFINITY;
+            float max;
 
 #pragma unroll
-            for (int n = 0; n < 2; n++)
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float *v = &c[m][n][2 * h + i];
+            for (int i = 0; i < 2; i++) {
+                float *v = &c[m][2 * h + i];
 
-                    if (key + warp * 16 + n * 8 + t * 2 + i >= limit)
-                        *v = -INFINITY;
-                    max = fmaxf(max, *v);
-                }
+                *v = key + warp * 8 + t * 2 + i < limit ? *v + cross[m][2 * h + i] : -INFINITY;
+            }
+            max = fmaxf(c[m][2 * h], c[m][2 * h + 1]);
             max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
             max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
             if (t == 0)
@@ -232,53 +260,59 @@ static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key,
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < N_M; m++) {
-        uint32_t up[2][2], low[2][2]; /* (row half, key octet) */
+        uint32_t up[2], low[2];
 
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int row = m * 16 + h * 8 + g;
-            float max =
-                fmaxf(fmaxf(s->max[0][row], s->max[1][row]), fmaxf(s->max[2][row], s->max[3][row]));
-            float sum = 0;
+            float max = s->max[0][row], sum = 0;
 
+#pragma unroll
+            for (int w = 1; w < N_WARPS; w++)
+                max = fmaxf(max, s->max[w][row]);
             ret->m[m][h] = max;
 #pragma unroll
-            for (int n = 0; n < 2; n++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float *v = &c[m][n][2 * h + i];
+            for (int i = 0; i < 2; i++) {
+                float *v = &c[m][2 * h + i];
 
-                    *v = *v == -INFINITY ? 0 : exp2f(*v - max);
-                    sum += *v;
-                }
-                up[h][n] = split_bf16(c[m][n][2 * h], c[m][n][2 * h + 1], &low[h][n]);
+                *v = *v == -INFINITY ? 0 : exp2f(*v - max);
+                sum += *v;
             }
+            up[h] = split_bf16(c[m][2 * h], c[m][2 * h + 1], &low[h]);
             sum += __shfl_xor_sync(~0u, sum, 1);
             sum += __shfl_xor_sync(~0u, sum, 2);
             if (t == 0)
                 s->sum[warp][row] = sum;
         }
-        s->p[0][m][warp][lane] = make_uint4(up[0][0], up[1][0], up[0][1], up[1][1]);
-        s->p[1][m][warp][lane] = make_uint4(low[0][0], low[1][0], low[0][1], low[1][1]);
+        /* half a fragment: keys 8 (warp % 2) .. of the 16 */
+        ((uint2 *)&s->p[0][m][warp / 2][lane])[warp % 2] = make_uint2(up[0], up[1]);
+        ((uint2 *)&s->p[1][m][warp / 2][lane])[warp % 2] = make_uint2(low[0], low[1]);
     }
     __syncthreads();
 #pragma unroll
-    for (int m = 0; m < N_M; m++) {
+    for (int m = 0; m < N_M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int row = m * 16 + h * 8 + g;
+            float sum = s->sum[0][row];
 
-            ret->l[m][h] = s->sum[0][row] + s->sum[1][row] + s->sum[2][row] + s->sum[3][row];
+#pragma unroll
+            for (int w = 1; w < N_WARPS; w++)
+                sum += s->sum[w][row];
+            ret->l[m][h] = sum;
         }
 #pragma unroll
-        for (int n = 0; n < running<D>::n_n; n++)
-            ret->o[m][n][0] = ret->o[m][n][1] = ret->o[m][n][2] = ret->o[m][n][3] = 0;
-    }
+    for (int n = 0; n < sums<D>::n_n; n++) {
+        float o[N_M][4], rest[N_M][4];
+
 #pragma unroll
-    for (int k = 0; k < ATTN_KEYS / 16; k++) {
+        for (int m = 0; m < N_M; m++)
 #pragma unroll
-        for (int n = 0; n < running<D>::n_n; n++) {
-            const float *v = &s->v[k * 16 + t * 2][warp * (D / 4) + n * 8 + g];
+            for (int i = 0; i < 4; i++)
+                o[m][i] = rest[m][i] = 0;
+#pragma unroll
+        for (int k = 0; k < ATTN_KEYS / 16; k++) {
+            const float *v = &s->v[k * 16 + t * 2][warp * (D / N_WARPS) + n * 8 + g];
             const int stride = smem<D>::v_stride;
             uint32_t up[2], low[2];
 
@@ -286,55 +320,68 @@ static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key,
             up[1] = split_bf16(v[8 * stride], v[9 * stride], &low[1]);
 #pragma unroll
             for (int m = 0; m < N_M; m++)
-                mma_split(ret->o[m][n], s->p[0][m][k][lane], s->p[1][m][k][lane], up, low);
+                mma_split(o[m], rest[m], s->p[0][m][k][lane], s->p[1][m][k][lane], up, low);
         }
+#pragma unroll
+        for (int m = 0; m < N_M; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                ret->o[m][n][i] = o[m][i] + rest[m][i];
     }
 }
 
 template <int D>
-static __device__ __forceinline__ void part_put(struct part<D> *p, const struct running<D> &r)
+static __device__ __forceinline__ void keep(struct kept<D> *p, const struct sums<D> &r)
 {
-    const int lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 #pragma unroll
-    for (int m = 0; m < N_M; m++) {
-#pragma unroll
-        for (int n = 0; n < running<D>::n_n; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                __stcg(&p->o[(m * running<D>::n_n + n) * 4 + i][threadIdx.x], r.o[m][n][i]);
-        if (threadIdx.x < 32 && lane % 4 == 0)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                __stcg(&p->m[m * 16 + h * 8 + lane / 4], r.m[m][h]);
-                __stcg(&p->l[m * 16 + h * 8 + lane / 4], r.l[m][h]);
-            }
-    }
-}
-
-template <int D>
-static __device__ __forceinline__ void part_get(const struct part<D> *p, struct running<D> *ret)
-{
-    const int lane = threadIdx.x % 32;
-
-#pragma unroll
-    for (int m = 0; m < N_M; m++) {
-#pragma unroll
-        for (int n = 0; n < running<D>::n_n; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                ret->o[m][n][i] = __ldcg(&p->o[(m * running<D>::n_n + n) * 4 + i][threadIdx.x]);
+    for (int m = 0; m < N_M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            ret->m[m][h] = __ldcg(&p->m[m * 16 + h * 8 + lane / 4]);
-            ret->l[m][h] = __ldcg(&p->l[m * 16 + h * 8 + lane / 4]);
+            const int row = m * 16 + h * 8 + lane / 4;
+
+#pragma unroll
+            for (int n = 0; n < sums<D>::n_n; n++)
+                *(float2 *)&p->o[row][warp * (D / N_WARPS) + n * 8 + lane % 4 * 2] =
+                    make_float2(r.o[m][n][2 * h], r.o[m][n][2 * h + 1]);
+            if (warp == 0 && lane % 4 == 0) {
+                p->m[row] = r.m[m][h];
+                p->l[row] = r.l[m][h];
+            }
         }
+}
+
+/* Two neighbouring outputs of a query, from col on. */
+static __device__ __forceinline__ void put_pair(const struct attention_args &a, uint64_t row,
+                                                int col, float v0, float v1, float l)
+{
+    /* no key: 0; a NaN stays one */
+    v0 = l == 0 ? 0 : __fdiv_rn(v0, l);
+    v1 = l == 0 ? 0 : __fdiv_rn(v1, l);
+    if (a.y) {
+        float *y = a.y + row * a.d_head + col;
+
+        if (col < a.d_head)
+            y[0] = v0;
+        if (col + 1 < a.d_head)
+            y[1] = v1;
+    }
+    if (a.y_bf16) {
+        uint16_t *y = a.y_bf16 + row / a.n_head * a.ld + row % a.n_head * a.d_head + col;
+        uint32_t pair = pack_bf16(v0, v1);
+
+        if (col < a.d_head)
+            y[0] = (uint16_t)pair;
+        if (col + 1 < a.d_head)
+            y[1] = (uint16_t)(pair >> 16);
     }
 }
 
 template <int D>
 static __device__ __forceinline__ void write_rows(const struct attention_args &a,
-                                                  const struct tile &t, const struct running<D> &r)
+                                                  const struct tile &t, const struct smem<D> *s,
+                                                  const struct sums<D> &r)
 {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
@@ -343,154 +390,173 @@ static __device__ __forceinline__ void write_rows(const struct attention_args &a
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int i = m * 16 + h * 8 + lane / 4;
-            const size_t row = i < t.n ? query_row(a, t, i) : 0;
 
 #pragma unroll
-            for (int n = 0; n < running<D>::n_n; n++)
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    const int col = warp * (D / 4) + n * 8 + lane % 4 * 2 + e;
-                    float v = r.l[m][h] == 0 ? 0 : __fdiv_rn(r.o[m][n][2 * h + e], r.l[m][h]);
-
-                    if (i >= t.n || col >= a.d_head)
-                        continue;
-                    if (a.y)
-                        a.y[row * a.d_head + col] = v;
-                    if (a.y_bf16)
-                        a.y_bf16[row / a.n_head * a.ld + row % a.n_head * a.d_head + col] =
-                            (uint16_t)pack_bf16(v, 0);
-                }
+            for (int n = 0; n < sums<D>::n_n; n++)
+                if (i < t.n)
+                    put_pair(a, s->row[i], warp * (D / N_WARPS) + n * 8 + lane % 4 * 2,
+                             r.o[m][n][2 * h], r.o[m][n][2 * h + 1], r.l[m][h]);
         }
 }
 
+/* Join what all blocks of the cluster have kept of n spans, for this block's share of the rows. A
+ * thread has four columns of a row at a time. */
+template <int D>
+static __device__ __forceinline__ void join_kept(const struct attention_args &a,
+                                                 const struct tile &t, const struct smem<D> *s,
+                                                 int n_spans, int n_blocks)
+{
+    const int n_rows = ATTN_QUERIES / n_blocks, first = (int)cluster_rank() * n_rows;
+
+    for (int i = threadIdx.x; i < n_rows * (D / 4); i += THREADS) {
+        const int row = first + i / (D / 4), col = i % (D / 4) * 4;
+        float4 o = make_float4(0, 0, 0, 0);
+        float m = -INFINITY, l = 0;
+
+#pragma unroll 4
+        for (int span = 0; span < n_spans; span++) {
+            const int rank = span % n_blocks, n = (n_spans - rank - 1) / n_blocks + 1;
+            const struct kept<D> *from = kept_at(s, span / n_blocks, n);
+            const float4 v = cluster_load4(cluster_addr(&from->o[row][col], rank));
+            const float span_m = cluster_load(cluster_addr(&from->m[row], rank));
+            const float span_l = cluster_load(cluster_addr(&from->l[row], rank));
+            float before, now;
+
+            if (!is_seen(span_m, span_l))
+                continue;
+            join_row(&m, &l, span_m, span_l, &before, &now);
+            o.x = join_value(o.x, v.x, before, now);
+            o.y = join_value(o.y, v.y, before, now);
+            o.z = join_value(o.z, v.z, before, now);
+            o.w = join_value(o.w, v.w, before, now);
+        }
+        if (row < t.n) {
+            put_pair(a, s->row[row], col, o.x, o.y, l);
+            put_pair(a, s->row[row], col + 2, o.z, o.w, l);
+        }
+    }
+}
+
 /*
- * Grid: (query tiles of a segment, key/value heads, segments times spans). n_spans 1: a block goes
- * through all of its spans, else it takes one and is counted in arrived[tile, head].
+ * Grid: (query tiles of a segment, key/value heads, segments times n_blocks), in clusters of
+ * n_blocks. n_blocks 1: a block goes through all spans and keeps none.
  */
 template <int D>
 __global__ void __launch_bounds__(THREADS, 2)
-    attention_kernel(const __grid_constant__ struct attention_args a, int n_spans,
-                     unsigned *arrived, struct part<D> *parts)
+    attention_kernel(const __grid_constant__ struct attention_args a, int n_blocks)
 {
     extern __shared__ __align__(128) char raw[];
     struct smem<D> *s = (struct smem<D> *)raw;
-    const int n_tiles = gridDim.x, seg = blockIdx.z / n_spans, span = blockIdx.z % n_spans;
-    const int pair = (seg * n_tiles + blockIdx.x) * gridDim.y + blockIdx.y;
-    struct running<D> sum, now;
+    const int group = a.n_head / a.n_kv_head, rank = blockIdx.z % n_blocks;
+    struct sums<D> sum, now;
+    bool is_fetched = false;
+    int n_spans, n_done = 0;
     struct tile t;
-    int end = 0, n_mine;
 
     grid_release();
-    grid_wait();
-    t.seg = a.segs[seg];
-    t.group = a.n_head / a.n_kv_head;
+    t.seg = a.segs[blockIdx.z / n_blocks];
     t.kv_head = blockIdx.y;
     t.first = blockIdx.x * ATTN_QUERIES;
-    t.n = min(ATTN_QUERIES, t.seg.n_tok * t.group - t.first);
-    if (t.n <= 0)
+    t.n = min(ATTN_QUERIES, t.seg.n_tok * group - t.first);
+    t.keys = a.kv_offset + (size_t)t.kv_head * a.d_head;
+    if (t.n <= 0) { /* all blocks of the cluster alike */
+        grid_wait();
         return;
-    for (int i = threadIdx.x; i < ATTN_QUERIES; i += THREADS) {
-        int limit = i < t.n ? t.seg.n_kv : 0;
+    }
+    if (threadIdx.x < 32) {
+        const int pair = t.first + min((int)threadIdx.x, t.n - 1);
+        int limit = t.seg.n_kv, end;
 
-        if (i < t.n && t.seg.mask_block) {
-            int64_t block = a.positions[t.seg.row + (t.first + i) / t.group] / t.seg.mask_block;
+        if (t.seg.mask_block) {
+            int64_t block = a.positions[t.seg.row + pair / group] / t.seg.mask_block;
 
             limit = (int)min((int64_t)limit, (block + 1) * t.seg.mask_block);
         }
-        s->limit[i] = limit;
+        end = (int)__reduce_max_sync(~0u, (unsigned)max(limit, 0));
+        s->limit[threadIdx.x] = limit;
+        s->row[threadIdx.x] =
+            (uint64_t)(t.seg.row + pair / group) * a.n_head + t.kv_head * group + pair % group;
+        if (threadIdx.x == 0) {
+            s->end = end;
+            barrier_init(&s->full, 1);
+            barrier_init_fence();
+        }
     }
     __syncthreads();
-    for (int i = 0; i < t.n; i++)
-        end = max(end, s->limit[i]);
-    n_mine = max(1, (end + ATTN_KEYS - 1) / ATTN_KEYS); /* spans that any of the tile sees */
-    if (n_spans > 1 && span >= n_mine)
-        return;
+    n_spans = (s->end + ATTN_KEYS - 1) / ATTN_KEYS;
+    if (rank < n_spans) {
+        const int key = rank * ATTN_KEYS;
+
+        /* positions ascend: are the segment's own all outside? */
+        if (key + ATTN_KEYS <= a.positions[t.seg.row] ||
+            key > a.positions[t.seg.row + t.seg.n_tok - 1]) {
+            span_fetch<D>(a, t, key, s);
+            is_fetched = true;
+        }
+    }
+    grid_wait();
     load_queries<D>(a, t, s);
-    running_init(&sum);
-    for (int i = n_spans > 1 ? span : 0; i < (n_spans > 1 ? span + 1 : n_mine); i++) {
-        load_keys<D>(a, t, i * ATTN_KEYS, s);
-        __syncthreads();
-        attend_span<D>(s, i * ATTN_KEYS, &now);
-        if (n_spans == 1)
-            join(&sum, now);
-        __syncthreads(); /* keys and values are used up */
+#pragma unroll
+    for (int m = 0; m < N_M; m++) {
+        sum.m[m][0] = sum.m[m][1] = -INFINITY;
+        sum.l[m][0] = sum.l[m][1] = 0;
+#pragma unroll
+        for (int n = 0; n < sums<D>::n_n; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sum.o[m][n][i] = 0;
     }
-    if (n_spans > 1 && n_mine > 1) {
-        part_put(&parts[(size_t)pair * n_spans + span], now);
-        __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            s->is_last = atomicAdd(&arrived[pair], 1) == n_mine - 1;
-            if (s->is_last)
-                arrived[pair] = 0;
-        }
-        __syncthreads();
-        if (!s->is_last)
-            return;
-        __threadfence();
-        for (int i = 0; i < n_mine; i++) {
-            part_get(&parts[(size_t)pair * n_spans + i], &now);
+    for (int span = rank; span < n_spans; span += n_blocks, n_done++) {
+        if (!is_fetched)
+            span_fetch<D>(a, t, span * ATTN_KEYS, s);
+        is_fetched = false;
+        if (a.d_head % 4 == 0)
+            barrier_wait(&s->full, n_done & 1);
+        __syncthreads();                           /* also what threads wrote themselves */
+        attend_span<D>(s, span * ATTN_KEYS, &now); /* its barriers: keys are used up */
+        if (n_blocks == 1)
             join(&sum, now);
-        }
-    } else if (n_spans > 1) {
-        join(&sum, now);
+        else
+            keep(kept_at(s, n_done, (n_spans - rank - 1) / n_blocks + 1), now);
+        __syncthreads(); /* values, too */
     }
-    write_rows<D>(a, t, sum);
+    if (n_blocks == 1) {
+        write_rows<D>(a, t, s, sum);
+        return;
+    }
+    cluster_sync();
+    join_kept<D>(a, t, s, n_spans, n_blocks);
+    cluster_sync(); /* nobody leaves while another reads its memory */
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
-/* Pairs of (tile, head) that fill a machine without splitting keys. */
-enum { ENOUGH_PAIRS = 132 };
-
-static int count_tiles(const struct attention_args *a)
-{
-    return (a->max_tok * (a->n_head / a->n_kv_head) + ATTN_QUERIES - 1) / ATTN_QUERIES;
-}
-
-static int count_pairs(const struct attention_args *a)
-{
-    return count_tiles(a) * a->n_kv_head * a->n_segs;
-}
-
-static int count_spans(const struct attention_args *a)
-{
-    int n = (a->max_kv + ATTN_KEYS - 1) / ATTN_KEYS;
-
-    return count_pairs(a) >= ENOUGH_PAIRS || n < 1 ? 1 : n;
-}
-
-static size_t part_bytes(const struct attention_args *a)
-{
-    return a->d_head <= 64 ? sizeof(struct part<64>) : sizeof(struct part<128>);
-}
-
-size_t attention_zeroed_bytes(const struct attention_args *a)
-{
-    (void)a; /* one size, so that calls of different shapes can follow each other */
-    return (ENOUGH_PAIRS * sizeof(unsigned) + 127) / 128 * 128;
-}
-
-size_t attention_scratch_bytes(const struct attention_args *a)
-{
-    int n = count_spans(a);
-
-    return attention_zeroed_bytes(a) +
-           (n > 1 ? (size_t)count_pairs(a) * (size_t)n * part_bytes(a) : 0);
-}
+/* Pairs of (tile, head) that keep a machine busy without splitting keys. */
+enum { ENOUGH_PAIRS = 96 };
 
 template <int D>
 static cudaError_t launch(const struct attention_args *a, bool is_early, cudaStream_t stream)
 {
-    const int n_spans = count_spans(a);
-    const dim3 grid(count_tiles(a), a->n_kv_head, a->n_segs * n_spans);
-    cudaError_t rc = allow_shared(attention_kernel<D>, sizeof(struct smem<D>));
+    const int group = a->n_head / a->n_kv_head;
+    const int n_tiles = (a->max_tok * group + ATTN_QUERIES - 1) / ATTN_QUERIES;
+    const int n_spans = (a->max_kv + ATTN_KEYS - 1) / ATTN_KEYS;
+    int n_blocks = 1, n_kept = 0;
+    cudaError_t rc;
 
+    if (n_tiles * a->n_kv_head * a->n_segs < ENOUGH_PAIRS && n_spans <= MAX_CLUSTER * MAX_KEPT) {
+        while (n_blocks < n_spans && n_blocks < MAX_CLUSTER)
+            n_blocks *= 2;
+        n_kept = n_blocks > 1 ? (n_spans + n_blocks - 1) / n_blocks - 1 : 0;
+    }
+    const dim3 grid(n_tiles, a->n_kv_head, a->n_segs * n_blocks);
+    const size_t bytes = sizeof(struct smem<D>) + n_kept * sizeof(struct kept<D>);
+
+    rc = allow_shared(attention_kernel<D>,
+                      sizeof(struct smem<D>) + (MAX_KEPT - 1) * sizeof(struct kept<D>));
     if (rc != cudaSuccess)
         return rc;
-    return launch_kernel(attention_kernel<D>, grid, THREADS, sizeof(struct smem<D>), is_early,
-                         stream, *a, n_spans, (unsigned *)a->scratch,
-                         (struct part<D> *)((char *)a->scratch + attention_zeroed_bytes(a)));
+    return launch_clusters(attention_kernel<D>, grid, n_blocks, THREADS, bytes, is_early, stream,
+                           *a, n_blocks);
 }
 
 cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream)

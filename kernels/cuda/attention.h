@@ -35,16 +35,13 @@ struct attention_args {
     float *y;         /* (n_tok, n_head, d_head), or NULL */
     uint16_t *y_bf16; /* the same rounded, rows of ld elements; NULL: not wanted */
     int ld;
-
-    void *scratch; /* attention_scratch_bytes(); of these the first attention_zeroed_bytes(), the
-                    * same for all calls, zero before the first call, and left so by each */
 };
 
-/* How a call of these sizes is dealt out. */
-size_t attention_scratch_bytes(const struct attention_args *a);
-size_t attention_zeroed_bytes(const struct attention_args *a);
-
-/* cudaErrorInvalidValue: a d_head beyond ATTN_MAX_D_HEAD. */
+/*
+ * cudaErrorInvalidValue: a d_head beyond ATTN_MAX_D_HEAD. is_early: the kernel may start while the
+ * one before it in the stream still runs, and fetch keys and values of positions other than the
+ * segments' own: nobody may be about to write these, nor positions and segs.
+ */
 cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream);
 
 #ifdef __cplusplus

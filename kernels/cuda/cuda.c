@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/cuda/forward.h"
 
 enum {
     NEEDED_MAJOR = 9, /* the build has code for compute capability 9.0a alone */
@@ -87,6 +88,7 @@ static void cuda_close(struct kernels *k)
     /* errors were reported when they happened; what cannot be freed now goes with the process */
     if (c->stream)
         (void)cudaStreamSynchronize(c->stream);
+    cuda_forwards_free(c->forwards);
     cuda_weights_free(c->weights);
     while (c->experts) {
         struct experts *e = c->experts;
@@ -421,4 +423,6 @@ const struct kernel_ops cuda_ops = {
     .route = cuda_route,
     .rel_error = cuda_rel_error,
     .pick = cuda_pick,
+    .forward_new = cuda_forward_new,
+    .forward = cuda_forward,
 };

@@ -97,8 +97,9 @@ struct cuda {
     struct cuda_loader loader;
     struct weight *weights;
     struct experts *experts;
-    char name[256];        /* of the GPU */
-    char description[320]; /* the name, its compute capability and memory */
+    struct forward *forwards; /* kernels/cuda/forward.h */
+    char name[256];           /* of the GPU */
+    char description[320];    /* the name, its compute capability and memory */
 };
 
 extern const struct kernel_ops cuda_ops;

@@ -8,22 +8,34 @@
 #include <cuda_runtime.h>
 #include <stddef.h>
 
+/* The same in clusters of so many blocks of the grid's z. */
 template <typename... Params, typename... Args>
-static cudaError_t launch_kernel(void (*kernel)(Params...), dim3 grid, int n_threads, size_t smem,
-                                 bool is_early, cudaStream_t stream, Args... args)
+static cudaError_t launch_clusters(void (*kernel)(Params...), dim3 grid, int cluster, int n_threads,
+                                   size_t smem, bool is_early, cudaStream_t stream, Args... args)
 {
-    cudaLaunchAttribute attr = {};
+    cudaLaunchAttribute attrs[2] = {};
     cudaLaunchConfig_t config = {};
 
-    attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attr.val.programmaticStreamSerializationAllowed = 1;
+    attrs[0].id = cudaLaunchAttributeClusterDimension;
+    attrs[0].val.clusterDim.x = 1;
+    attrs[0].val.clusterDim.y = 1;
+    attrs[0].val.clusterDim.z = (unsigned)cluster;
+    attrs[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attrs[1].val.programmaticStreamSerializationAllowed = 1;
     config.gridDim = grid;
     config.blockDim = dim3((unsigned)n_threads);
     config.dynamicSmemBytes = smem;
     config.stream = stream;
-    config.attrs = &attr;
-    config.numAttrs = is_early ? 1 : 0;
+    config.attrs = attrs;
+    config.numAttrs = is_early ? 2 : 1;
     return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
+}
+
+template <typename... Params, typename... Args>
+static cudaError_t launch_kernel(void (*kernel)(Params...), dim3 grid, int n_threads, size_t smem,
+                                 bool is_early, cudaStream_t stream, Args... args)
+{
+    return launch_clusters(kernel, grid, 1, n_threads, smem, is_early, stream, args...);
 }
 
 /* Dynamic shared memory beyond 48 KB has to be allowed, once for each kernel and device. */

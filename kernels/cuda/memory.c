@@ -1,6 +1,5 @@
 /* What a model takes of a GPU's memory besides weights, caches and workspace, and what there is. */
 #include "base/size.h"
-#include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/pack.h"
@@ -51,17 +50,9 @@ static void add_working(struct sum *s, const struct kernel_sizes *m)
     enum { MOE_TOKENS = 2048 }; /* of one launch of the experts, at most */
     const int widest = m->d_model > m->n_head * m->d_head ? m->d_model : m->n_head * m->d_head;
     const size_t n_tok = m->max_tok < MOE_TOKENS ? (size_t)m->max_tok : (size_t)MOE_TOKENS;
-    const struct attention_args attention = { .n_segs = m->max_seqs,
-                                              .n_head = m->n_head,
-                                              .n_kv_head = m->n_kv_head,
-                                              .d_head = m->d_head,
-                                              .max_tok = m->max_kv,
-                                              .max_kv = m->max_kv };
     struct sum experts = { 0, true };
-    size_t most = gemm_rounded_bytes(m->max_tok, widest), block = 1, n;
+    size_t most = gemm_rounded_bytes(m->max_tok, widest), block = 1;
 
-    n = attention_scratch_bytes(&attention);
-    most = n > most ? n : most;
     add(&experts, n_tok * (size_t)m->max_slots, (size_t)pack_row_elems(m->d_ff), sizeof(uint16_t));
     add(&experts, n_tok * (size_t)m->max_slots, (size_t)m->d_model, sizeof(float));
     add(&experts, n_tok, (size_t)pack_row_elems(m->d_model), sizeof(uint16_t));
@@ -70,7 +61,9 @@ static void add_working(struct sum *s, const struct kernel_sizes *m)
     most = experts.bytes > most ? experts.bytes : most;
     while (s->fits && block < most)
         s->fits = size_mul(block, 2, &block);
-    add(s, 2, block, 1); /* a forward's own is at most as much again */
+    add(s, 2, block, 1); /* a forward's own is at most as much again, and rounded activations */
+    add(s, 1, 1, gemm_rounded_bytes(m->max_tok, m->d_model));
+    add(s, 1, 1, gemm_rounded_bytes(m->max_tok, m->n_head * m->d_head));
 }
 
 enum status cuda_own_memory(const struct kernel_sizes *m, size_t *ret, struct error *err)

@@ -58,8 +58,6 @@ enum status cuda_attention(struct kernels *k, const float *q, const int32_t *pos
     positions_bytes = (size_t)n_tok * sizeof(*positions);
     st = cuda_room(c, cuda_slot(segs_bytes) + cuda_slot(positions_bytes), err);
     if (!st)
-        st = cuda_scratch_take(c, attention_scratch_bytes(&a), &a.scratch, err);
-    if (!st)
         st = cuda_put(c, segs, segs_bytes, &dev_segs, err);
     if (!st)
         st = cuda_put(c, positions, positions_bytes, &dev_positions, err);
@@ -67,8 +65,6 @@ enum status cuda_attention(struct kernels *k, const float *q, const int32_t *pos
         return st;
     a.segs = dev_segs;
     a.positions = dev_positions;
-    /* what the last op left there: the kernel cleans up after itself alone */
-    CUDA_TRY(c, cudaMemsetAsync(a.scratch, 0, attention_zeroed_bytes(&a), c->stream), err);
     CUDA_TRY(c, attention_launch(&a, false, c->stream), err);
     return ST_OK;
 }

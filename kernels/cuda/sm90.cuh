@@ -83,6 +83,17 @@ static __device__ __forceinline__ void bulk_copy(void *dst, const void *src, uin
                  : "memory");
 }
 
+/* The same for what may be read again. */
+static __device__ __forceinline__ void bulk_copy(void *dst, const void *src, uint32_t bytes,
+                                                 uint64_t *b)
+{
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+        "[%3];" ::"r"(shared_addr(dst)),
+        "l"(src), "r"(bytes), "r"(shared_addr(b))
+        : "memory");
+}
+
 /* 16 bytes, or 16 zeros if !is_there; src must be valid in either case. */
 static __device__ __forceinline__ void async_copy16(void *dst, const void *src, bool is_there)
 {
@@ -118,6 +129,50 @@ static __device__ __forceinline__ void mma_bf16(float c[4], const uint4 &a, uint
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}
+
+/* Blocks of a cluster: which one this is, a barrier for all of their threads that orders what they
+ * wrote to shared memory, and an address in the shared memory of another of them. */
+static __device__ __forceinline__ uint32_t cluster_rank(void)
+{
+    uint32_t r;
+
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+    return r;
+}
+
+static __device__ __forceinline__ void cluster_sync(void)
+{
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+
+static __device__ __forceinline__ uint32_t cluster_addr(const void *p, uint32_t rank)
+{
+    uint32_t ret;
+
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(ret) : "r"(shared_addr(p)), "r"(rank));
+    return ret;
+}
+
+static __device__ __forceinline__ float cluster_load(uint32_t addr)
+{
+    float v;
+
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(addr) : "memory");
+    return v;
+}
+
+static __device__ __forceinline__ float4 cluster_load4(uint32_t addr)
+{
+    float4 v;
+
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(addr)
+                 : "memory");
+    return v;
 }
 
 #endif

@@ -1,0 +1,437 @@
+/*
+ * A whole forward pass: kernels/forward.h.
+ *
+ *   norm     x = embed(ids); xb = norm(x)                             fused.cu
+ *   for each layer
+ *     qkv    q, key, value = xb times the three                       gemm.cu
+ *     heads  norm a head, RoPE, to the caches                         fused.cu
+ *     attn   yb = attention                                           attention.cu
+ *     o      x += yb Wo                                               gemm.cu
+ *     route  h, xb = norm(x), scores, slots, list of experts          fused, dense, route, worklist
+ *     moe    x += experts(xb)                                         moe.cu
+ *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
+ *   head     logits = xb times the head                               gemm.cu
+ *
+ * xb, yb: bf16, what products take; x, h: f32. Kernels that fetch weights may start while the one
+ * before them ends (sm90.cuh).
+ *
+ * What a forward needs of the host is laid out in one block ("meta") and goes to the device in one
+ * copy; the statistics of all layers come back in one. Kernels find everything that changes from
+ * step to step there: ids, positions, caches, lengths, voters, coresets. What does not is in their
+ * arguments (struct forward_key: numbers of tokens, settings of routing, places in memory), and as
+ * long as that stays the same the kernels are replayed as one CUDA graph. A key is recorded the
+ * second time it is seen: what is run once, a cache refresh of a prompt's length, is not worth it.
+ */
+#include "kernels/cuda/forward.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "kernels/cuda/forward_impl.h"
+#include "kernels/cuda/fused.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/pack.h"
+
+/* ---- the kernels ------------------------------------------------------------------------- */
+
+static enum status run_attention(struct forward *f, int l, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    const struct forward_layer *w = &f->layers[l];
+    const void **packed = f->packed + 4 * (size_t)l;
+    struct cuda *c = f->c;
+    const int n_tok = f->key.n_tok, q = m->n_head * m->d_head, kv = m->n_kv_head * m->d_head;
+    const struct gemm_args qkv = {
+        .parts = { { packed[0], m->q, q }, { packed[1], m->key, kv }, { packed[2], m->value, kv } },
+        .n_parts = 3,
+        .cols = m->d_model,
+        .x = f->xb,
+        .n_tok = n_tok
+    };
+    const struct gemm_args o = { .parts = { { packed[3], m->x, m->d_model } },
+                                 .n_parts = 1,
+                                 .cols = q,
+                                 .x = f->yb,
+                                 .n_tok = n_tok,
+                                 .is_added = true };
+    const struct fused_qk heads = { .q = m->q,
+                                    .key = m->key,
+                                    .value = m->value,
+                                    .q_norm = w->q_norm->dev_rows,
+                                    .k_norm = w->k_norm->dev_rows,
+                                    .eps = m->rms_eps,
+                                    .turns = f->turns,
+                                    .positions = f->positions,
+                                    .seqs = f->seqs,
+                                    .segs = f->attn,
+                                    .kv_offset = (size_t)l * m->kv_layer_size,
+                                    .n_tok = n_tok,
+                                    .n_head = m->n_head,
+                                    .n_kv_head = m->n_kv_head,
+                                    .d_head = m->d_head,
+                                    .d_rot = m->d_rot };
+    struct attention_args attention = forward_attention(f);
+
+    attention.kv_offset = heads.kv_offset;
+    CUDA_TRY(c, gemm_launch(&qkv, true, c->stream), err);
+    CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
+    CUDA_TRY(c, attention_launch(&attention, true, c->stream), err);
+    CUDA_TRY(c, gemm_launch(&o, true, c->stream), err);
+    return ST_OK;
+}
+
+/* Slots of all tokens by the ops' kernels, and xb. */
+static enum status run_routing(struct forward *f, int l, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    const struct forward_layer *w = &f->layers[l];
+    const struct forward_key *k = &f->key;
+    struct cuda *c = f->c;
+    const struct fused_norm norm = { .x = m->x,
+                                     .w = w->norm_ffn->dev_rows,
+                                     .eps = m->rms_eps,
+                                     .n_rows = k->n_tok,
+                                     .d = m->d_model,
+                                     .ret_h = m->h,
+                                     .ret_bf16 = f->xb,
+                                     .ld = f->ld_x };
+    enum status st;
+
+    CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+    st = cuda_router(&c->base, m->h, w->router, k->n_tok, m->score, m->scores,
+                     k->has_logits ? m->router_logits : NULL, err);
+    if (!st && k->has_importance)
+        st = cuda_l1_norm(&c->base, m->h, k->n_tok, m->d_model, m->importance, err);
+    if (st)
+        return st;
+    for (int i = 0; i < k->n_sets; i++)
+        CUDA_TRY(c, route_launch(&f->calls[l * m->max_seqs + i], c->stream), err);
+    return ST_OK;
+}
+
+static enum status run_experts(struct forward *f, int l, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    const struct experts *e = f->layers[l].routed;
+    const struct forward_key *k = &f->key;
+    struct cuda *c = f->c;
+    enum status st = run_routing(f, l, err);
+
+    if (st)
+        return st;
+    for (int t = 0; t < k->n_tok; t += FORWARD_MOE_TOKENS) {
+        const size_t row = (size_t)t, pair = row * (size_t)k->stride;
+        const size_t at = row * (size_t)m->d_model;
+        struct moe_args a = { .weights = e->packed,
+                              .n_tok = k->n_tok - t,
+                              .top_k = k->stride,
+                              .x = f->xb + row * (size_t)f->ld_x,
+                              .residual = m->x + at,
+                              .y = m->x + at };
+
+        if (a.n_tok > FORWARD_MOE_TOKENS)
+            a.n_tok = FORWARD_MOE_TOKENS;
+        forward_place_moe(f, a.n_tok, f->moe.dev, &a.work);
+        a.work.ready = e->dev_ready;
+        a.list = worklist_place(f->list.dev, a.n_tok, k->stride, m->n_exp);
+        CUDA_TRY(c,
+                 worklist_launch(m->route_ids + pair, m->route_w + pair, a.n_tok, k->stride,
+                                 m->n_exp, a.list, c->stream),
+                 err);
+        CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
+    }
+    return ST_OK;
+}
+
+static enum status enqueue(struct forward *f, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    struct cuda *c = f->c;
+    struct fused_norm norm = { .table = m->embed->dev_rows,
+                               .ids = f->ids,
+                               .x = m->x,
+                               .w = f->layers[0].norm_in->dev_rows,
+                               .eps = m->rms_eps,
+                               .n_rows = f->key.n_tok,
+                               .d = m->d_model,
+                               .ret_bf16 = f->xb,
+                               .ld = f->ld_x };
+    const struct gemm_args head = {
+        .parts = { { f->packed_head, (float *)f->key.logits, m->n_vocab } },
+        .n_parts = 1,
+        .cols = m->d_model,
+        .x = f->xb,
+        .n_tok = f->key.n_rows,
+    };
+    enum status st;
+
+    CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+    norm.table = NULL;
+    for (int l = 0; l < m->n_layer; l++) {
+        st = run_attention(f, l, err);
+        if (!st)
+            st = run_experts(f, l, err);
+        if (st)
+            return st;
+        norm.w = (l + 1 < m->n_layer ? f->layers[l + 1].norm_in : m->norm_out)->dev_rows;
+        if (l + 1 == m->n_layer) {
+            norm.rows = f->rows;
+            norm.n_rows = f->key.n_rows;
+        }
+        CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+    }
+    CUDA_TRY(c, gemm_launch(&head, true, c->stream), err);
+    return ST_OK;
+}
+
+/* ---- graphs ------------------------------------------------------------------------------ */
+
+static bool is_of_call(const struct forward *f, const struct forward_graph *g)
+{
+    return g->last_used && memcmp(&g->key, &f->key, sizeof(f->key)) == 0 &&
+           forward_same_sets(g->sets, f->sets, f->key.n_sets);
+}
+
+/* The graph of the call's key, or the one that was not used for longest, to become it. */
+static struct forward_graph *find_graph(struct forward *f)
+{
+    struct forward_graph *oldest = &f->graphs[0];
+
+    for (int i = 0; i < FORWARD_GRAPHS; i++) {
+        if (is_of_call(f, &f->graphs[i]))
+            return &f->graphs[i];
+        if (f->graphs[i].last_used < oldest->last_used)
+            oldest = &f->graphs[i];
+    }
+    return oldest;
+}
+
+static enum status record(struct forward *f, struct forward_graph *g, struct error *err)
+{
+    struct cuda *c = f->c;
+    cudaGraph_t graph = NULL;
+    cudaError_t rc;
+    enum status st;
+
+    CUDA_TRY(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), err);
+    st = enqueue(f, err);
+    rc = cudaStreamEndCapture(c->stream, &graph);
+    if (!st && rc == cudaSuccess)
+        rc = cudaGraphInstantiate(&g->exec, graph, 0);
+    if (graph)
+        (void)cudaGraphDestroy(graph);
+    return !st && rc != cudaSuccess ? cuda_fail(c, rc, "recording a forward", err) : st;
+}
+
+/* The call's key for the first time: enqueue its kernels, which also lets ops take the scratch they
+ * need, and remember it. */
+static enum status run_first(struct forward *f, struct forward_graph *g, struct error *err)
+{
+    struct cuda *c = f->c;
+    enum status st;
+
+    if (g->exec)
+        CUDA_TRY(c, cudaGraphExecDestroy(g->exec), err);
+    g->exec = NULL;
+    g->last_used = 0;
+    st = enqueue(f, err);
+    if (st)
+        return st;
+    f->key.scratch = c->scratch.dev;
+    g->key = f->key;
+    memcpy(g->sets, f->sets, (size_t)f->key.n_sets * sizeof(*f->sets));
+    g->last_used = ++f->n_calls;
+    return ST_OK;
+}
+
+static enum status run(struct forward *f, struct error *err)
+{
+    struct cuda *c = f->c;
+    struct forward_graph *g;
+    enum status st = ST_OK;
+
+    if (f->key.n_tok > FORWARD_GRAPH_TOKENS)
+        return enqueue(f, err);
+    f->key.scratch = c->scratch.dev;
+    g = find_graph(f);
+    if (!is_of_call(f, g))
+        return run_first(f, g, err);
+    g->last_used = ++f->n_calls;
+    if (!g->exec)
+        st = record(f, g, err);
+    if (st)
+        return st;
+    CUDA_TRY(c, cudaGraphLaunch(g->exec, c->stream), err);
+    return ST_OK;
+}
+
+enum status cuda_forward(struct kernels *k, struct forward *f, const struct forward_call *call,
+                         struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    enum status st = forward_prepare(f, call, err);
+
+    if (st)
+        return st;
+    CUDA_TRY(c,
+             cudaMemcpyAsync(f->meta.dev, f->host_meta, f->meta_bytes, cudaMemcpyHostToDevice,
+                             c->stream),
+             err);
+    st = run(f, err);
+    if (st)
+        return st;
+    CUDA_TRY(c,
+             cudaMemcpyAsync(f->host_results, f->results.dev, f->result_bytes,
+                             cudaMemcpyDeviceToHost, c->stream),
+             err);
+    st = cuda_sync(k, err);
+    if (!st)
+        forward_deliver(f, call);
+    return st;
+}
+
+/* ---- lifecycle --------------------------------------------------------------------------- */
+
+static bool is_bf16(const struct weight *w)
+{
+    return w->dtype == DT_BF16;
+}
+
+/* Only what the kernels take: bf16 throughout (vectors are f32 on the device anyway). */
+static bool can_take(const struct forward_model *m)
+{
+    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD;
+
+    for (int l = 0; l < m->n_layer && can; l++) {
+        const struct forward_layer *w = &m->layers[l];
+
+        can = is_bf16(w->q) && is_bf16(w->k) && is_bf16(w->v) && is_bf16(w->o) &&
+              is_bf16(w->router) && w->routed->dtype == DT_BF16;
+    }
+    return can;
+}
+
+static enum status prepare_weights(struct forward *f, struct error *err)
+{
+    const void *rows = NULL;
+    enum status st = cuda_weight_rows(f->m.embed, &rows, err);
+
+    for (int l = 0; l < f->m.n_layer && !st; l++) {
+        const struct forward_layer *w = &f->layers[l];
+        struct weight *const list[] = { w->q, w->k, w->v, w->o };
+
+        st = cuda_weight_rows(w->router, &rows, err);
+        for (int i = 0; i < 4 && !st; i++)
+            st = cuda_weight_packed(f->c, list[i], &f->packed[4 * l + i], err);
+    }
+    return st ? st : cuda_weight_packed(f->c, f->m.head, &f->packed_head, err);
+}
+
+static enum status make_buffers(struct forward *f, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    struct cuda *c = f->c;
+    size_t n_turns = (size_t)m->max_position * (size_t)(m->d_rot / 2) * 2;
+    size_t yb_bytes = gemm_rounded_bytes(m->max_tok, m->n_head * m->d_head);
+    void *turns = NULL, *xb = NULL, *yb = NULL;
+    enum status st;
+
+    f->ld_x = (int)pack_row_elems(m->d_model);
+    f->ld_y = (int)pack_row_elems(m->n_head * m->d_head);
+    st = cuda_malloc(c, n_turns * sizeof(float), &turns, err);
+    f->turns = turns;
+    if (!st)
+        st = cuda_malloc(c, gemm_rounded_bytes(m->max_tok, m->d_model), &xb, err);
+    f->xb = xb;
+    if (!st)
+        st = cuda_malloc(c, yb_bytes, &yb, err);
+    f->yb = yb;
+    if (st)
+        return st;
+    /* attention leaves what is beyond its columns as it is */
+    CUDA_TRY(c, cudaMemsetAsync(yb, 0, yb_bytes, c->stream), err);
+    CUDA_TRY(c, fused_turns_launch(m->max_position, m->d_rot, m->rope_theta, f->turns, c->stream),
+             err);
+    return cuda_sync(&c->base, err);
+}
+
+static enum status make_lists(struct forward *f, const struct forward_model *m, struct error *err)
+{
+    size_t n_layer = (size_t)m->n_layer, n_seqs = (size_t)m->max_seqs, n_calls = 0;
+    bool is_ok = size_mul(n_layer, n_seqs, &n_calls);
+
+    f->layers = calloc(n_layer, sizeof(*f->layers));
+    f->packed = calloc(n_layer, 4 * sizeof(*f->packed));
+    f->sets = calloc(n_seqs, sizeof(*f->sets));
+    f->set_of = calloc(n_seqs, sizeof(*f->set_of));
+    f->segs = calloc(n_seqs, sizeof(*f->segs));
+    f->calls = calloc(n_calls, sizeof(*f->calls));
+    is_ok = is_ok && f->layers && f->packed && f->sets && f->set_of && f->segs && f->calls;
+    for (int i = 0; i < FORWARD_GRAPHS; i++) {
+        f->graphs[i].sets = calloc(n_seqs, sizeof(*f->sets));
+        is_ok = is_ok && f->graphs[i].sets;
+    }
+    if (!is_ok)
+        return error_set(err, ST_NOMEM, "out of memory preparing a forward pass");
+    memcpy(f->layers, m->layers, n_layer * sizeof(*f->layers));
+    f->m.layers = f->layers;
+    return ST_OK;
+}
+
+enum status cuda_forward_new(struct kernels *k, const struct forward_model *m, struct forward **ret,
+                             struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    struct forward *f;
+    enum status st;
+
+    *ret = NULL;
+    if (!can_take(m))
+        return ST_OK;
+    f = calloc(1, sizeof(*f));
+    if (!f)
+        return error_set(err, ST_NOMEM, "out of memory preparing a forward pass");
+    f->c = c;
+    f->m = *m;
+    st = make_lists(f, m, err);
+    if (!st)
+        st = prepare_weights(f, err);
+    if (!st)
+        st = make_buffers(f, err);
+    if (st) {
+        cuda_forwards_free(f);
+        return st;
+    }
+    f->next = c->forwards;
+    c->forwards = f;
+    *ret = f;
+    return ST_OK;
+}
+
+void cuda_forwards_free(struct forward *list)
+{
+    while (list) {
+        struct forward *f = list;
+        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,
+                              f->list.dev, f->turns,       f->xb,       f->yb };
+
+        list = f->next;
+        for (int i = 0; i < FORWARD_GRAPHS; i++) {
+            if (f->graphs[i].exec)
+                (void)cudaGraphExecDestroy(f->graphs[i].exec);
+            free(f->graphs[i].sets);
+        }
+        for (size_t i = 0; i < sizeof(dev) / sizeof(dev[0]); i++)
+            (void)cudaFree(dev[i]);
+        (void)cudaFreeHost(f->host_meta);
+        (void)cudaFreeHost(f->host_results);
+        free(f->layers);
+        free(f->packed);
+        free(f->sets);
+        free(f->set_of);
+        free(f->segs);
+        free(f->calls);
+        free(f);
+    }
+}

@@ -1,0 +1,349 @@
+/* What a call of a forward pass needs, laid out for the device: kernels/cuda/forward_impl.h. */
+#include <string.h>
+
+#include "base/size.h"
+#include "kernels/cuda/forward_impl.h"
+#include "kernels/cuda/pack.h"
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static enum status room_reserve(struct cuda *c, struct forward_room *r, size_t bytes,
+                                struct error *err)
+{
+    size_t cap = r->cap ? r->cap : 1 << 12;
+    void *p = NULL;
+    enum status st;
+
+    if (bytes <= r->cap)
+        return ST_OK;
+    while (cap < bytes)
+        if (!size_mul(cap, 2, &cap))
+            return error_set(err, ST_NOMEM, "out of memory: %zu bytes of a GPU", bytes);
+    CUDA_TRY(c, cudaStreamSynchronize(c->stream), err);
+    CUDA_TRY(c, cudaFree(r->dev), err);
+    *r = (struct forward_room){ NULL, 0 };
+    st = cuda_malloc(c, cap, &p, err);
+    if (st)
+        return st;
+    *r = (struct forward_room){ p, cap };
+    CUDA_TRY(c, cudaMemsetAsync(p, 0, cap, c->stream), err);
+    return ST_OK;
+}
+
+/* The same with pinned memory beside it. */
+static enum status room_reserve_both(struct cuda *c, struct forward_room *r, char **host,
+                                     size_t bytes, struct error *err)
+{
+    size_t before = r->cap;
+    enum status st = room_reserve(c, r, bytes, err);
+    void *p = NULL;
+
+    if (st || (r->cap == before && *host))
+        return st;
+    CUDA_TRY(c, cudaFreeHost(*host), err);
+    *host = NULL;
+    if (cudaMallocHost(&p, r->cap) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return error_set(err, ST_NOMEM, "out of memory: %zu bytes that a GPU can read", r->cap);
+    }
+    *host = p;
+    return ST_OK;
+}
+
+/* A place of count elements at *at of a block, aligned to 256 bytes; moves *at behind it. Sizes are
+ * those of buffers that exist already, or a few of them. */
+static size_t take(size_t *at, size_t count, size_t size)
+{
+    size_t here = *at;
+
+    *at = (here + count * size + 255) / 256 * 256;
+    return here;
+}
+
+size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret)
+{
+    const struct experts *e = f->layers[0].routed; /* of all layers alike */
+    size_t n_pairs = (size_t)n_tok * (size_t)f->key.stride, at = 0;
+    size_t h = take(&at, n_pairs * (size_t)pack_row_elems(e->d_ff), sizeof(uint16_t));
+    size_t results = take(&at, n_pairs * (size_t)e->d_model, sizeof(float));
+
+    if (base)
+        *ret = (struct moe_work){ .h = (uint16_t *)(void *)(base + h),
+                                  .results = (float *)(void *)(base + results) };
+    return at;
+}
+
+/* ---- sets -------------------------------------------------------------------------------- */
+
+static bool same_params(const struct route_params *a, const struct route_params *b)
+{
+    return a->n_exp == b->n_exp && a->top_k == b->top_k && a->top_k_base == b->top_k_base &&
+           a->renorm == b->renorm && a->scale == b->scale && a->n_group == b->n_group &&
+           a->topk_group == b->topk_group && a->keep == b->keep && a->keep_p == b->keep_p &&
+           a->is_keep_p_of_top_k == b->is_keep_p_of_top_k && a->tail == b->tail &&
+           a->protect == b->protect && a->size == b->size && a->warm == b->warm &&
+           a->n_core == b->n_core && a->core_p == b->core_p && a->floor == b->floor &&
+           a->elect == b->elect && a->vote == b->vote && a->mask == b->mask &&
+           a->is_mask_ungrouped == b->is_mask_ungrouped && a->is_vote_normed == b->is_vote_normed &&
+           a->is_joint == b->is_joint && a->is_lagged == b->is_lagged &&
+           a->is_truncated == b->is_truncated && a->inside == b->inside &&
+           a->is_guard_drop == b->is_guard_drop && a->is_renormed == b->is_renormed;
+}
+
+bool forward_same_sets(const struct forward_set *a, const struct forward_set *b, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!same_params(&a[i].p, &b[i].p) || a[i].n_seqs != b[i].n_seqs ||
+            a[i].n_tok != b[i].n_tok || a[i].n_groups != b[i].n_groups ||
+            a[i].max_tok != b[i].max_tok)
+            return false;
+    return true;
+}
+
+/* Can a sequence be routed by the set's call? Either all share coresets, or none does. */
+static bool fits_set(const struct forward_set *set, const struct forward_seq *s)
+{
+    if (set->joint != s->joint || (s->route->is_joint && !s->joint))
+        return false;
+    return same_params(&set->p, s->route) &&
+           (s->route->elect != ELECT_STATIC || set->popularity == s->popularity);
+}
+
+static void make_sets(struct forward *f, const struct forward_call *call)
+{
+    struct forward_key *k = &f->key;
+
+    k->n_sets = 0;
+    for (int i = 0; i < call->n_seqs; i++) {
+        const struct forward_seq *s = &call->seqs[i];
+        int set = 0;
+
+        while (set < k->n_sets && !fits_set(&f->sets[set], s))
+            set++;
+        if (set == k->n_sets)
+            f->sets[k->n_sets++] = (struct forward_set){ .p = *s->route,
+                                                         .popularity = s->popularity,
+                                                         .joint = s->joint };
+        f->set_of[i] = set;
+        f->sets[set].n_seqs++;
+        if (s->n_tok > f->sets[set].max_tok)
+            f->sets[set].max_tok = s->n_tok;
+    }
+}
+
+/* The segments that set number `set` routes at layer l, in f->segs; returns how many. */
+static int set_segments(struct forward *f, const struct forward_call *call, int set, int l)
+{
+    int n = 0;
+
+    for (int i = 0; i < call->n_seqs; i++)
+        if (f->set_of[i] == set)
+            f->segs[n++] = call->routing[(size_t)l * (size_t)call->n_seqs + (size_t)i];
+    return n;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------- */
+
+/* Spans of keys come in powers of two, so that a growing cache does not make a graph a step. */
+static int kv_bucket(int n_kv)
+{
+    int n = ATTN_KEYS;
+
+    while (n < n_kv)
+        n *= 2;
+    return n;
+}
+
+static void measure_call(struct forward *f, const struct forward_call *call)
+{
+    struct forward_key *k = &f->key;
+
+    memset(k, 0, sizeof(*k));
+    k->n_tok = call->n_tok;
+    k->n_seqs = call->n_seqs;
+    k->logits = call->logits;
+    for (int i = 0; i < call->n_seqs; i++) {
+        const struct forward_seq *s = &call->seqs[i];
+
+        k->n_rows += s->n_logits;
+        k->max_tok = s->n_tok > k->max_tok ? s->n_tok : k->max_tok;
+        k->max_kv = s->n_kv > k->max_kv ? s->n_kv : k->max_kv;
+        k->stride = s->route->top_k > k->stride ? s->route->top_k : k->stride;
+        k->has_logits = k->has_logits || s->route->vote == VOTE_LOGIT;
+        k->has_importance = k->has_importance || s->route->protect > 0;
+    }
+    k->max_kv = kv_bucket(k->max_kv);
+    make_sets(f, call);
+}
+
+/* Bytes of a layer's routing: arguments and results of all sets, working space of the largest. */
+static void measure_routing(struct forward *f, const struct forward_call *call,
+                            struct route_call_size *ret)
+{
+    *ret = (struct route_call_size){ 0 };
+    for (int i = 0; i < f->key.n_sets; i++) {
+        struct forward_set *s = &f->sets[i];
+        struct route_call_size size = { 0 };
+        int n = set_segments(f, call, i, 0);
+
+        s->n_groups = route_call_groups(f->segs, n, &s->n_tok);
+        route_call_measure(&s->p, s->n_tok, n, s->n_groups, &size);
+        s->args = (size.args + 255) / 256 * 256;
+        s->results = (size.results + 255) / 256 * 256;
+        ret->args += s->args;
+        ret->results += s->results;
+        ret->work = size.work > ret->work ? size.work : ret->work;
+    }
+}
+
+struct attention_args forward_attention(const struct forward *f)
+{
+    return (struct attention_args){
+        .q = f->m.q,
+        .positions = f->positions,
+        .segs = f->attn,
+        .n_segs = f->key.n_seqs,
+        .n_head = f->m.n_head,
+        .n_kv_head = f->m.n_kv_head,
+        .d_head = f->m.d_head,
+        .max_tok = f->key.max_tok,
+        .max_kv = f->key.max_kv,
+        .y_bf16 = f->yb,
+        .ld = f->ld_y,
+    };
+}
+
+/* ---- the meta block ---------------------------------------------------------------------- */
+
+/* Where its parts lie, and its size. */
+struct meta {
+    size_t ids, positions, seqs, rows, attn, routing, bytes;
+};
+
+/* Tokens, their places and who looks at which cache. */
+static void fill_meta(struct forward *f, const struct forward_call *call, const struct meta *at)
+{
+    const size_t n_tok = (size_t)call->n_tok;
+    char *host = f->host_meta, *dev = f->meta.dev;
+    struct attn_segment *attn = (struct attn_segment *)(void *)(host + at->attn);
+    int32_t *seqs = (int32_t *)(void *)(host + at->seqs);
+    int32_t *rows = (int32_t *)(void *)(host + at->rows);
+
+    memcpy(host + at->ids, call->ids, n_tok * sizeof(int32_t));
+    memcpy(host + at->positions, call->positions, n_tok * sizeof(int32_t));
+    for (int i = 0, row = 0; i < call->n_seqs; i++) {
+        const struct forward_seq *s = &call->seqs[i];
+
+        attn[i] = (struct attn_segment){ .row = s->row,
+                                         .n_tok = s->n_tok,
+                                         .keys = s->keys,
+                                         .values = s->values,
+                                         .n_kv = s->n_kv,
+                                         .mask_block = f->m.mask_block };
+        for (int t = 0; t < s->n_tok; t++)
+            seqs[s->row + t] = i;
+        for (int t = 0; t < s->n_logits; t++)
+            rows[row++] = s->row + s->logits_row + t;
+    }
+    f->ids = (const int32_t *)(void *)(dev + at->ids);
+    f->positions = (const int32_t *)(void *)(dev + at->positions);
+    f->seqs = (const int32_t *)(void *)(dev + at->seqs);
+    f->rows = (const int32_t *)(void *)(dev + at->rows);
+    f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
+}
+
+/* The routing of one layer and set: its arguments at `in` of meta, its results at `out`. */
+static void plan_routing(struct forward *f, const struct forward_call *call, int l, int set,
+                         size_t in, size_t out)
+{
+    const struct forward_set *s = &f->sets[set];
+    struct route_call *r = &f->calls[l * f->m.max_seqs + set];
+    int n = set_segments(f, call, set, l);
+
+    route_call_plan(
+        &s->p, f->segs, n, s->popularity ? s->popularity + (size_t)l * (size_t)f->m.n_exp : NULL,
+        f->host_meta + in, (char *)f->meta.dev + in, (char *)f->results.dev + out, f->work.dev, r);
+    r->scores = f->m.scores;
+    r->logits = f->m.router_logits;
+    r->importance = f->m.importance;
+    r->out = (struct route_output){ f->m.route_ids, f->m.route_w, f->key.stride };
+}
+
+static enum status make_room(struct forward *f, size_t work, struct error *err)
+{
+    struct forward_key *k = &f->key;
+    int n_moe = k->n_tok < FORWARD_MOE_TOKENS ? k->n_tok : FORWARD_MOE_TOKENS;
+    struct cuda *c = f->c;
+    enum status st;
+
+    st = room_reserve_both(c, &f->meta, &f->host_meta, f->meta_bytes, err);
+    if (!st)
+        st = room_reserve_both(c, &f->results, &f->host_results, f->result_bytes, err);
+    if (!st)
+        st = room_reserve(c, &f->work, work, err);
+    if (!st)
+        st = room_reserve(c, &f->moe, forward_place_moe(f, n_moe, NULL, NULL), err);
+    if (!st)
+        st = room_reserve(c, &f->list, worklist_bytes(n_moe, k->stride, f->m.n_exp), err);
+    k->meta = f->meta.dev;
+    k->results = f->results.dev;
+    k->work = f->work.dev;
+    k->moe = f->moe.dev;
+    k->list = f->list.dev;
+    return st;
+}
+
+enum status forward_prepare(struct forward *f, const struct forward_call *call, struct error *err)
+{
+    const size_t n_tok = (size_t)call->n_tok, n_layer = (size_t)f->m.n_layer;
+    struct forward_key *k = &f->key;
+    struct route_call_size size;
+    struct meta at = { 0 };
+    enum status st;
+
+    measure_call(f, call);
+    measure_routing(f, call, &size);
+    at.ids = take(&at.bytes, n_tok, sizeof(int32_t));
+    at.positions = take(&at.bytes, n_tok, sizeof(int32_t));
+    at.seqs = take(&at.bytes, n_tok, sizeof(int32_t));
+    at.rows = take(&at.bytes, (size_t)k->n_rows, sizeof(int32_t));
+    at.attn = take(&at.bytes, (size_t)k->n_seqs, sizeof(struct attn_segment));
+    at.routing = take(&at.bytes, n_layer, size.args);
+    f->meta_bytes = at.bytes;
+    f->result_bytes = n_layer * size.results;
+    st = make_room(f, size.work, err);
+    if (st)
+        return st;
+    fill_meta(f, call, &at);
+    for (size_t l = 0; l < n_layer; l++) {
+        size_t in = at.routing + l * size.args, out = l * size.results;
+
+        for (int i = 0; i < k->n_sets; i++) {
+            plan_routing(f, call, (int)l, i, in, out);
+            in += f->sets[i].args;
+            out += f->sets[i].results;
+        }
+    }
+    return ST_OK;
+}
+
+void forward_deliver(struct forward *f, const struct forward_call *call)
+{
+    const size_t n_exp = (size_t)f->m.n_exp;
+    size_t at = 0;
+
+    for (int l = 0; l < f->m.n_layer; l++)
+        for (int i = 0; i < f->key.n_sets; i++) {
+            const char *from = f->host_results + at;
+            struct route_call c = f->calls[l * f->m.max_seqs + i];
+            size_t n = (size_t)set_segments(f, call, i, l);
+
+            at += f->sets[i].results;
+            route_call_read(&c, from);
+            for (size_t s = 0; s < n; s++) {
+                *f->segs[s].stats = c.stats[s];
+                memcpy(f->segs[s].tokens_per_expert, c.tokens_per_expert + s * n_exp,
+                       n_exp * sizeof(int32_t));
+            }
+        }
+}

@@ -1,0 +1,95 @@
+/*
+ * Inside of a forward pass, shared by forward.c, which runs it, and forward_call.c, which lays out
+ * what a call needs.
+ */
+#ifndef KERNELS_CUDA_FORWARD_IMPL_H
+#define KERNELS_CUDA_FORWARD_IMPL_H
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/forward.h"
+#include "kernels/cuda/moe.h"
+#include "kernels/cuda/route_call.h"
+
+enum {
+    FORWARD_GRAPHS = 64,
+    FORWARD_GRAPH_TOKENS = 1024, /* of more, a forward is not bound by launches */
+    FORWARD_MOE_TOKENS = 2048,   /* that experts take at once: what their results take is bounded */
+};
+
+/* Device memory that grows; all of it is zeroed when it is made. */
+struct forward_room {
+    void *dev;
+    size_t cap;
+};
+
+/* Sequences that are routed by one call a layer. */
+struct forward_set {
+    struct route_params p;
+    const double *popularity; /* (n_layer, n_exp), host memory; NULL: none */
+    int joint;
+    int n_seqs, n_tok, n_groups, max_tok;
+    size_t args, results; /* bytes a layer */
+};
+
+/* All that the kernels' arguments are made of, with the sets' settings. No padding counts: it is
+ * cleared before it is filled. */
+struct forward_key {
+    int n_tok, n_rows, n_seqs, n_sets, stride;
+    int max_tok, max_kv; /* of a sequence; max_kv rounded up */
+    bool has_logits, has_importance;
+    const void *meta, *results, *work, *moe, *list, *scratch, *logits;
+};
+
+struct forward_graph {
+    struct forward_key key;
+    struct forward_set *sets; /* (max_seqs), n_sets of them used */
+    cudaGraphExec_t exec;     /* NULL: seen once, not recorded */
+    uint64_t last_used;       /* 0: free */
+};
+
+struct forward {
+    struct forward_model m;
+    struct forward_layer *layers; /* (n_layer) */
+    struct cuda *c;
+    const void **packed; /* (n_layer, 4) q, k, v, o */
+    const void *packed_head;
+    float *turns;      /* of RoPE: fused.h */
+    uint16_t *xb, *yb; /* (max_tok, ld_x) and (max_tok, ld_y): what products take, bf16 */
+    int ld_x, ld_y;
+
+    struct forward_room meta, results, work, moe, list;
+    char *host_meta, *host_results; /* pinned, as large as meta and results */
+
+    /* Of the call under way; (max_seqs) but where said. */
+    struct forward_key key;
+    size_t meta_bytes, result_bytes;
+    struct forward_set *sets;
+    int *set_of;                                  /* of a sequence */
+    struct route_segment *segs;                   /* of one call of routing */
+    struct route_call *calls;                     /* (n_layer, max_seqs) */
+    const int32_t *ids, *positions, *seqs, *rows; /* in meta */
+    const struct attn_segment *attn;              /* in meta, (n_seqs) */
+
+    struct forward_graph graphs[FORWARD_GRAPHS];
+    uint64_t n_calls;
+    struct forward *next;
+};
+
+/* Make room for the call, fill the meta block and plan the routing of each layer. */
+MUST_CHECK enum status forward_prepare(struct forward *f, const struct forward_call *call,
+                                       struct error *err);
+
+/* Statistics from host_results to where the call wants them. */
+void forward_deliver(struct forward *f, const struct forward_call *call);
+
+/* Are two lists of n sets the same to the kernels? */
+bool forward_same_sets(const struct forward_set *a, const struct forward_set *b, int n);
+
+/* Attention of the call, without the layer. */
+struct attention_args forward_attention(const struct forward *f);
+
+/* What experts work in for n_tok tokens, laid out from base; NULL: only measured. Returns bytes. */
+size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret);
+
+#endif
