@@ -8,6 +8,7 @@
 
 #include "base/size.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/moe_plain.h"
 #include "kernels/cuda/pack.cuh"
@@ -174,7 +175,7 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
         a.x = (uint16_t *)(at + list + h);
         a.work.results = (float *)(at + list + h + x_rounded);
         a.work.ready = e->dev_ready;
-        CUDA_TRY(c, moe_round_launch(from, a.n_tok, (int)d_model, (uint16_t *)a.x, c->stream), err);
+        CUDA_TRY(c, gemm_round(from, a.n_tok, (int)d_model, (uint16_t *)a.x, c->stream), err);
         CUDA_TRY(c, moe_launch(&a, false, c->stream), err);
     }
     return ST_OK;

@@ -41,7 +41,7 @@ struct moe_args {
     struct moe_work work;
     struct worklist list;
     int n_tok, top_k;
-    const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16, zeros past d_model */
+    const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16: gemm_round() */
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */
 };
@@ -54,11 +54,6 @@ size_t moe_ready_words(int n_exp, int d_model);
  * complete (programmatic dependent launch).
  */
 cudaError_t moe_launch(const struct moe_args *a, bool is_early, cudaStream_t stream);
-
-/* ret_x (n_tok, pack_row_elems(d)) bf16 = x (n_tok, d) f32, rounded to nearest even; zeros past d.
- */
-cudaError_t moe_round_launch(const float *x, int n_tok, int d, uint16_t *ret_x,
-                             cudaStream_t stream);
 
 #ifdef __cplusplus
 }
