@@ -42,7 +42,7 @@ declare -A door=(
     [kernels]='kernels/kernels.h kernels/forward.h kernels/devices.h kernels/limits.h'
     [engine]='engine/engine.h'
     [tasks]='tasks/task.h'
-    [results]='results/results.h results/stats.h results/compare.h results/report.h'
+    [results]='results/results.h results/stats.h results/compare.h results/relative.h results/report.h'
     [harness/judge]='harness/judge/judge.h'
     [tasks/math]='tasks/math/math.h'
 )
