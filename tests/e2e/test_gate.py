@@ -144,6 +144,21 @@ def a_fixed_suite_states_facts(tmp):
     assert "pass: +10.00 points lost" in out and "lost     mini-gsm8k  3     pass  fail" in out, out
 
 
+def a_neutral_change_of_the_models_decoding_passes_where_items_are_enough(tmp):
+    """A threshold 0.01 higher changes a few answers, and on 64 items a loss of 8 points is excluded. On 10 items of
+    another policy nothing is."""
+    mini = ["run", "-t", "mini-gsm8k", "--batch-size", "32", "--progress", "never", "-q"]
+    ok(*mini, "-L", "64", "-o", tmp + "/a")
+    ok(*mini, "-L", "64", "--threshold", "0.96", "-o", tmp + "/b")
+    [(right,)] = sql(tmp + "/a", "SELECT sum(passed) FROM verdict")
+    assert right > 32
+    out = ok("gate", "--baseline", tmp + "/a", tmp + "/b", "--margin", "8pt")
+    assert re.search(r"^(pass: a loss of 8.00 points is excluded|identical: all 64 answers)", out, re.M), out
+    ok(*mini, "-L", "10", "-o", tmp + "/c", "--selector", "vanilla", "--selector", "topk:k=4")
+    out, _ = exits(5, "gate", "--baseline", tmp + "/c:last@vanilla", tmp + "/c", "--margin", "8pt")
+    assert out.rstrip().splitlines()[-1].startswith("undecided: "), out
+
+
 def the_bundled_model_repeats_itself_and_fails_a_budget_that_hurts(tmp):
     mini = ["run", "-t", "mini-gsm8k", "-L", "16", "--progress", "never", "-q"]
     ok(*mini, "-o", tmp + "/a", "--selector", "vanilla", "--selector", "topk:k=1", "--batch-size", "8")
