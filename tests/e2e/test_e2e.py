@@ -243,7 +243,7 @@ def a_plan_counts_memory_and_refuses_what_does_not_fit(tmp):
                "hidden_size=4096", "--override", "num_experts=256")
     for extra in (["--dry-run"], []):
         code, out, err = call(*huge, *extra)
-        assert code == 3 and re.search(r"needs \d{12,} bytes \(weights \d{12,}, .*\d+ are available", err), (code, err)
+        assert code == 3 and re.search(r"needs \d{12,} bytes( of GPU memory)? \(weights \d{12,}, .*\d+ are available", err), (code, err)
     # without weights a plan is still one
     assert json.loads(ok("run", "-m", SHAPE, "-t", "sample_gsm8k", "--dry-run", "--json"))["memory"] is None
 
@@ -361,7 +361,8 @@ def bench_measures_the_machine_and_keeps_every_sample(tmp):
                         ("ops", {"matmul", "router", "route", "moe", "attention", "rope", "add", "rms_norm", "head",
                                  "embed", "pick"} | {f"route, {p}" for p in (
                                      "des-seq", "des-vote", "dmoe", "xshare", "oracle-mass")})):
-        r = json.loads(ok("bench", what, "--repeats", "2", "--tokens", "8", "--threads", "2", "--json", "-q"))
+        r = json.loads(ok("bench", what, "--backend", "cpu", "--repeats", "2", "--tokens", "8", "--threads", "2", "--json",
+                          "-q"))
         assert r["bench"] == what and r["backend"] == "cpu" and r["backend_details"].endswith(", 2 threads"), r
         assert len(r["read_bytes_per_s"]) == 2 and all(v > 0 for v in r["read_bytes_per_s"])
         assert "generic" in r["flops_per_s"] and {x["name"] for x in r["results"]} == names
@@ -676,6 +677,17 @@ def extract_finds_answers_and_code(tmp):
     fails(2, ["HumanEval/999"], "extract", "humaneval", "--data-dir", DATA,
           stdin=b'{"output": "x", "problem": "HumanEval/999"}')
     fails(2, ["'problem'"], "extract", "humaneval", "--data-dir", DATA, stdin=b'{"output": "x"}')
+
+
+def a_gpu_that_is_not_there_ends_the_run_and_the_plan_with_3(tmp):
+    args = dry(tmp, "-t", "sample_gsm8k", "--backend", "cuda")
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # on a machine that has one
+    if "cuda" not in [b["backend"] for b in json.loads(ok("ls", "backends", "--json"))]:
+        return fails(2, ["backend 'cuda' is not part of this build"], *args)
+    for extra in ([], ["--dry-run"]):
+        fails(3, ["'cuda'", "no NVIDIA "], *args, *extra, env=hidden)
+    here = {b["backend"]: b["here"] for b in json.loads(ok("ls", "backends", "--json", env=hidden))}
+    assert "no NVIDIA " in here["cuda"] and "(default)" in here["cpu"], here
 
 
 def lists_and_doctor_speak_json(tmp):

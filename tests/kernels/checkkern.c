@@ -80,7 +80,7 @@ static const struct rounding {
       "activations as one bf16; tensor cores cut sums off, 2^-22 of the largest a step" },
     { "cuda", "moe", 0x1p-8 + 16e-6, true,
       "the same, twice; hidden values as one bf16: 2^-8 of each" },
-    { "cuda", "attention", 1e-5, false,
+    { "cuda", "attention", 2e-5, false,
       "operands as two bf16: 2^-15 of products q k and p v, of which few are as large as the "
       "unit" },
 };
