@@ -53,17 +53,22 @@ enum status judging_options(const struct options *c, struct judge_options *ret, 
     return ST_OK;
 }
 
+enum status judging_open_with(const struct judge_options *o, struct judge **ret, struct error *err)
+{
+    enum status st = judge_open(o, ret, err);
+
+    if (st == ST_UNSUPPORTED) /* the machine lacks it: an environment fault, not a usage one */
+        st = error_prefix(err, ST_NOT_FOUND,
+                          "cannot judge safely here; `desbench sandbox check` says more");
+    return st;
+}
+
 enum status judging_open(const struct options *c, struct judge **ret, struct error *err)
 {
     struct judge_options o;
     enum status st = judging_options(c, &o, err);
 
-    if (!st)
-        st = judge_open(&o, ret, err);
-    if (st == ST_UNSUPPORTED) /* the machine lacks it: an environment fault, not a usage one */
-        st = error_prefix(err, ST_NOT_FOUND,
-                          "cannot judge safely here; `desbench doctor` says more");
-    return st;
+    return st ? st : judging_open_with(&o, ret, err);
 }
 
 static enum status no_memory(struct error *err)

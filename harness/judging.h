@@ -17,6 +17,8 @@ MUST_CHECK enum status judging_options(const struct options *c, struct judge_opt
 
 /* The same, opened. A level that this machine lacks is ST_NOT_FOUND (environment), with the
  * missing layers named and what to do. */
+MUST_CHECK enum status judging_open_with(const struct judge_options *o, struct judge **ret,
+                                         struct error *err);
 MUST_CHECK enum status judging_open(const struct options *c, struct judge **ret, struct error *err);
 
 /* Habits of other harnesses that the options ask for, of enum task_compat. */

@@ -14,10 +14,10 @@
 #include "harness/verb.h"
 
 static const struct verb *const verbs[] = {
-    &verb_run,    &verb_sweep,    &verb_resume,   &verb_score,   &verb_export,  &verb_import,
-    &verb_show,   &verb_ls,       &verb_validate, &verb_grade,   &verb_extract, &verb_data,
-    &verb_doctor, &verb_bench,    &verb_routing,  &verb_compare, &verb_gate,    &verb_baseline,
-    &verb_trace,  &verb_fidelity, &verb_report,
+    &verb_run,      &verb_sweep,   &verb_resume,   &verb_score,   &verb_export,  &verb_import,
+    &verb_show,     &verb_ls,      &verb_validate, &verb_grade,   &verb_extract, &verb_data,
+    &verb_doctor,   &verb_sandbox, &verb_bench,    &verb_routing, &verb_compare, &verb_gate,
+    &verb_baseline, &verb_trace,   &verb_fidelity, &verb_report,
 };
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 

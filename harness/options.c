@@ -25,6 +25,7 @@ enum {
     OBSERVING = VERB_ROUTING | VERB_TRACE | VERB_FIDELITY, /* run a model, store nothing */
     MODELS = RUN | VERB_BENCH | OBSERVING,                 /* runs a model */
     JUDGING = RUN | VERB_VALIDATE | VERB_SCORE,
+    HOLDING = JUDGING | VERB_SANDBOX, /* runs programs */
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT | OBSERVING, /* reads data sets */
     TABLES =
@@ -167,17 +168,24 @@ const struct option_def option_table[N_OPTIONS] = {
                           "leave out cells that finished runs of the results file hold, as `sweep` "
                           "does",
                           .is_command_only = true },
-    [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, JUDGING, JUDGE, "LEVEL", NULL,
+    [OPT_SANDBOX_LEVEL] = { "sandbox-level", 0, OPTION_TEXT, HOLDING, JUDGE, "LEVEL", NULL,
                             "the strongest this machine offers, full or user", 0, 0, "user|full",
                             NULL, "isolation that must be there; refuses to judge with less" },
+    [OPT_ENTRY_POINT] = { "entry-point", 0, OPTION_TEXT, VERB_SANDBOX, JUDGE, "NAME", NULL, "none",
+                          0, 0, NULL, NULL, "function of the program that the tests call" },
+    [OPT_ONE_PROCESS] = { "one-process", 0, OPTION_FLAG, VERB_SANDBOX, JUDGE, NULL, NULL, NULL, 0,
+                          0, NULL, NULL,
+                          "run the tests in the program's own process, where they see its types "
+                          "and "
+                          "it can forge a pass" },
     [OPT_JOBS] = { "jobs", 'j', OPTION_INT, JUDGING | VERB_RESUME, JUDGE, "N", NULL,
                    "one a processor", 1, 256, NULL, NULL, "programs judged at once" },
-    [OPT_TIMEOUT] = { "timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", "10", NULL, 0.1, 3600, NULL,
+    [OPT_TIMEOUT] = { "timeout", 0, OPTION_REAL, HOLDING, JUDGE, "S", "10", NULL, 0.1, 3600, NULL,
                       NULL, "seconds of CPU time a program may use" },
-    [OPT_WALL_TIMEOUT] = { "wall-timeout", 0, OPTION_REAL, JUDGING, JUDGE, "S", NULL,
+    [OPT_WALL_TIMEOUT] = { "wall-timeout", 0, OPTION_REAL, HOLDING, JUDGE, "S", NULL,
                            "twice --timeout", 0.1, 7200, NULL, NULL,
                            "seconds a program may last in all" },
-    [OPT_MEMORY] = { "memory", 0, OPTION_INT, JUDGING, JUDGE, "MIB", "2048", NULL, 64, 1 << 24,
+    [OPT_MEMORY] = { "memory", 0, OPTION_INT, HOLDING, JUDGE, "MIB", "2048", NULL, 64, 1 << 24,
                      NULL, NULL, "memory of a program and its children, MiB" },
     [OPT_MUTANTS] = { "mutants", 0, OPTION_INT, VERB_VALIDATE, JUDGE, "N", "2", NULL, -1, 32, NULL,
                       NULL,
@@ -257,13 +265,13 @@ const struct option_def option_table[N_OPTIONS] = {
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
                      RUNNING | VERB_VALIDATE | VERB_DOCTOR | VERB_SCORE | VERB_IMPORT | VERB_DATA |
-                         VERB_BENCH,
+                         VERB_BENCH | VERB_SANDBOX,
                      OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
     [OPT_TABLE_FORMAT] = { "format", 0, OPTION_TEXT, TABLES, OUT, "F", "text", NULL, 0, 0,
                            "text|json|markdown|csv", NULL, "what to print on stdout" },
     [OPT_JSON] = { "json", 0, OPTION_FLAG,
                    RUNNING | VERB_VALIDATE | VERB_SHOW | VERB_LS | VERB_DOCTOR | VERB_SCORE |
-                       VERB_IMPORT | VERB_DATA | VERB_BENCH | OBSERVING | COMPARING,
+                       VERB_IMPORT | VERB_DATA | VERB_BENCH | VERB_SANDBOX | OBSERVING | COMPARING,
                    OUT, NULL, NULL, NULL, 0, 0, NULL, NULL, "the same as --format json" },
     [OPT_DRY_RUN] = { "dry-run", 0, OPTION_FLAG, RUN, OUT, NULL, NULL, NULL, 0, 0, NULL, NULL,
                       "print the plan (cells, items, tokens, memory) and stop" },

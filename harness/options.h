@@ -59,6 +59,8 @@ enum option_id {
     OPT_CELLS,
     OPT_SKIP_STORED,
     OPT_SANDBOX_LEVEL,
+    OPT_ENTRY_POINT,
+    OPT_ONE_PROCESS,
     OPT_JOBS,
     OPT_TIMEOUT,
     OPT_WALL_TIMEOUT,
@@ -136,7 +138,8 @@ enum verb_bit {
     VERB_FIDELITY = 1 << 18,
     VERB_SWEEP = 1 << 19,
     VERB_REPORT = 1 << 20,
-    VERB_ALL = (1 << 21) - 1
+    VERB_SANDBOX = 1 << 21,
+    VERB_ALL = (1 << 22) - 1
 };
 
 enum option_kind {

@@ -35,7 +35,8 @@ struct verb {
 
 extern const struct verb verb_sweep, verb_score, verb_export, verb_import, verb_run, verb_resume,
     verb_validate, verb_grade, verb_extract, verb_show, verb_ls, verb_data, verb_doctor, verb_bench,
-    verb_routing, verb_compare, verb_gate, verb_baseline, verb_trace, verb_fidelity, verb_report;
+    verb_routing, verb_compare, verb_gate, verb_baseline, verb_trace, verb_fidelity, verb_report,
+    verb_sandbox;
 
 /* True for --json or --format json. */
 bool verb_wants_json(const struct options *c);

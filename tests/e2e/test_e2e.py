@@ -90,7 +90,7 @@ def need_data():
 def version_and_help_print_on_stdout(tmp):
     assert re.match(r"desbench \d+\.\d+\.\d+ \(", ok("--version"))
     assert "Exit codes" in ok("--help")
-    for verb in ["run", "show", "ls", "validate", "grade", "extract", "doctor"]:
+    for verb in ["run", "show", "ls", "validate", "grade", "extract", "doctor", "sandbox"]:
         text = ok(verb, "--help")
         assert text.startswith(f"Usage: desbench {verb}") and "--help" in text, text
 
@@ -110,6 +110,8 @@ def wrong_usage_exits_2_and_names_the_word(tmp):
     fails(2, ["TASK"], "grade")
     fails(2, ["humaneval"], "grade", "humaneval", stdin=b"")
     fails(2, ["'extra'"], "doctor", "extra")
+    fails(2, ["'check'", "'exec'"], "sandbox", "try")
+    fails(2, ["'check'", "'exec'"], "sandbox", "exec")
 
 
 def missing_things_exit_3_and_say_what_to_do(tmp):
@@ -702,6 +704,33 @@ def lists_and_doctor_speak_json(tmp):
     states = {c["what"]: c["state"] for c in report["checks"] if c["area"] == "sandbox"}
     assert (report["sandbox_level"] in ("full", "user")) == report["ok"] == ("missing" not in states.values()), report
     fails(2, ["'things'"], "ls", "things")
+
+
+def the_sandbox_is_shown_and_holds_one_program(tmp):
+    code, out, _ = call("sandbox", "check", "--json")
+    report = json.loads(out)
+    assert code == (3 if report["sandbox_level"] == "none" else 0), out
+    assert {"seccomp", "net namespace", "cgroup memory"} <= {l["name"] for l in report["layers"]}
+    need_sandbox()
+    program, tests = os.path.join(tmp, "p.py"), os.path.join(tmp, "t.py")
+    with open(program, "w") as f:
+        f.write("def add(a, b):\n    print('seen')\n    return a + b\n")
+    with open(tests, "w") as f:
+        f.write("assert add(2, 3) == 5\n")
+    said = json.loads(ok("sandbox", "exec", program, tests, "--entry-point", "add", "--json"))
+    assert said["verdict"] == "pass" and said["judge_mode"] == "two-process" and said["stdout_tail"] == "seen\n", said
+    assert 0 < said["cpu_ns"] < said["limits"]["cpu_ns"] and said["sandbox_level"] in ("user", "full"), said
+    said = json.loads(ok("sandbox", "exec", program, tests, "--one-process", "--sandbox-level", "user", "--json"))
+    assert said["judge_mode"] == "one-process" and said["sandbox_level"] == "user", said
+    with open(program, "w") as f:
+        f.write("import os\nos._exit(0)\n")
+    code, out, _ = call("sandbox", "exec", program)
+    assert code == 1 and "forged" in out, out
+    with open(program, "w") as f:
+        f.write("raise ValueError('why')\n")
+    code, out, _ = call("sandbox", "exec", program)
+    assert code == 1 and "fail: ValueError: why (code, line 1)" in out and "Traceback" in out, out
+    fails(3, ["no-such-file"], "sandbox", "exec", "no-such-file")
 
 
 def a_full_disk_or_closed_output_is_an_error(tmp):

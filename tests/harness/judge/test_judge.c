@@ -1,6 +1,5 @@
 /* The judge's own promises; what programs may try is in test_hostile.c. */
 #include <criterion/criterion.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,8 +12,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/json.h"
+#include "tests/harness/judge/references.h"
 #include "tests/harness/judge/support.h"
 
 static const char add[] = "def add(a, b):\n    return a + b\n";
@@ -441,61 +439,36 @@ Test(judge, many_workers_run_under_a_small_descriptor_limit)
     judge_close(j);
 }
 
+static void submit_reference(void *arg, const struct reference *ref)
+{
+    submit_job(arg, &(struct judge_job){ .id = ref->number,
+                                         .code = ref->code,
+                                         .code_len = strlen(ref->code),
+                                         .tests = ref->tests,
+                                         .tests_len = strlen(ref->tests),
+                                         .helpers = ref->prompt,
+                                         .helpers_len = strlen(ref->prompt),
+                                         .entry_point = ref->entry_point });
+}
+
 Test(judge, all_humaneval_references_pass)
 {
-    const char *dir = getenv("DESBENCH_DATA");
-    char path[4096];
     struct judge_options o = small_options(0);
     struct judge *j;
-    struct buf packed = { 0 }, text = { 0 };
-    struct error err;
-    size_t line = 0;
+    int64_t start;
+    size_t n;
 
-    if (dir)
-        snprintf(path, sizeof(path), "%s/HumanEval.jsonl.gz", dir);
-    else
-        snprintf(path, sizeof(path), "%s/../shared/data/HumanEval.jsonl.gz",
-                 getenv("DESBENCH_SOURCE") ? getenv("DESBENCH_SOURCE") : ".");
-    if (file_read(path, 1 << 20, &packed, &err) != ST_OK)
-        cr_skip_test("%s", err.text);
-    cr_assert(file_gunzip(packed.data, packed.len, path, 16 << 20, &text, &err) == ST_OK, "%s",
-              err.text);
     o.cpu_limit_ns = 10LL * 1000000000;
     o.wall_limit_ns = 60LL * 1000000000;
     j = open_or_skip(&o);
-
-    int64_t start = clock_mono_ns();
-    for (char *p = text.data, *end; p && *p; p = end ? end + 1 : NULL) {
-        json_t *item = NULL;
-        const char *prompt, *solution, *test, *entry;
-        struct buf code = { 0 }, tests = { 0 };
-
-        end = strchr(p, '\n');
-        cr_assert(json_parse(p, end ? (size_t)(end - p) : strlen(p), path, line + 1, &item, &err) ==
-                      ST_OK,
-                  "%s", err.text);
-        cr_assert(json_unpack(item, "{s:s, s:s, s:s, s:s}", "prompt", &prompt, "canonical_solution",
-                              &solution, "test", &test, "entry_point", &entry) == 0);
-        buf_printf(&code, "%s%s", prompt, solution);
-        buf_printf(&tests, "%s\ncheck(%s)\n", test, entry);
-        struct judge_job job = make_job(line++, buf_str(&code), buf_str(&tests));
-        job.entry_point = entry;
-        job.helpers = prompt;
-        job.helpers_len = strlen(prompt);
-        submit_job(j, &job);
-        buf_release(&code);
-        buf_release(&tests);
-        json_decref(item);
-    }
-    cr_expect(line == 164, "%zu programs", line);
+    start = clock_mono_ns();
+    n = for_each_reference(submit_reference, j);
     while (judge_n_pending(j) > 0) {
         struct judge_result r = collect(j);
         cr_expect(r.verdict == VERDICT_PASS, "HumanEval/%d: %s: %s", (int)r.id,
                   verdict_name(r.verdict), r.details);
     }
-    cr_log_info("%zu references on %d workers, level %s: %.2f s", line, judge_n_workers(j),
+    cr_log_info("%zu references on %d workers, level %s: %.2f s", n, judge_n_workers(j),
                 sandbox_level_name(judge_level(j)), (double)(clock_mono_ns() - start) * 1e-9);
-    buf_release(&packed);
-    buf_release(&text);
     judge_close(j);
 }
