@@ -445,6 +445,8 @@ bool slot_finish(struct slot *s, struct judge_result *ret)
     r->attempts = s->program->n_attempts;
     r->first_verdict = s->program->first_verdict;
     r->wall_ns = s->exit_ns - (s->ready_ns ? s->ready_ns : s->start_ns);
+    if (r->wall_ns < 0) /* tests at fault end it before the candidate is ready */
+        r->wall_ns = 0;
     /* The largest process; of those killed with the namespace there is only what was seen. */
     r->max_rss_bytes = (int64_t)ru.ru_maxrss * 1024;
     if (r->max_rss_bytes < s->rss_max_bytes && !s->has_exited)
