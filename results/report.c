@@ -1,15 +1,13 @@
 /*
- * The numbers of a report: sums of answers, their intervals, and who is on the frontier.
+ * The numbers of a report: what is covered, groups and names of policies, sums of answers and their
+ * intervals. What policies of a group are to each other stands in report_groups.c.
  *
  * A score's interval is Wilson's where every item has one answer and none shares a parent with
- * another; else it comes from a bootstrap over items, or over parents. Rates (unique experts,
- * forwards) always come from that bootstrap. Policies of a group answered the same items, and are
- * drawn together: one draw takes the same items for all of them, so that the probability of being
- * on the frontier is one of paired differences.
+ * another; else it comes from a bootstrap over items, or over parents. Costs (unique experts,
+ * bytes, seconds) always have theirs from the bootstrap of their group.
  */
 #include "results/report.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
