@@ -29,17 +29,20 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/sm90.cuh"
 
-#define N_MULTIPLY                                                                                 \
-    8 /* warps that multiply; then one each that fetches weights, activations, that counts */
+/* Warps that multiply; then one each that fetches weights, fetches activations, counts. */
+#define N_MULTIPLY 8
 #define WARP_WEIGHTS N_MULTIPLY
 #define WARP_ROWS (N_MULTIPLY + 1)
 #define WARP_COUNT (N_MULTIPLY + 2)
 #define THREADS ((N_MULTIPLY + 3) * 32)
+
 #define SLICES (PACK_ROWS / PACK_SLICE_ROWS)
-#define ROW_BYTES                                                                                  \
-    (PACK_K * 2 + 64) /* of a row's stretch in shared memory: the 4 lanes of a row and             \
-                       * those of the next row read different banks */
-#define MAX_STAGES 8
+/* Of an activation row's stretch in shared memory: the 4 lanes of a row and those of the next row
+ * read different banks. */
+#define ROW_BYTES (PACK_K * 2 + 64)
+/* More weights under way make activations wait: with 5 tiles a layer takes 3 to 5 us longer. */
+#define WEIGHT_STAGES 2
+#define ROW_STAGES 3      /* at most */
 #define UNITS_STORED 2    /* units of a block that may be stored and not counted yet */
 #define SUMMED_TOKENS 128 /* up to so many, and slots, the last block sums */
 #define SUMMED_SLOTS 1024
@@ -56,7 +59,7 @@ struct product {
 struct kernel_args {
     struct moe_args moe;
     struct product gate_up, down;
-    int weight_stages, row_stages;
+    int row_stages;
     int h_row; /* elements */
     bool is_summed;
 };
@@ -70,11 +73,12 @@ struct unit {
 
 /* Head of the shared memory; the rings follow. */
 struct shared {
-    uint64_t weights_full[MAX_STAGES], weights_empty[MAX_STAGES];
-    uint64_t rows_full[MAX_STAGES], rows_empty[MAX_STAGES];
+    uint64_t weights_full[WEIGHT_STAGES], weights_empty[WEIGHT_STAGES];
+    uint64_t rows_full[ROW_STAGES], rows_empty[ROW_STAGES];
     uint64_t stored[UNITS_STORED], counted[UNITS_STORED];
     int n_active, n_chunks; /* n_chunks: of all experts */
-    uint32_t is_last;
+    uint32_t *ready;        /* this launch's counts: of active experts, of row tiles */
+    uint32_t *old_ready;
     int n_to_sum;                  /* row tiles that this block has to sum: to_sum */
     int token_pairs[SUMMED_SLOTS]; /* where the last block sums */
     float pair_weights[SUMMED_SLOTS];
@@ -113,19 +117,11 @@ static __device__ __forceinline__ uint32_t add_acq_rel(uint32_t *p, uint32_t v)
     return ret;
 }
 
-/* Stores of threads are seen by bulk copies that start after. */
-static __device__ __forceinline__ void fence_for_copies(void)
+/* The lane arrives once its async_copy16() so far are done. */
+static __device__ __forceinline__ void arrive_when_copied(uint64_t *b)
 {
-    asm volatile("fence.proxy.async.global;" ::: "memory");
-}
-
-/* Activations are read by many blocks. */
-static __device__ __forceinline__ uint64_t policy_evict_normal(void)
-{
-    uint64_t policy;
-
-    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-    return policy;
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_addr(b))
+                 : "memory");
 }
 
 static __device__ __forceinline__ uint16_t swiglu(float gate, float up)
@@ -212,15 +208,19 @@ template <int CHUNK> static __device__ void read_list(const struct kernel_args &
 
     for (int i = threadIdx.x; i < n_exp; i += THREADS)
         experts[i] = __ldcg(a.moe.list.experts + i);
-    for (int i = threadIdx.x; i <= n_exp; i += THREADS)
+    for (int i = threadIdx.x; i <= n_exp; i += THREADS) {
         offsets[i] = __ldcg(a.moe.list.offsets + i);
+        first[i] = i; /* where an expert cannot have more than a chunk */
+    }
     if (threadIdx.x == 0)
-        s->n_active = __ldcg(a.moe.list.n_active);
+        s->n_active = s->n_chunks = __ldcg(a.moe.list.n_active);
     for (int i = threadIdx.x; a.is_summed && i < a.moe.n_tok * a.moe.top_k; i += THREADS) {
         s->token_pairs[i] = __ldcg(a.moe.list.token_pairs + i);
         s->pair_weights[i] = __ldcg(a.moe.list.weights + i);
     }
     __syncthreads();
+    if (a.moe.n_tok <= CHUNK)
+        return;
     if (threadIdx.x < 32) {
         const int n = s->n_active, each = (n + 31) / 32, to = min(n, (lane + 1) * each);
         int sum = 0, at;
@@ -271,7 +271,7 @@ static __device__ void fetch_weights(const struct kernel_args &a, struct shared 
                 bulk_copy(ring + slot * PACK_TILE_BYTES,
                           w + (size_t)(r * p.k_tiles + k) * PACK_TILE_BYTES, PACK_TILE_BYTES,
                           &s->weights_full[slot], policy);
-                if (++slot == a.weight_stages) {
+                if (++slot == WEIGHT_STAGES) {
                     slot = 0;
                     turn ^= 1;
                 }
@@ -279,12 +279,12 @@ static __device__ void fetch_weights(const struct kernel_args &a, struct shared 
     }
 }
 
-/* One warp. */
+/* One warp: a row's stretch is 16 bytes of each lane. (Bulk copies of 512 bytes take too long
+ * each.) */
 template <int CHUNK, int R>
 static __device__ void fetch_rows(const struct kernel_args &a, struct shared *s, char *ring)
 {
     const int lane = threadIdx.x % 32;
-    const uint64_t policy = policy_evict_normal();
     struct walk walk = { (int)blockIdx.x, 0 };
     struct unit u;
     int slot = 0, known = -1; /* known: the last expert whose h is complete */
@@ -293,32 +293,34 @@ static __device__ void fetch_rows(const struct kernel_args &a, struct shared *s,
     while (next_unit<CHUNK, R>(a, s, &walk, &u)) {
         const struct product &p = u.is_down ? a.down : a.gate_up;
         const size_t row = (size_t)p.k_tiles * PACK_K;
-        const uint16_t *rows[CHUNK / 32];
+        int rows[CHUNK / 32]; /* of pairs lane, 32 + lane, ... */
 
 #pragma unroll
         for (int i = 0; i < CHUNK / 32; i++) {
             const int at = u.pair + min(i * 32 + lane, u.n_pairs - 1);
 
-            rows[i] = p.rows + row * (u.is_down ? at : __ldcg(a.moe.list.tokens + at));
+            rows[i] = u.is_down ? at : __ldcg(a.moe.list.tokens + at);
         }
         if (u.is_down && u.active != known) {
             known = u.active;
-            while (load_acquire(a.moe.work.ready + known) != n_ready<R>(a, s, known)) {
+            while (load_acquire(s->ready + known) != n_ready<R>(a, s, known)) {
             }
-            fence_for_copies();
         }
         for (int k = 0; k < p.k_tiles; k++) {
-            char *stage = ring + slot * (CHUNK * ROW_BYTES);
+            char *to = ring + slot * (CHUNK * ROW_BYTES) + lane * 16;
+            const uint16_t *from = p.rows + k * PACK_K + lane * 8;
 
             barrier_wait(&s->rows_empty[slot], turn);
-            if (lane == 0)
-                barrier_expect(&s->rows_full[slot], u.n_pairs * PACK_K * 2);
-            __syncwarp();
 #pragma unroll
-            for (int i = 0; i < CHUNK / 32; i++)
-                if (i * 32 + lane < u.n_pairs)
-                    bulk_copy(stage + (i * 32 + lane) * ROW_BYTES, rows[i] + k * PACK_K, PACK_K * 2,
-                              &s->rows_full[slot], policy);
+            for (int i = 0; i < CHUNK / 32; i++) {
+                const int n = min(32, u.n_pairs - i * 32);
+
+#pragma unroll 8
+                for (int j = 0; j < n; j++)
+                    async_copy16(to + (i * 32 + j) * ROW_BYTES,
+                                 from + row * __shfl_sync(~0u, rows[i], j), true);
+            }
+            arrive_when_copied(&s->rows_full[slot]);
             if (++slot == a.row_stages) {
                 slot = 0;
                 turn ^= 1;
@@ -453,11 +455,10 @@ static __device__ void count_units(const struct kernel_args &a, struct shared *s
     for (; next_unit<CHUNK, R>(a, s, &walk, &u); n++) {
         barrier_wait(&s->stored[n % UNITS_STORED], n / UNITS_STORED & 1);
         if (!u.is_down) {
-            fence_for_copies();
-            (void)add_acq_rel(a.moe.work.ready + u.active, 1);
+            (void)add_acq_rel(s->ready + u.active, 1);
         } else if (a.is_summed) {
             for (int r = 0; r < u.n_tiles; r++)
-                if (add_acq_rel(a.moe.work.ready + a.moe.weights.n_exp + u.row_tile + r, 1) ==
+                if (add_acq_rel(s->ready + a.moe.weights.n_exp + u.row_tile + r, 1) ==
                     (uint32_t)s->n_chunks - 1)
                     list_to_sum(a, s)[n_to_sum++] = u.row_tile + r;
         }
@@ -511,7 +512,7 @@ static __device__ void multiply_units(const struct kernel_args &a, struct shared
                     __syncwarp();
                     if (lane == 0)
                         barrier_arrive(&s->weights_empty[weight_slot]);
-                    if (++weight_slot == a.weight_stages) {
+                    if (++weight_slot == WEIGHT_STAGES) {
                         weight_slot = 0;
                         weight_turn ^= 1;
                     }
@@ -555,18 +556,18 @@ static __device__ void store_nothing(const struct moe_args &a)
         a.y[i] = a.residual ? a.residual[i] : 0;
 }
 
-/* The last block to come here leaves the counts as they were found. All threads. */
-static __device__ void reset_counts(const struct kernel_args &a, struct shared *s, int n_counts)
+/*
+ * Find this launch's counts. There are two sets that launches take in turn: the one that the launch
+ * before used is cleared, for the next. Which launch it is, blocks know by their numbers as they
+ * come, 0 .. 2 grid - 1 for two launches. One thread.
+ */
+static __device__ void take_counts(const struct kernel_args &a, struct shared *s, int n_counts)
 {
-    uint32_t *n_done = a.moe.work.ready + n_counts;
+    uint32_t *number = a.moe.work.ready + 2 * n_counts;
+    const bool is_second = atomicInc(number, 2 * gridDim.x - 1) >= gridDim.x;
 
-    __syncthreads();
-    if (threadIdx.x == 0)
-        s->is_last = add_acq_rel(n_done, 1) == gridDim.x - 1;
-    __syncthreads();
-    if (s->is_last)
-        for (int i = threadIdx.x; i <= n_counts; i += THREADS)
-            a.moe.work.ready[i] = 0;
+    s->ready = a.moe.work.ready + is_second * n_counts;
+    s->old_ready = a.moe.work.ready + !is_second * n_counts;
 }
 
 /* Grid: at most as many blocks as are resident together. Sums in f32. */
@@ -577,15 +578,17 @@ static __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(ALIGN) char memory[];
     struct shared *s = (struct shared *)memory;
     char *weights = memory + head_bytes(a);
-    char *rows = weights + a.weight_stages * PACK_TILE_BYTES;
+    char *rows = weights + WEIGHT_STAGES * PACK_TILE_BYTES;
     const int warp = threadIdx.x / 32;
 
     grid_release();
     if (threadIdx.x == 0) {
-        for (int i = 0; i < MAX_STAGES; i++) {
+        for (int i = 0; i < WEIGHT_STAGES; i++) {
             barrier_init(&s->weights_full[i], 1);
             barrier_init(&s->weights_empty[i], N_MULTIPLY);
-            barrier_init(&s->rows_full[i], 1);
+        }
+        for (int i = 0; i < ROW_STAGES; i++) {
+            barrier_init(&s->rows_full[i], 32);
             barrier_init(&s->rows_empty[i], N_MULTIPLY);
         }
         for (int i = 0; i < UNITS_STORED; i++) {
@@ -595,7 +598,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
         barrier_init_fence();
     }
     grid_wait();
+    if (threadIdx.x == THREADS - 1)
+        take_counts(a, s, n_counts);
     read_list<CHUNK>(a, s);
+    if (blockIdx.x == 0 && warp == WARP_COUNT)
+        for (int i = threadIdx.x % 32; i < n_counts; i += 32)
+            s->old_ready[i] = 0;
     if (warp == WARP_WEIGHTS) {
         if (threadIdx.x % 32 == 0)
             fetch_weights<CHUNK, R>(a, s, weights);
@@ -613,7 +621,6 @@ static __global__ void __launch_bounds__(THREADS, 1)
         sum_last(a, s);
     if (a.is_summed && s->n_active == 0)
         store_nothing(a.moe);
-    reset_counts(a, s, n_counts);
 }
 
 /* ---- the sum as a kernel of its own -------------------------------------------------------- */
@@ -651,38 +658,24 @@ static int n_counts(int n_exp, int d_model)
 
 size_t moe_ready_words(int n_exp, int d_model)
 {
-    return (size_t)n_counts(n_exp, d_model) + 1;
+    return 2 * (size_t)n_counts(n_exp, d_model) + 1;
 }
 
-static cudaError_t max_shared(int *ret)
-{
-    int device = 0;
-    cudaError_t rc = cudaGetDevice(&device);
-
-    return rc ? rc : cudaDeviceGetAttribute(ret, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-}
-
-/* A ring of row_stages; what is left of shared memory is for weights. */
 template <int CHUNK, int R>
 static cudaError_t launch(struct kernel_args *a, int row_stages, bool is_early, cudaStream_t stream)
 {
-    const int n_exp = a->moe.weights.n_exp, row_bytes = row_stages * CHUNK * ROW_BYTES;
-    int n_sm = 0, bytes = 0;
+    const size_t bytes =
+        head_bytes(*a) + WEIGHT_STAGES * PACK_TILE_BYTES + (size_t)row_stages * CHUNK * ROW_BYTES;
+    int n_sm = 0;
     cudaError_t rc = count_sms(&n_sm);
 
-    if (!rc)
-        rc = max_shared(&bytes);
-    if (rc)
-        return rc;
     a->row_stages = row_stages;
-    a->weight_stages = (bytes - (int)head_bytes(*a) - row_bytes) / PACK_TILE_BYTES;
-    if (a->weight_stages > MAX_STAGES)
-        a->weight_stages = MAX_STAGES;
-    bytes = (int)head_bytes(*a) + row_bytes + a->weight_stages * PACK_TILE_BYTES;
-    rc = allow_shared(experts_kernel<CHUNK, R>, bytes);
+    if (!rc)
+        rc = allow_shared(experts_kernel<CHUNK, R>, bytes);
     return rc ? rc
               : launch_kernel(experts_kernel<CHUNK, R>, dim3((unsigned)n_sm), THREADS, bytes,
-                              is_early, stream, *a, n_counts(n_exp, a->moe.weights.d_model));
+                              is_early, stream, *a,
+                              n_counts(a->moe.weights.n_exp, a->moe.weights.d_model));
 }
 
 cudaError_t moe_launch(const struct moe_args *moe, bool is_early, cudaStream_t stream)
@@ -712,8 +705,8 @@ cudaError_t moe_launch(const struct moe_args *moe, bool is_early, cudaStream_t s
         is_early = false;
     }
     if (!rc)
-        rc = moe->n_tok <= 32 ? launch<32, 1>(&a, 3, is_early, stream)
-                              : launch<128, 2>(&a, 2, is_early, stream);
+        rc = moe->n_tok <= 32 ? launch<32, 1>(&a, ROW_STAGES, is_early, stream)
+                              : launch<128, 2>(&a, ROW_STAGES - 1, is_early, stream);
     if (!rc && !a.is_summed)
         rc = launch_kernel(
             sum_kernel,

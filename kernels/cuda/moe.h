@@ -29,11 +29,12 @@ struct moe_weights {
     const void *down;    /* pack_elems(d_model, d_ff) bf16 each */
 };
 
-/* Working space in device memory. */
+/* Working space in device memory. Launches that share it follow each other on one stream, and are
+ * of one shape and device. */
 struct moe_work {
     uint16_t *h;     /* (n_tok * top_k, pack_row_elems(d_ff)) bf16 */
     float *results;  /* (n_tok * top_k, d_model), of pairs */
-    uint32_t *ready; /* (moe_ready_words()) zeros; a launch leaves zeros */
+    uint32_t *ready; /* (moe_ready_words()) zeros before the first launch, then its own */
 };
 
 struct moe_args {
