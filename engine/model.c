@@ -347,7 +347,7 @@ static void transpose_stats(struct model *m, int n_items)
 
 /* As the backend does it in one. */
 static enum status run_whole(struct model *m, const struct forward_item *items, int n_items,
-                             int n_tok, struct error *err)
+                             int n_tok, bool *ret_is_picked, struct error *err)
 {
     const struct forward_call call = { .ids = m->ids,
                                        .positions = m->positions,
@@ -355,7 +355,8 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                        .n_seqs = n_items,
                                        .seqs = m->seqs,
                                        .routing = m->route_segs,
-                                       .logits = m->logits };
+                                       .logits = m->logits,
+                                       .ret_is_picked = ret_is_picked };
 
     for (int i = 0; i < n_items; i++)
         m->seqs[i] = (struct forward_seq){ .row = m->segs[i].row,
@@ -365,6 +366,8 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                            .values = items[i].cache->values,
                                            .logits_row = items[i].logits_row,
                                            .n_logits = items[i].n_logits,
+                                           .pick = items[i].pick,
+                                           .ret_picks = items[i].ret_picks,
                                            .route = items[i].route,
                                            .popularity = items[i].popularity,
                                            .joint = items[i].joint };
@@ -394,6 +397,7 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
 enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                           struct forward_result *ret, struct error *err)
 {
+    bool is_picked = false;
     int n_tok = 0;
     enum status st = check_items(m, items, n_items, &n_tok, err);
 
@@ -402,13 +406,14 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     gather(m, items, n_items);
     /* who looks on, or compares, wants what is between the ops */
     if (m->forward && !m->observing && !m->opts.is_diagnosed)
-        st = run_whole(m, items, n_items, n_tok, err);
+        st = run_whole(m, items, n_items, n_tok, &is_picked, err);
     else
         st = run_ops(m, items, n_items, n_tok, err);
     if (st)
         return st;
     transpose_stats(m, n_items);
-    *ret = (struct forward_result){ .logits = m->logits,
+    *ret = (struct forward_result){ .logits = is_picked ? NULL : m->logits,
+                                    .is_picked = is_picked,
                                     .stats = m->stats,
                                     .tokens_per_expert = m->counts,
                                     .output_errors = m->opts.is_diagnosed ? m->errors : NULL };

@@ -46,6 +46,10 @@ struct forward_item {
     const uint8_t *cores_before;
     uint8_t *ret_cores;
     const double *popularity; /* (n_moe_layer, n_exp), or NULL */
+    /* Both or neither: the forward may propose itself, and then leaves logits out. (n_logits), and
+     * what pick() is to know of them. */
+    const struct pick_params *pick;
+    struct pick *ret_picks;
     int joint; /* with route->is_joint: items of the same number, which have the same settings,
                 * share their coresets. 0: shared with none */
 };
@@ -58,6 +62,8 @@ struct forward_result {
     double *output_errors;      /* (n_items, n_moe_layer) likewise; NULL unless opened with
                                  * is_diagnosed: |y - y0| / |y0| of what the experts add to an item's
                                  * tokens, y0 being the same under the model's own routing */
+    bool is_picked;             /* no logits, but proposals where the items wanted them: all did,
+                                 * and the backend can */
 };
 
 /*

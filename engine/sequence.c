@@ -410,27 +410,27 @@ void step_plan(struct sequence *s, struct forward_item *ret)
     };
 }
 
-/* Proposals for the rows that got logits. Whatever the weights hold, a decoder only sees
- * probabilities and tokens. */
-enum status step_pick(struct sequence *s, const float *logits, struct error *err)
+/* How proposals are made for the rows that get logits. */
+static struct pick_params step_pick_params(const struct sequence *s)
 {
     const struct engine *e = s->engine;
-    struct kernels *k = model_kernels(e->model);
     int first = s->n_prompt + s->block * s->block_length + s->row_first;
-    struct pick_params params = {
-        .mask_id = e->info->mask_id,
-        .banned_id = -1,
-        .temperature = s->temperature,
-        .seed = s->seed,
-        .draw = (uint64_t)s->result.n_forwards,
-        .positions = e->positions + first,
-    };
-    struct pick *picks = s->picks + s->row_first;
-    enum status st;
 
-    st = k->ops->pick(k, logits, s->n_rows, e->info->n_vocab, &params, picks, err);
-    if (st)
-        return st;
+    return (struct pick_params){ .mask_id = e->info->mask_id,
+                                 .banned_id = -1,
+                                 .temperature = s->temperature,
+                                 .seed = s->seed,
+                                 .draw = (uint64_t)s->result.n_forwards,
+                                 .positions = e->positions + first };
+}
+
+/* Whatever the weights hold, a decoder only sees probabilities and tokens. */
+static enum status step_check_picks(const struct sequence *s, struct error *err)
+{
+    const struct engine *e = s->engine;
+    int first = s->n_prompt + s->block * s->block_length + s->row_first;
+    const struct pick *picks = s->picks + s->row_first;
+
     for (int i = 0; i < s->n_rows; i++) {
         if (!s->is_masked[s->row_first + i])
             continue;
@@ -441,9 +441,20 @@ enum status step_pick(struct sequence *s, const float *logits, struct error *err
                              e->info->name, first + i, (double)picks[i].prob);
         if (picks[i].id < 0 || picks[i].id >= e->info->n_vocab || picks[i].id == e->info->mask_id)
             return error_set(err, ST_INTERNAL, "backend '%s' proposes token %d at position %d",
-                             k->ops->name, picks[i].id, first + i);
+                             model_kernels(e->model)->ops->name, picks[i].id, first + i);
     }
     return ST_OK;
+}
+
+enum status step_pick(struct sequence *s, const float *logits, struct error *err)
+{
+    const struct engine *e = s->engine;
+    struct kernels *k = model_kernels(e->model);
+    const struct pick_params params = step_pick_params(s);
+    enum status st =
+        k->ops->pick(k, logits, s->n_rows, e->info->n_vocab, &params, s->picks + s->row_first, err);
+
+    return st ? st : step_check_picks(s, err);
 }
 
 void step_decide(struct sequence *s)
@@ -600,11 +611,21 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
     if (st || !n_active)
         return st;
     number_joint(e, n_active);
+    for (int i = 0; i < n_active; i++) {
+        struct sequence *s = e->active[i];
+
+        s->pick = step_pick_params(s);
+        e->items[i].pick = &s->pick;
+        e->items[i].ret_picks = s->picks + s->row_first;
+    }
     st = model_forward(e->model, e->items, n_active, &r, err);
     if (st)
         return st;
     for (int i = 0; i < n_active; i++) { /* all that can fail, before anything changes */
-        st = step_pick(e->active[i], r.logits + row * (size_t)e->info->n_vocab, err);
+        if (r.is_picked)
+            st = step_check_picks(e->active[i], err);
+        else
+            st = step_pick(e->active[i], r.logits + row * (size_t)e->info->n_vocab, err);
         if (st)
             return st;
         row += (size_t)e->active[i]->n_rows;

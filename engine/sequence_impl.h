@@ -32,10 +32,11 @@ struct sequence {
 
     /* The block under way. */
     int block, step, n_masked, n_masked_start;
-    int row_first, n_rows; /* rows of the block from its first masked to its last */
-    struct pick *picks;    /* (block_length) */
-    bool *is_masked;       /* (block_length) */
-    bool *is_commit;       /* (block_length) */
+    int row_first, n_rows;   /* rows of the block from its first masked to its last */
+    struct pick *picks;      /* (block_length) */
+    struct pick_params pick; /* of the step under way */
+    bool *is_masked;         /* (block_length) */
+    bool *is_commit;         /* (block_length) */
 
     struct generation result; /* its arrays, writable: */
     int32_t *commit_step;

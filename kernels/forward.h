@@ -2,7 +2,8 @@
  * A whole forward pass as one op, for backends that gain by seeing all of it: the optional ops
  * `forward_new` and `forward` of kernels/kernels.h.
  *
- * What it computes is what engine/model.c says over the other ops, and the bits are theirs.
+ * What it computes is what engine/model.c says over the other ops, and the bits are theirs; of
+ * proposals the probability may differ in its last bits.
  */
 #ifndef KERNELS_FORWARD_H
 #define KERNELS_FORWARD_H
@@ -45,6 +46,8 @@ struct forward_seq {
     int n_kv;                 /* positions it attends to */
     float *keys, *values;     /* its cache, (n_layer, max_position, n_kv_head, d_head), backend */
     int logits_row, n_logits; /* rows of the sequence that get logits */
+    const struct pick_params *pick; /* with ret_picks: proposals (n_logits) would do instead; or */
+    struct pick *ret_picks;         /* NULL both */
     const struct route_params *route;
     const double *popularity; /* (n_layer, n_exp) or NULL */
     int joint;                /* sequences of the same number other than 0 share coresets */
@@ -57,6 +60,7 @@ struct forward_call {
     const struct route_segment *routing; /* (n_layer, n_seqs): what route() would get; results go
                                           * where it says */
     float *logits;                       /* (rows, n_vocab), backend memory */
+    bool *ret_is_picked;                 /* true: proposals were given, logits were not written */
 };
 
 #endif

@@ -10,7 +10,7 @@
  *     route  h, xb = norm(x), scores, slots, list of experts          fused, dense, route, worklist
  *     moe    x += experts(xb)                                         moe.cu
  *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
- *   head     logits = xb times the head                               gemm.cu
+ *   head     logits = xb times the head, or proposals                gemm.cu
  *
  * xb, yb: bf16, what products take; x, h: f32. Kernels that fetch weights may start while the one
  * before them ends (sm90.cuh).
@@ -181,7 +181,14 @@ static enum status enqueue(struct forward *f, struct error *err)
         }
         CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
     }
-    CUDA_TRY(c, gemm_launch(&head, true, c->stream), err);
+    if (f->key.is_picked)
+        CUDA_TRY(c,
+                 gemm_pick_launch(&head, f->pick_rows, f->pick_work,
+                                  (struct pick *)(void *)((char *)f->results.dev + f->picks_at),
+                                  true, c->stream),
+                 err);
+    else
+        CUDA_TRY(c, gemm_launch(&head, true, c->stream), err);
     return ST_OK;
 }
 
@@ -347,6 +354,8 @@ static enum status make_buffers(struct forward *f, struct error *err)
     if (!st)
         st = cuda_malloc(c, yb_bytes, &yb, err);
     f->yb = yb;
+    if (!st)
+        st = cuda_malloc(c, gemm_pick_bytes(), &f->pick_work, err);
     if (st)
         return st;
     /* attention leaves what is beyond its columns as it is */
@@ -413,8 +422,8 @@ void cuda_forwards_free(struct forward *list)
 {
     while (list) {
         struct forward *f = list;
-        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,
-                              f->list.dev, f->turns,       f->xb,       f->yb };
+        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,  f->list.dev,
+                              f->turns,    f->xb,          f->yb,       f->pick_work };
 
         list = f->next;
         for (int i = 0; i < FORWARD_GRAPHS; i++) {

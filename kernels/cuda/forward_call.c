@@ -173,6 +173,9 @@ static void measure_call(struct forward *f, const struct forward_call *call)
         k->has_importance = k->has_importance || s->route->protect > 0;
     }
     k->max_kv = kv_bucket(k->max_kv);
+    k->is_picked = k->n_rows && gemm_pick_fits(k->n_rows, f->m.d_model);
+    for (int i = 0; i < call->n_seqs; i++)
+        k->is_picked = k->is_picked && (call->seqs[i].pick || !call->seqs[i].n_logits);
     make_sets(f, call);
 }
 
@@ -217,7 +220,7 @@ struct attention_args forward_attention(const struct forward *f)
 
 /* Where its parts lie, and its size. */
 struct meta {
-    size_t ids, positions, seqs, rows, attn, routing, bytes;
+    size_t ids, positions, seqs, rows, pick_rows, attn, routing, bytes;
 };
 
 /* Tokens, their places and who looks at which cache. */
@@ -228,6 +231,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     struct attn_segment *attn = (struct attn_segment *)(void *)(host + at->attn);
     int32_t *seqs = (int32_t *)(void *)(host + at->seqs);
     int32_t *rows = (int32_t *)(void *)(host + at->rows);
+    struct gemm_pick_row *picks = (struct gemm_pick_row *)(void *)(host + at->pick_rows);
 
     memcpy(host + at->ids, call->ids, n_tok * sizeof(int32_t));
     memcpy(host + at->positions, call->positions, n_tok * sizeof(int32_t));
@@ -242,13 +246,22 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
                                          .mask_block = f->m.mask_block };
         for (int t = 0; t < s->n_tok; t++)
             seqs[s->row + t] = i;
-        for (int t = 0; t < s->n_logits; t++)
-            rows[row++] = s->row + s->logits_row + t;
+        for (int t = 0; t < s->n_logits; t++, row++) {
+            rows[row] = s->row + s->logits_row + t;
+            if (f->key.is_picked)
+                picks[row] = (struct gemm_pick_row){ .temperature = s->pick->temperature,
+                                                     .seed = s->pick->seed,
+                                                     .draw = s->pick->draw,
+                                                     .position = s->pick->positions[t],
+                                                     .mask_id = s->pick->mask_id,
+                                                     .banned_id = s->pick->banned_id };
+        }
     }
     f->ids = (const int32_t *)(void *)(dev + at->ids);
     f->positions = (const int32_t *)(void *)(dev + at->positions);
     f->seqs = (const int32_t *)(void *)(dev + at->seqs);
     f->rows = (const int32_t *)(void *)(dev + at->rows);
+    f->pick_rows = (const struct gemm_pick_row *)(void *)(dev + at->pick_rows);
     f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
 }
 
@@ -307,10 +320,13 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
     at.positions = take(&at.bytes, n_tok, sizeof(int32_t));
     at.seqs = take(&at.bytes, n_tok, sizeof(int32_t));
     at.rows = take(&at.bytes, (size_t)k->n_rows, sizeof(int32_t));
+    at.pick_rows =
+        take(&at.bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct gemm_pick_row));
     at.attn = take(&at.bytes, (size_t)k->n_seqs, sizeof(struct attn_segment));
     at.routing = take(&at.bytes, n_layer, size.args);
     f->meta_bytes = at.bytes;
     f->result_bytes = n_layer * size.results;
+    f->picks_at = take(&f->result_bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct pick));
     st = make_room(f, size.work, err);
     if (st)
         return st;
@@ -330,8 +346,17 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
 void forward_deliver(struct forward *f, const struct forward_call *call)
 {
     const size_t n_exp = (size_t)f->m.n_exp;
+    const char *picks = f->host_results + f->picks_at;
     size_t at = 0;
 
+    *call->ret_is_picked = f->key.is_picked;
+    for (int i = 0; i < call->n_seqs && f->key.is_picked; i++) {
+        size_t bytes = (size_t)call->seqs[i].n_logits * sizeof(struct pick);
+
+        if (bytes)
+            memcpy(call->seqs[i].ret_picks, picks, bytes);
+        picks += bytes;
+    }
     for (int l = 0; l < f->m.n_layer; l++)
         for (int i = 0; i < f->key.n_sets; i++) {
             const char *from = f->host_results + at;

@@ -8,6 +8,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/forward.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/route_call.h"
 
@@ -38,6 +39,7 @@ struct forward_key {
     int n_tok, n_rows, n_seqs, n_sets, stride;
     int max_tok, max_kv; /* of a sequence; max_kv rounded up */
     bool has_logits, has_importance;
+    bool is_picked; /* proposals instead of logits */
     const void *meta, *results, *work, *moe, *list, *scratch, *logits;
 };
 
@@ -69,7 +71,10 @@ struct forward {
     struct route_segment *segs;                   /* of one call of routing */
     struct route_call *calls;                     /* (n_layer, max_seqs) */
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
-    const struct attn_segment *attn;              /* in meta, (n_seqs) */
+    const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
+    size_t picks_at;                              /* of proposals in results; with is_picked */
+    void *pick_work;
+    const struct attn_segment *attn; /* in meta, (n_seqs) */
 
     struct forward_graph graphs[FORWARD_GRAPHS];
     uint64_t n_calls;

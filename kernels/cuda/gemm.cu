@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/pick.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 #define THREADS 256
@@ -68,6 +69,126 @@ static __device__ __forceinline__ void put(float *y, float v, bool is_added)
     *y = is_added ? *y + v : v;
 }
 
+/* ---- proposals ---------------------------------------------------------------------------- */
+
+#define PICK_MAX_BLOCKS 256
+#define PICK_TOKENS 32
+
+/* What some logits of a row come to. */
+struct pick_state {
+    double sum;       /* of exp(logit - max) */
+    struct best best; /* that may be proposed, by logit and noise */
+    float best_logit;
+    float max;
+    int32_t max_id; /* -1: no logit that is a number */
+};
+
+static __device__ __forceinline__ struct pick_state pick_none(void)
+{
+    struct pick_state s = { 0, { 0, -1 }, 0, 0, -1 };
+
+    return s;
+}
+
+/* exp(v - max), 1 for the largest even if it is infinite. */
+static __device__ __forceinline__ double pick_share(float v, float max)
+{
+    return v == max ? 1 : exp((double)v - (double)max);
+}
+
+/* One more logit; ids ascend. */
+static __device__ __forceinline__ void pick_add(struct pick_state *s, float v, int32_t id,
+                                                const struct gemm_pick_row &row)
+{
+    struct best one = { (double)v, id };
+
+    if (isnan(v))
+        return;
+    if (s->max_id < 0 || v > s->max) {
+        s->sum = s->max_id < 0 ? 1 : s->sum * pick_share(s->max, v) + 1;
+        s->max = v;
+        s->max_id = id;
+    } else {
+        s->sum += pick_share(v, s->max);
+    }
+    if (id == row.mask_id || id == row.banned_id)
+        return;
+    if (row.temperature > 0)
+        one.score +=
+            __dmul_rn(row.temperature, token_noise(row_key(row.seed, row.draw, row.position), id));
+    if (better(s->best, one).id == id) {
+        s->best = one;
+        s->best_logit = v;
+    }
+}
+
+/* The same of both; a and b may change places. */
+static __device__ __forceinline__ struct pick_state pick_join(const struct pick_state &a,
+                                                              const struct pick_state &b)
+{
+    struct pick_state s = a.max_id < 0 ? b : a;
+
+    if (a.max_id >= 0 && b.max_id >= 0) {
+        s.max = fmaxf(a.max, b.max);
+        s.max_id = a.max == b.max ? min(a.max_id, b.max_id) : a.max == s.max ? a.max_id : b.max_id;
+        s.sum = __dadd_rn(__dmul_rn(a.sum, pick_share(a.max, s.max)),
+                          __dmul_rn(b.sum, pick_share(b.max, s.max)));
+    }
+    s.best = better(a.best, b.best);
+    s.best_logit = s.best.id == a.best.id ? a.best_logit : b.best_logit;
+    return s;
+}
+
+/* Of the lane `mask` away. */
+static __device__ __forceinline__ struct pick_state pick_of_lane(const struct pick_state &s,
+                                                                 int mask)
+{
+    struct pick_state r;
+
+    r.sum = __shfl_xor_sync(~0u, s.sum, mask);
+    r.best.score = __shfl_xor_sync(~0u, s.best.score, mask);
+    r.best.id = __shfl_xor_sync(~0u, s.best.id, mask);
+    r.best_logit = __shfl_xor_sync(~0u, s.best_logit, mask);
+    r.max = __shfl_xor_sync(~0u, s.max, mask);
+    r.max_id = __shfl_xor_sync(~0u, s.max_id, mask);
+    return r;
+}
+
+/* A warp a row: what the blocks have left of it, and the proposal. */
+static __global__ void pick_rows(const struct pick_state *parts, int n_blocks, int n_vocab,
+                                 const struct gemm_pick_row *rows, struct pick *ret)
+{
+    const int t = blockIdx.x;
+    struct pick_state s = pick_none();
+
+    grid_release();
+    grid_wait();
+    for (int b = threadIdx.x; b < n_blocks; b += 32)
+        s = pick_join(s, parts[b * PICK_TOKENS + t]);
+    for (int mask = 16; mask; mask /= 2)
+        s = pick_join(s, pick_of_lane(s, mask));
+    if (threadIdx.x == 0) {
+        const int32_t mask_id = rows[t].mask_id, banned_id = rows[t].banned_id;
+        struct pick p = { 0, 0, s.max_id >= 0 && s.max_id == mask_id };
+
+        if (s.best.id >= 0) {
+            p.id = s.best.id;
+            p.prob = (float)(pick_share(s.best_logit, s.max) / s.sum);
+        } else { /* nothing but NaN: the lowest id that may be proposed */
+            while (p.id < n_vocab && (p.id == mask_id || p.id == banned_id))
+                p.id++;
+            p.id = p.id < n_vocab ? p.id : -1;
+        }
+        ret[t] = p;
+    }
+}
+
+/* Where a product's sums go, if not to y. */
+struct pick_work {
+    const struct gemm_pick_row *rows;
+    struct pick_state *parts; /* (n_blocks, PICK_TOKENS) */
+};
+
 /* ---- few tokens --------------------------------------------------------------------------- */
 
 #define RING 3 /* pieces under way for each warp */
@@ -92,10 +213,11 @@ static constexpr __host__ __device__ int few_bytes(int nt)
 
 static_assert(few_bytes(4) <= 227 << 10, "what a block may have");
 
-/* Grid: any number of blocks. k_tiles <= N_WARPS, n_tok <= 8 NT. f32 sums. */
-template <int NT>
+/* Grid: any number of blocks. k_tiles <= N_WARPS, n_tok <= 8 NT. f32 sums. PICK: proposals. */
+template <int NT, bool PICK>
 __global__ void __launch_bounds__(THREADS, 1)
-    few_tokens(const __grid_constant__ struct gemm_args a, int n_units, int k_tiles)
+    few_tokens(const __grid_constant__ struct gemm_args a, int n_units, int k_tiles,
+               const struct pick_work pick)
 {
     extern __shared__ __align__(128) char smem[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -104,8 +226,12 @@ __global__ void __launch_bounds__(THREADS, 1)
     uint64_t *full = (uint64_t *)(sums + 2 * N_WARPS * 8 * NT * 16) + warp * RING;
     const bool is_active = warp < k_tiles;
     const uint64_t policy = policy_evict_first();
+    struct pick_state state[(NT + 1) / 2]; /* of token threadIdx.x / 16 + 16 i, row x % 16 */
     uint4 b[8][NT];
 
+#pragma unroll
+    for (int i = 0; i < (NT + 1) / 2; i++)
+        state[i] = pick_none();
     grid_release();
     if (lane == 0) {
         for (int i = 0; i < RING; i++)
@@ -188,15 +314,32 @@ __global__ void __launch_bounds__(THREADS, 1)
             const struct gemm_unit unit = find_unit(a, u, PACK_SLICE_ROWS, k_tiles);
             const int row = threadIdx.x % 16;
 
-            for (int t = threadIdx.x / 16; t < a.n_tok; t += THREADS / 16) {
+#pragma unroll
+            for (int j = 0; j < (NT + 1) / 2; j++) {
+                const int t = threadIdx.x / 16 + j * 16;
                 float v = 0;
 
+                if (t >= a.n_tok || row >= unit.n_rows)
+                    continue;
                 for (int w = 0; w < k_tiles; w++)
                     v += red[w * 8 * NT * 16 + sum_at(t, row)];
-                if (row < unit.n_rows)
+                if (PICK)
+                    pick_add(&state[j], v, u * PACK_SLICE_ROWS + row, pick.rows[t]);
+                else
                     put(unit.y + (size_t)t * unit.rows + row, v, a.is_added);
             }
         } /* sums are written again two units later, after the next __syncthreads() */
+    }
+    if (PICK) {
+#pragma unroll
+        for (int j = 0; j < (NT + 1) / 2; j++) {
+            const int t = threadIdx.x / 16 + j * 16;
+
+            for (int mask = 8; mask; mask /= 2)
+                state[j] = pick_join(state[j], pick_of_lane(state[j], mask));
+            if (threadIdx.x % 16 == 0 && t < a.n_tok)
+                pick.parts[blockIdx.x * PICK_TOKENS + t] = state[j];
+        }
     }
 }
 
@@ -402,12 +545,25 @@ static cudaError_t launch_few(const struct gemm_args *a, int k_tiles, int n_sm, 
                               cudaStream_t stream)
 {
     const int n_units = count_units(a, PACK_SLICE_ROWS);
-    cudaError_t rc = allow_shared(few_tokens<NT>, few_bytes(NT));
+    cudaError_t rc = allow_shared(few_tokens<NT, false>, few_bytes(NT));
 
     if (rc != cudaSuccess)
         return rc;
-    return launch_kernel(few_tokens<NT>, dim3(n_units < n_sm ? n_units : n_sm), THREADS,
-                         few_bytes(NT), is_early, stream, *a, n_units, k_tiles);
+    return launch_kernel(few_tokens<NT, false>, dim3(min(n_units, n_sm)), THREADS, few_bytes(NT),
+                         is_early, stream, *a, n_units, k_tiles, pick_work{});
+}
+
+template <int NT>
+static cudaError_t launch_pick(const struct gemm_args *a, int k_tiles, int n_sm,
+                               const struct pick_work *pick, bool is_early, cudaStream_t stream)
+{
+    const int n_units = count_units(a, PACK_SLICE_ROWS);
+    cudaError_t rc = allow_shared(few_tokens<NT, true>, few_bytes(NT));
+
+    if (rc != cudaSuccess)
+        return rc;
+    return launch_kernel(few_tokens<NT, true>, dim3(min(n_units, n_sm)), THREADS, few_bytes(NT),
+                         is_early, stream, *a, n_units, k_tiles, *pick);
 }
 
 template <int MT, int NT>
@@ -443,4 +599,36 @@ cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t s
     if (count_units(a, 128) * ((a->n_tok + 127) / 128) < n_sm)
         return launch_many<1, 8>(a, k_tiles, is_early, stream);
     return launch_many<2, 8>(a, k_tiles, is_early, stream);
+}
+
+bool gemm_pick_fits(int n_tok, int cols)
+{
+    return n_tok <= PICK_TOKENS && pack_k_tiles(cols) <= N_WARPS;
+}
+
+size_t gemm_pick_bytes(void)
+{
+    return PICK_MAX_BLOCKS * PICK_TOKENS * sizeof(struct pick_state);
+}
+
+cudaError_t gemm_pick_launch(const struct gemm_args *a, const struct gemm_pick_row *rows,
+                             void *work, struct pick *ret, bool is_early, cudaStream_t stream)
+{
+    const struct pick_work pick = { rows, (struct pick_state *)work };
+    const int k_tiles = (int)pack_k_tiles(a->cols), n_units = count_units(a, PACK_SLICE_ROWS);
+    int n_sm = 0;
+    cudaError_t rc = count_sms(&n_sm);
+
+    if (rc != cudaSuccess || !a->n_tok)
+        return rc;
+    if (!gemm_pick_fits(a->n_tok, a->cols))
+        return cudaErrorInvalidValue;
+    n_sm = min(n_sm, PICK_MAX_BLOCKS);
+    rc = a->n_tok <= 8    ? launch_pick<1>(a, k_tiles, n_sm, &pick, is_early, stream)
+         : a->n_tok <= 16 ? launch_pick<2>(a, k_tiles, n_sm, &pick, is_early, stream)
+                          : launch_pick<4>(a, k_tiles, n_sm, &pick, is_early, stream);
+    if (rc != cudaSuccess)
+        return rc;
+    return launch_kernel(pick_rows, dim3(a->n_tok), 32, 0, true, stream, pick.parts,
+                         min(n_units, n_sm), a->parts[0].rows, rows, ret);
 }

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -51,6 +53,24 @@ cudaError_t gemm_round(const float *x, int n_tok, int cols, uint16_t *ret, cudaS
  * runs, and fetch weights (sm90.cuh, programmatic dependent launch).
  */
 cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t stream);
+
+/* How a token is proposed from a row of products: struct pick_params, for one row. */
+struct gemm_pick_row {
+    double temperature;
+    uint64_t seed, draw;
+    int32_t position, mask_id, banned_id;
+};
+
+/*
+ * The products with one matrix, a vocabulary's, reduced to a proposal each (kernels.h, op `pick`)
+ * while they are made; they are not written, parts[0].y is not read. The id is pick()'s, the
+ * probability is summed in another order: in f64, so it is the same to the last bits of an f32.
+ * rows (n_tok) and ret (n_tok) are device memory, work gemm_pick_bytes() of it.
+ */
+bool gemm_pick_fits(int n_tok, int cols);
+size_t gemm_pick_bytes(void);
+cudaError_t gemm_pick_launch(const struct gemm_args *a, const struct gemm_pick_row *rows,
+                             void *work, struct pick *ret, bool is_early, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -22,6 +22,7 @@
 enum { MAX_CANVAS = 330, MAX_BATCH = 4, N_RUNS = 4 };
 
 static struct rng rng;
+static int n_picked; /* forwards that proposed themselves */
 
 static void check(enum status st, const struct error *err)
 {
@@ -267,6 +268,58 @@ static int check_forward(struct model *m, struct batch *b, int shape, int number
     return n_failed;
 }
 
+/* Proposals of the forward itself against those of the op from its logits. */
+static int check_picks(struct model *m, struct batch *b, int shape, int number)
+{
+    const struct model_info *info = model_get_info(m);
+    struct kernels *k = model_kernels(m);
+    struct pick_params params[MAX_BATCH];
+    struct pick whole[MAX_BATCH][64], ops[64];
+    struct forward_result r;
+    struct error err = { 0 };
+    size_t row = 0;
+    int n_failed = 0;
+
+    for (int i = 0; i < b->n; i++) {
+        struct forward_item *it = &b->items[i];
+
+        params[i] = (struct pick_params){ .mask_id = info->mask_id,
+                                          .banned_id = between(0, 3) ? -1 : info->eos_id,
+                                          .temperature = between(0, 1) ? 0 : 0.8,
+                                          .seed = rng_below(&rng, UINT64_MAX),
+                                          .draw = (uint64_t)number,
+                                          .positions = it->positions + it->logits_row };
+        it->pick = &params[i];
+        it->ret_picks = whole[i];
+    }
+    check(model_forward(m, b->items, b->n, &r, &err), &err);
+    for (int i = 0; i < b->n; i++)
+        b->items[i].pick = NULL;
+    if (!r.is_picked)
+        return 0;
+    n_picked++;
+    check(model_forward(m, b->items, b->n, &r, &err), &err);
+    for (int i = 0; i < b->n; i++) {
+        int n = b->items[i].n_logits;
+
+        check(k->ops->pick(k, r.logits + row * (size_t)info->n_vocab, n, info->n_vocab, &params[i],
+                           ops, &err),
+              &err);
+        row += (size_t)n;
+        for (int t = 0; t < n; t++) {
+            float a = whole[i][t].prob, o = ops[t].prob, off = a > o ? a - o : o - a;
+
+            if (whole[i][t].id == ops[t].id && whole[i][t].is_mask_best == ops[t].is_mask_best &&
+                off <= 1e-6F * o)
+                continue;
+            printf("shape %d forward %d sequence %d row %d: proposed %d (%g), by the op %d (%g)\n",
+                   shape, number, i, t, whole[i][t].id, (double)a, ops[t].id, (double)o);
+            n_failed++;
+        }
+    }
+    return n_failed;
+}
+
 static int check_shape(const char *shapes, int shape, const char *backend, int n_forwards)
 {
     const char *const *o = shapes_checked[shape];
@@ -307,6 +360,7 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
     for (int i = 0; i < n_forwards; i++) {
         random_items(m, b, i == 0);
         n_failed += check_forward(m, b, shape, i);
+        n_failed += check_picks(m, b, shape, i);
     }
     for (int i = 0; i < MAX_BATCH; i++) {
         kv_cache_free(b->caches[i]);
@@ -457,7 +511,7 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < N_SHAPES; i++)
         n_failed += check_shape(shapes, i, backend, n_forwards);
-    printf("%d shapes of %d forwards, seed %lu: %d failed\n", (int)N_SHAPES, n_forwards, seed,
-           n_failed);
+    printf("%d shapes of %d forwards, %d with proposals, seed %lu: %d failed\n", (int)N_SHAPES,
+           n_forwards, n_picked, seed, n_failed);
     return n_failed != 0;
 }

@@ -286,6 +286,6 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
         m->set.fail_forwards--;
         return error_set(err, ST_DEVICE, "made-up fault");
     }
-    *ret = (struct forward_result){ m->logits, m->stats, m->counts, NULL };
+    *ret = (struct forward_result){ m->logits, m->stats, m->counts, NULL, false };
     return tell(m, items, n_items, err);
 }
