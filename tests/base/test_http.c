@@ -233,6 +233,7 @@ Test(http, a_text_and_a_file_arrive_whole)
     for (int i = 0; i < 4; i++) /* the bytes as they are, and nothing of ours told */
         cr_expect_not(asked(i, "Accept-Encoding") || asked(i, "Range") || asked(i, "Cookie") ||
                       asked(i, "Authorization"));
+    buf_release(&b);
 }
 
 Test(http, a_broken_transfer_goes_on_where_it_broke)
@@ -429,6 +430,7 @@ Test(http, plain_http_needs_to_be_allowed)
         cr_expect_eq(http_get(h, bad[i], 10, &b, &err), ST_INVALID, "%s: %s", bad[i], err.text);
     cr_expect_eq(n_retries_seen, 0);
     http_close(h);
+    buf_release(&b);
 }
 
 Test(http, a_silent_server_is_given_up_and_tried_again)
@@ -462,6 +464,7 @@ Test(http, a_host_out_of_reach_is_asked_once)
     cr_expect_eq(http_get(h, url_of("/b"), 10, &b, &err), ST_IO);
     cr_expect(strstr(err.text, "could not be reached before"), "%s", err.text);
     http_close(h);
+    buf_release(&b);
 }
 
 Test(http, progress_may_end_a_transfer_and_the_part_stays)
