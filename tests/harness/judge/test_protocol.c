@@ -237,6 +237,41 @@ Test(protocol, random_draws_are_the_same_each_time)
     judge_close(j);
 }
 
+/* Tests come with data sets, from outside: the checker is held too. */
+Test(protocol, a_checker_can_reach_nothing_either)
+{
+    static const char tests[] =
+        "import os, socket\n"
+        "def refused(f, *args):\n"
+        "    try:\n        f(*args)\n"
+        "    except OSError:\n        return True\n"
+        "    return False\n"
+        "assert os.getpid() == 1 and os.getuid() == 1000\n"
+        "assert os.listdir('/proc') == [] and os.listdir('/tmp') == []\n"
+        "assert not os.path.exists('/etc/passwd')\n"
+        "assert all(refused(open, p, 'w') for p in ('/tmp/x', '/usr/x', '/x', '/dev/shm/x'))\n"
+        "assert refused(os.fork) and refused(socket.create_connection, ('127.0.0.1', 80))\n"
+        "assert refused(os.mkdir, '/tmp/x') and refused(os.kill, 2, 9)\n"
+        "assert refused(os.setuid, 0) and os.environ['HOME'] == '/tmp'\n"
+        "open_fds = []\n"
+        "for fd in range(64):\n"
+        "    if not refused(os.fstat, fd): open_fds.append(fd)\n"
+        "assert open_fds == [0, 1, 2, 3, 4], open_fds\n"
+        "print('printing leads nowhere')\n"
+        "assert add(1) == 1\n";
+    struct judge_options o = small_options(1);
+    struct judge *j = open_or_skip(&o);
+    struct judge_result r = run(j, identity, tests);
+
+    expect_verdict(r, VERDICT_PASS);
+    cr_expect_str_eq(r.stdout_tail, "");
+    r = run(j, identity, "import ctypes\nctypes.CDLL(None).unshare(0x10000000)");
+    cr_expect(r.verdict == VERDICT_INTERNAL, "%s: %s", verdict_name(r.verdict), r.details);
+    r = run(j, identity, "assert add(1) == 1");
+    expect_verdict(r, VERDICT_PASS);
+    judge_close(j);
+}
+
 /* The only child of a process. */
 static pid_t child_of(pid_t pid)
 {
