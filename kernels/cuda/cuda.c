@@ -326,8 +326,11 @@ static enum status loader_open(struct cuda *c, struct error *err)
     for (int i = 0; i < CUDA_CHUNKS; i++) {
         if (!l->is_free[i])
             CUDA_TRY(c, cudaEventCreateWithFlags(&l->is_free[i], cudaEventDisableTiming), err);
-        if (!l->chunks[i])
-            CUDA_TRY(c, cudaMallocHost(&l->chunks[i], CUDA_CHUNK_BYTES), err);
+        if (!l->chunks[i] && cudaMallocHost(&l->chunks[i], CUDA_CHUNK_BYTES) != cudaSuccess) {
+            (void)cudaGetLastError();
+            return error_set(err, ST_NOMEM, "out of memory: %d bytes that a GPU can read",
+                             (int)CUDA_CHUNK_BYTES);
+        }
     }
     return ST_OK;
 }
