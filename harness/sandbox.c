@@ -120,8 +120,8 @@ static void put_result_text(const struct judge *j, const struct judge_options *o
                (double)o->cpu_limit_ns * s);
     buf_printf(b, "wall time  %.3f s of %g s\n", (double)r->wall_ns * s,
                (double)o->wall_limit_ns * s);
-    buf_printf(b, "memory     %.1f MiB of %g MiB\n",
-               (double)r->max_rss_bytes * mib, (double)o->memory_bytes * mib);
+    buf_printf(b, "memory     %.1f MiB of %g MiB\n", (double)r->max_rss_bytes * mib,
+               (double)o->memory_bytes * mib);
     buf_printf(b, "limits     %d processes, %g MiB of files, %g MiB of output\n", o->max_pids,
                (double)o->disk_bytes * mib, (double)o->output_bytes * mib);
     put_tail("standard output", r->stdout_tail, b);
