@@ -82,7 +82,7 @@ static void add_files(void)
 
 static void add_helper(void)
 {
-    int fd = open(SANDBOX_HELPER + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
+    int fd = open(&SANDBOX_HELPER[1], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
     size_t done = 0;
 
     while (fd >= 0 && done < helper_so_len) {
