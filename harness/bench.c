@@ -246,8 +246,10 @@ static enum status check_read(const struct bench *b, struct error *err)
                                                 OPT_AFTER_LOOK,   OPT_CACHE_WARMUP, OPT_GEN_LENGTH,
                                                 OPT_BLOCK_LENGTH, OPT_STEPS,        OPT_THRESHOLD };
     static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
+    static const enum option_id of_cpu[] = { OPT_ISA, OPT_THREADS, OPT_UNPINNED };
     bool is_forward = strcmp(b->what, "forward") == 0;
-    bool is_decode = strcmp(b->what, "decode") == 0, is_ops = strcmp(b->what, "ops") == 0;
+    bool is_decode = strcmp(b->what, "decode") == 0;
+    bool is_ops = strcmp(b->what, "ops") == 0 || strcmp(b->what, "moe") == 0;
     const char *name = NULL;
 
     for (size_t i = 0; !is_decode && i < sizeof(of_decode) / sizeof(of_decode[0]); i++)
@@ -256,6 +258,9 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; is_ops && i < sizeof(of_model) / sizeof(of_model[0]); i++)
         if (options_is_given(b->c, of_model[i]))
             name = option_table[of_model[i]].name;
+    for (size_t i = 0; strcmp(b->what, "moe") == 0 && i < sizeof(of_cpu) / sizeof(of_cpu[0]); i++)
+        if (options_is_given(b->c, of_cpu[i]))
+            name = option_table[of_cpu[i]].name;
     if (!is_forward && options_is_given(b->c, OPT_BENCH_PREFIX))
         name = option_table[OPT_BENCH_PREFIX].name;
     return name
@@ -319,14 +324,16 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     if (getloadavg(&b.load_before, 1) != 1)
         b.load_before = -1;
     if (strcmp(b.what, "forward") != 0 && strcmp(b.what, "decode") != 0 &&
-        strcmp(b.what, "ops") != 0)
-        return error_set(err, ST_INVALID, "`bench` knows forward, decode and ops, not '%s'",
+        strcmp(b.what, "ops") != 0 && strcmp(b.what, "moe") != 0)
+        return error_set(err, ST_INVALID, "`bench` knows forward, decode, ops and moe, not '%s'",
                          b.what);
     st = check_read(&b, err);
     if (!st)
         st = fill_options(&b, &o, err);
     if (!st)
-        st = strcmp(b.what, "ops") == 0 ? bench_ops(&b, &o, err) : time_model(&b, &o, err);
+        st = strcmp(b.what, "ops") == 0   ? bench_ops(&b, &o, err)
+             : strcmp(b.what, "moe") == 0 ? bench_experts(&b, &o, err)
+                                          : time_model(&b, &o, err);
     arena_release(&b.arena);
     return st;
 }
@@ -334,18 +341,20 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 const struct verb verb_bench = {
     .name = "bench",
     .bit = VERB_BENCH,
-    .args = "forward|decode|ops",
+    .args = "forward|decode|ops|moe",
     .min_args = 1,
     .max_args = 1,
     .summary = "how fast the engine runs here, against what the machine can do",
     .help =
         "Measures how fast this machine reads and computes, then times one forward pass, a whole\n"
-        "generation, or each operation by itself at the model's widths, and prints the share of\n"
-        "the floor that is reached. --json keeps every sample.\n"
+        "generation, each operation by itself at the model's widths, or on a GPU a layer of\n"
+        "experts by how many of them are used, and prints the share of the floor that is\n"
+        "reached. --json keeps every sample.\n"
         "\n"
         "  desbench bench ops -m llada-moe-7b-a1b\n"
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
         "      --override num_hidden_layers=2 --override 'moe_layer_freq=[1,1]' --tokens 32\n"
+        "  desbench bench moe -m llada-moe-7b-a1b --tokens 32 --json\n"
         "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
     .run = run,
 };

@@ -69,6 +69,10 @@ double bench_floor_ns(const struct bench *b, const struct bench_result *r);
 /* Everything as a text table, or as one JSON object with all samples. */
 MUST_CHECK enum status bench_print(const struct bench *b, struct error *err);
 
+/* The experts of a layer on a GPU, at the widths of the model (bench_experts.c). */
+MUST_CHECK enum status bench_experts(struct bench *b, const struct engine_options *o,
+                                     struct error *err);
+
 /* The ops at the widths of the model, on random weights (bench_ops.c). */
 MUST_CHECK enum status bench_ops(struct bench *b, const struct engine_options *o,
                                  struct error *err);

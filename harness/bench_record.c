@@ -148,8 +148,8 @@ static bool put_text(const struct bench *b, struct buf *out)
         buf_printf(out, "this GPU reads %.0f GB/s, copies %.0f GB/s (read and written)\n",
                    b->gpu_read_rate * 1e-9, b->gpu_copy_rate * 1e-9);
     buf_printf(out, "load average before: %.2f\n\n", b->load_before);
-    table_init(&t,
-               "what|shape|>median us|>min|>max|>U|>MB|>MFLOP|>floor us|>of floor|>best|>tok/s");
+    table_init(
+        &t, "what|shape|>median us|>min|>max|>U|>MB|>GB/s|>MFLOP|>floor us|>of floor|>best|>tok/s");
     for (int i = 0; i < b->n_results && is_ok; i++) {
         const struct bench_result *r = &b->results[i];
         double floor_ns = bench_floor_ns(b, r);
@@ -164,6 +164,7 @@ static bool put_text(const struct bench *b, struct buf *out)
         table_cell(&t, "%.1f", s.max_ns * 1e-3);
         PUT_CELL(&t, "%.1f", r->n_unique > 0, r->n_unique);
         table_cell(&t, "%.2f", r->bytes * 1e-6);
+        PUT_CELL(&t, "%.0f", r->bytes > 0, r->bytes / s.median_ns);
         table_cell(&t, "%.1f", r->flops * 1e-6);
         PUT_CELL(&t, "%.1f", floor_ns > 0, floor_ns * 1e-3);
         PUT_CELL(&t, "%.0f%%", floor_ns > 0, 100 * floor_ns / s.median_ns);

@@ -1,0 +1,393 @@
+/*
+ * How long the experts of a layer take: gpu_experts_time() of kernels/devices.h.
+ *
+ * LAYERS layers of different weights take turns inside one CUDA graph, as in a forward of a model
+ * with nothing else in it, launched early. Which experts a token takes is made up: exactly n_active
+ * distinct ones in a layer, the busiest some times the mean.
+ *
+ * Weights are random and never zero. They are written in the packed form directly: which number
+ * stands for which element is of no matter here.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+extern "C" {
+#include "base/rng.h"
+}
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/sm90.cuh"
+#include "kernels/cuda/worklist.h"
+#include "kernels/devices.h"
+
+enum { LAYERS = 4, LAUNCHES = 16, REPLAYS = 4, WARM_UP = 2, THREADS = 256, READ_BLOCKS = 8 };
+
+struct job {
+    struct gpu_experts e;
+    struct rng rng;
+    int n_sm;
+    cudaStream_t stream;
+    cudaEvent_t from, to;
+    void *dev; /* everything below */
+    char *next;
+    struct moe_args layers[LAYERS];
+    int32_t *ids;
+    float *weights, *x;
+    uint32_t *sink;
+};
+
+/* ---- weights ------------------------------------------------------------------------------ */
+
+static __device__ __forceinline__ uint32_t mix(uint64_t x)
+{
+    x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ull;
+    x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9ull;
+    return (uint32_t)(x >> 32);
+}
+
+/* n pairs of bf16, uniform over +-scale. */
+static __global__ void fill_kernel(uint32_t *p, size_t n, uint64_t seed, float scale)
+{
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * THREADS) {
+        const uint32_t x = mix((seed << 40) + i);
+
+        p[i] = pack_bf16(((int)(x & 0xffff) - 32767.5f) / 32768 * scale,
+                         ((int)(x >> 16) - 32767.5f) / 32768 * scale);
+    }
+}
+
+/* Read what the layer has to read, and nothing else. */
+static __global__ void __launch_bounds__(THREADS)
+    read_kernel(const __grid_constant__ struct moe_args a, uint32_t n_gate_up, uint32_t n_down,
+                uint32_t *sink)
+{
+    const uint32_t each = n_gate_up + n_down, n = *a.list.n_active * each;
+    const uint32_t step = gridDim.x * THREADS;
+    uint32_t x = 1;
+
+    for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < n; i += step * 8) {
+        uint4 v[8];
+
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const uint32_t at = i + j * step, in = at % each;
+            const size_t e = at < n ? a.list.experts[at / each] : 0;
+
+            v[j] = make_uint4(0, 0, 0, 0);
+            if (at < n)
+                v[j] = __ldcs(in < n_gate_up
+                                  ? (const uint4 *)a.weights.gate_up + e * n_gate_up + in
+                                  : (const uint4 *)a.weights.down + e * n_down + (in - n_gate_up));
+        }
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            x *= (v[j].x ^ v[j].y ^ v[j].z ^ v[j].w) | 1;
+    }
+    if (x == 0) /* never: odd numbers only */
+        *sink = x;
+}
+
+/* ---- routing ------------------------------------------------------------------------------ */
+
+/* Slots ids (n_tok, top_k) on exactly n_active of the experts. */
+static void make_ids(struct job *j, int32_t *pool, double *popular, int *count, int32_t *ids)
+{
+    const struct gpu_experts *l = &j->e;
+    const size_t n_slots = (size_t)l->n_tok * (size_t)l->top_k;
+    double sum = 0;
+
+    for (int i = 0; i < l->n_exp; i++) {
+        pool[i] = i;
+        count[i] = 0;
+    }
+    for (int i = 0; i < l->n_active; i++) {
+        int k = i + (int)rng_below(&j->rng, (uint64_t)(l->n_exp - i));
+        int32_t e = pool[k];
+
+        pool[k] = pool[i];
+        pool[i] = e;
+        popular[i] = pow(i + 1, -l->skew);
+        sum += popular[i];
+    }
+    for (size_t s = 0; s < n_slots; s++) {
+        int32_t *mine = ids + s / (size_t)l->top_k * (size_t)l->top_k;
+        bool is_new = false;
+
+        while (!is_new) {
+            double at = rng_uniform(&j->rng) * sum;
+            int i = 0;
+
+            while (i < l->n_active - 1 && at >= popular[i])
+                at -= popular[i++];
+            ids[s] = pool[i];
+            is_new = true;
+            for (int32_t *p = mine; p < ids + s; p++)
+                is_new &= *p != ids[s];
+        }
+        count[ids[s]]++;
+    }
+    for (int i = 0; i < l->n_active; i++) /* whom nobody chose takes a slot of who has several */
+        while (count[pool[i]] == 0) {
+            int32_t *slot = ids + rng_below(&j->rng, n_slots);
+
+            if (count[*slot] > 1) {
+                count[*slot]--;
+                *slot = pool[i];
+                count[pool[i]]++;
+            }
+        }
+}
+
+/* Host memory that make_ids() works in. */
+struct scratch {
+    int32_t *pool, *ids;
+    int *count;
+    double *popular;
+};
+
+static void scratch_free(struct scratch *s)
+{
+    free(s->pool);
+    free(s->ids);
+    free(s->count);
+    free(s->popular);
+}
+
+static bool scratch_new(const struct gpu_experts *e, struct scratch *s)
+{
+    const size_t n_exp = (size_t)e->n_exp, n_slots = (size_t)e->n_tok * (size_t)e->top_k;
+
+    s->pool = (int32_t *)malloc(n_exp * sizeof(*s->pool));
+    s->ids = (int32_t *)malloc(n_slots * sizeof(*s->ids));
+    s->count = (int *)malloc(n_exp * sizeof(*s->count));
+    s->popular = (double *)malloc(n_exp * sizeof(*s->popular));
+    return s->pool && s->ids && s->count && s->popular;
+}
+
+/* ---- the job ------------------------------------------------------------------------------ */
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+/* The next bytes of device memory; before there is any, only *total counts. */
+static void *take(struct job *j, size_t bytes, size_t *total)
+{
+    char *p = j->next;
+
+    *total += aligned(bytes);
+    if (p)
+        j->next += aligned(bytes);
+    return p;
+}
+
+static size_t gate_up_bytes(const struct gpu_experts *e)
+{
+    return (size_t)pack_elems(pack_pair_rows(e->d_ff), e->d_model) * 2;
+}
+
+static size_t down_bytes(const struct gpu_experts *e)
+{
+    return (size_t)pack_elems(e->d_model, e->d_ff) * 2;
+}
+
+/* Lay everything out; returns the bytes it takes. */
+static size_t lay_out(struct job *j)
+{
+    const struct gpu_experts *e = &j->e;
+    const size_t n_tok = (size_t)e->n_tok, n_slots = n_tok * (size_t)e->top_k;
+    const size_t d_model = (size_t)e->d_model, n_exp = (size_t)e->n_exp;
+    struct moe_args shared = {};
+    size_t total = 0;
+
+    shared.weights.n_exp = e->n_exp;
+    shared.weights.d_model = e->d_model;
+    shared.weights.d_ff = e->d_ff;
+    shared.n_tok = e->n_tok;
+    shared.top_k = e->top_k;
+    shared.work.h = (uint16_t *)take(j, n_slots * (size_t)pack_row_elems(e->d_ff) * 2, &total);
+    shared.work.results = (float *)take(j, n_slots * d_model * sizeof(float), &total);
+    shared.work.ready =
+        (uint32_t *)take(j, moe_ready_words(e->n_exp, e->d_model) * sizeof(uint32_t), &total);
+    shared.x = (uint16_t *)take(j, gemm_rounded_bytes(e->n_tok, e->d_model), &total);
+    shared.y = (float *)take(j, n_tok * d_model * sizeof(float), &total);
+    j->ids = (int32_t *)take(j, n_slots * sizeof(int32_t), &total);
+    j->weights = (float *)take(j, n_slots * sizeof(float), &total);
+    j->x = (float *)take(j, n_tok * d_model * sizeof(float), &total);
+    j->sink = (uint32_t *)take(j, sizeof(uint32_t), &total);
+    for (int i = 0; i < LAYERS; i++) {
+        struct moe_args *a = &j->layers[i];
+
+        *a = shared;
+        a->weights.gate_up = take(j, gate_up_bytes(e) * n_exp, &total);
+        a->weights.down = take(j, down_bytes(e) * n_exp, &total);
+        a->list = worklist_place(take(j, worklist_bytes(e->n_tok, e->top_k, e->n_exp), &total),
+                                 e->n_tok, e->top_k, e->n_exp);
+    }
+    return total;
+}
+
+static cudaError_t fill(struct job *j, const void *p, size_t bytes, uint64_t seed, float scale)
+{
+    fill_kernel<<<j->n_sm * 8, THREADS, 0, j->stream>>>((uint32_t *)p, bytes / 4, seed, scale);
+    return cudaGetLastError();
+}
+
+/* Weights and list of layer i. */
+static cudaError_t fill_layer(struct job *j, struct scratch *s, int i)
+{
+    const struct gpu_experts *e = &j->e;
+    const struct moe_args *a = &j->layers[i];
+    const size_t n_exp = (size_t)e->n_exp, n_slots = (size_t)e->n_tok * (size_t)e->top_k;
+    cudaError_t rc;
+
+    make_ids(j, s->pool, s->popular, s->count, s->ids);
+    rc = fill(j, a->weights.gate_up, gate_up_bytes(e) * n_exp, (uint64_t)(2 * i + 2),
+              sqrtf(3.f / (float)e->d_model));
+    if (!rc)
+        rc = fill(j, a->weights.down, down_bytes(e) * n_exp, (uint64_t)(2 * i + 3),
+                  sqrtf(3.f / (float)e->d_ff));
+    if (!rc)
+        rc = cudaMemcpyAsync(j->ids, s->ids, n_slots * sizeof(*s->ids), cudaMemcpyHostToDevice,
+                             j->stream);
+    if (!rc)
+        rc = worklist_launch(j->ids, j->weights, e->n_tok, e->top_k, e->n_exp, a->list, j->stream);
+    return rc ? rc : cudaStreamSynchronize(j->stream); /* ids are made again */
+}
+
+static cudaError_t fill_all(struct job *j, struct scratch *s)
+{
+    const struct gpu_experts *e = &j->e;
+    const struct moe_args *a = &j->layers[0];
+    /* pairs of bf16 make fine f32: the upper one, and more digits */
+    cudaError_t rc = fill(j, j->weights, (size_t)e->n_tok * (size_t)e->top_k * 4, 0, 0.25f);
+
+    if (!rc)
+        rc = fill(j, j->x, (size_t)e->n_tok * (size_t)e->d_model * 4, 1, 1.7f);
+    if (!rc)
+        rc = gemm_round(j->x, e->n_tok, e->d_model, (uint16_t *)a->x, j->stream);
+    if (!rc)
+        rc = cudaMemsetAsync(a->work.ready, 0,
+                             moe_ready_words(e->n_exp, e->d_model) * sizeof(uint32_t), j->stream);
+    for (int i = 0; i < LAYERS && !rc; i++)
+        rc = fill_layer(j, s, i);
+    return rc;
+}
+
+/* ---- timing ------------------------------------------------------------------------------- */
+
+enum part { PART_EXPERTS, PART_READ };
+
+static cudaError_t enqueue(struct job *j, enum part part, int i)
+{
+    const struct moe_args *a = &j->layers[i % LAYERS];
+
+    if (part == PART_EXPERTS)
+        return moe_launch(a, true, j->stream);
+    read_kernel<<<j->n_sm * READ_BLOCKS, THREADS, 0, j->stream>>>(
+        *a, (uint32_t)(gate_up_bytes(&j->e) / 16), (uint32_t)(down_bytes(&j->e) / 16), j->sink);
+    return cudaGetLastError();
+}
+
+/* Samples of a part: time of one layer, mean of REPLAYS graphs of n_launches. */
+static cudaError_t time_part(struct job *j, enum part part, int n_samples, int64_t *ret_ns)
+{
+    const int n_launches = j->e.n_tok > 256 ? (int)LAYERS : (int)LAUNCHES;
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    cudaError_t rc = cudaStreamBeginCapture(j->stream, cudaStreamCaptureModeThreadLocal), end;
+
+    if (rc)
+        return rc;
+    for (int i = 0; i < n_launches && !rc; i++)
+        rc = enqueue(j, part, i);
+    end = cudaStreamEndCapture(j->stream, &graph); /* in either case */
+    rc = rc ? rc : end;
+    if (!rc)
+        rc = cudaGraphInstantiate(&exec, graph, 0);
+    for (int n = -WARM_UP; n < n_samples && !rc; n++) {
+        float ms = 0;
+
+        rc = cudaEventRecord(j->from, j->stream);
+        for (int r = 0; r < REPLAYS && !rc; r++)
+            rc = cudaGraphLaunch(exec, j->stream);
+        if (!rc)
+            rc = cudaEventRecord(j->to, j->stream);
+        if (!rc)
+            rc = cudaEventSynchronize(j->to);
+        if (!rc)
+            rc = cudaEventElapsedTime(&ms, j->from, j->to);
+        if (n >= 0)
+            ret_ns[n] = (int64_t)(ms * 1e6 / (REPLAYS * n_launches));
+    }
+    if (exec)
+        (void)cudaGraphExecDestroy(exec);
+    if (graph)
+        (void)cudaGraphDestroy(graph);
+    return rc;
+}
+
+static cudaError_t open_job(struct job *j)
+{
+    cudaError_t rc = count_sms(&j->n_sm);
+
+    if (!rc)
+        rc = cudaMalloc(&j->dev, lay_out(j));
+    if (rc)
+        return rc;
+    j->next = (char *)j->dev;
+    (void)lay_out(j);
+    rc = cudaStreamCreateWithFlags(&j->stream, cudaStreamNonBlocking);
+    if (!rc)
+        rc = cudaEventCreate(&j->from);
+    return rc ? rc : cudaEventCreate(&j->to);
+}
+
+static void close_job(struct job *j)
+{
+    if (j->stream)
+        (void)cudaStreamSynchronize(j->stream);
+    if (j->from)
+        (void)cudaEventDestroy(j->from);
+    if (j->to)
+        (void)cudaEventDestroy(j->to);
+    if (j->stream)
+        (void)cudaStreamDestroy(j->stream);
+    (void)cudaFree(j->dev);
+}
+
+enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_samples,
+                             int64_t *ret_ns, int64_t *ret_read_ns, struct error *err)
+{
+    struct job j = {};
+    struct scratch s = {};
+    enum status st = ST_OK;
+
+    j.e = *e;
+    rng_seed(&j.rng, seed);
+    if (!scratch_new(e, &s)) {
+        st = error_set(err, ST_NOMEM, "out of memory for %d tokens", e->n_tok);
+    } else {
+        cudaError_t rc = open_job(&j);
+
+        if (!rc)
+            rc = fill_all(&j, &s);
+        if (!rc)
+            rc = time_part(&j, PART_READ, n_samples, ret_read_ns);
+        if (!rc)
+            rc = time_part(&j, PART_EXPERTS, n_samples, ret_ns);
+        if (rc)
+            st = error_set(err, rc == cudaErrorMemoryAllocation ? ST_NOMEM : ST_DEVICE,
+                           "cannot time a layer of %d experts: %s", e->n_exp,
+                           cudaGetErrorString(rc));
+        if (rc == cudaErrorMemoryAllocation)
+            (void)cudaGetLastError(); /* it does not stick */
+    }
+    close_job(&j);
+    scratch_free(&s);
+    return st;
+}
