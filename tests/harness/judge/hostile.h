@@ -150,8 +150,8 @@ static const char *const mutations[] = {
     "import os\nif os.fork() != 0:\n    run(first)\n    os._exit(0)\n",
     "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        run(first)\n",
     "import atexit\natexit.register(run, first)\nrun(second)\nraise SystemExit(0)\n",
-    "import signal\nsignal.signal(signal.SIGALRM, lambda *a: run(first))\n"
-    "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\nrun(second)\n",
+    ("import signal\nsignal.signal(signal.SIGALRM, lambda *a: run(first))\n"
+     "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\nrun(second)\n"),
     "import sys\nsys.settrace(lambda *a: (sys.settrace(None), run(first)))\nrun(second)\n",
     "class Late:\n    def __del__(self): run(first)\nlate = Late()\ndel late\nrun(second)\n",
     "import sys\nsys.stdout.flush = lambda: run(first)\n",
