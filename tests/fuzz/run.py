@@ -39,7 +39,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 
 # Longest input by target; the rest have DEFAULT_LEN. Short ones keep a run quick.
 DEFAULT_LEN = 512
-MAX_LEN = {"math": 160, "config": 2048, "jsonl": 1024, "tokenizer": 2048, "completion": 768}
+MAX_LEN = {"baseline": 4096, "math": 160, "config": 2048, "jsonl": 1024, "tokenizer": 2048, "completion": 768}
 
 
 def pack_path(target):
