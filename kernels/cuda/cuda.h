@@ -5,7 +5,7 @@
  * Weights. A matrix lies row-major on the device until matmul() first wants it in packed tiles
  * (kernels/cuda/pack.h); the rows then go, unless embed() or router() reads them, too. bf16
  * matrices are multiplied by tensor cores beside activations rounded to bf16, sums in f32; other
- * types by plain f32 multiply-adds, as is the router's product whatever its type.
+ * types by plain f32 multiply-adds. The router's product is one of f32 always (router.cu).
  *
  * Host arguments and results. What an op gets in host memory is read before it returns: copied to
  * pinned memory, from there to the device in stream order. What it owes to host memory is copied to

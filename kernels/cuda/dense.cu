@@ -6,6 +6,7 @@
  */
 #include "kernels/cuda/cuda.h"
 
+#include "kernels/cuda/router.h"
 #include "kernels/cuda/row.cuh"
 
 enum { THREADS = 256, WARPS = THREADS / WARP_LANES };
@@ -239,6 +240,7 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
 {
     struct cuda *c = (struct cuda *)k;
     size_t n = (size_t)n_tok * (size_t)w->rows;
+    const void *rows = NULL;
     void *z = ret_z;
     enum status st = ST_OK;
 
@@ -247,9 +249,19 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
     if (!z)
         st = cuda_scratch_take(c, n * sizeof(*ret_s), &z, err);
     if (!st)
-        st = cuda_matmul_plain(c, x, w, n_tok, (float *)z, err);
+        st = cuda_weight_rows(w, &rows, err);
     if (st)
         return st;
+    if (w->dtype == DT_BF16 && router_product_fits((int)w->rows, (int)w->cols)) {
+        CUDA_TRY(c,
+                 router_product_launch(x, rows, n_tok, (int)w->rows, (int)w->cols, (float *)z,
+                                       c->stream),
+                 err);
+    } else {
+        st = cuda_matmul_plain(c, x, w, n_tok, (float *)z, err);
+        if (st)
+            return st;
+    }
     if (score == ROUTER_SOFTMAX)
         softmax_kernel<<<blocks_of((size_t)n_tok, WARPS), THREADS, 0, c->stream>>>(
             (const float *)z, n_tok, (int)w->rows, ret_s);

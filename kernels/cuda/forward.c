@@ -7,7 +7,8 @@
  *     heads  norm a head, RoPE, to the caches                         fused.cu
  *     attn   yb = attention                                           attention.cu
  *     o      x += yb Wo                                               gemm.cu
- *     route  h, xb = norm(x), scores, slots, list of experts          fused, dense, route, worklist
+ *     route  xb = norm(x), scores, slots, list of experts             router.cu, or where it cannot
+ *                                                                     fused, dense, route, worklist
  *     moe    x += experts(xb)                                         moe.cu
  *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
  *   head     logits = xb times the head, or proposals                gemm.cu
@@ -32,6 +33,7 @@
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/router.h"
 
 /* ---- the kernels ------------------------------------------------------------------------- */
 
@@ -81,8 +83,43 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
-/* Slots of all tokens by the ops' kernels, and xb. */
-static enum status run_routing(struct forward *f, int l, struct error *err)
+/* Can one launch a set route its tokens? */
+static bool is_routed_at_once(const struct forward *f)
+{
+    for (int i = 0; i < f->key.n_sets; i++) {
+        const struct forward_set *s = &f->sets[i];
+
+        if (!router_fits(&s->p, f->m.d_model, s->max_tok, s->n_seqs, s->n_groups))
+            return false;
+    }
+    return true;
+}
+
+/* Slots of all tokens and xb, a launch a set. list: of the only set's only sequence, or none. */
+static enum status route_at_once(struct forward *f, int l, struct worklist list, struct error *err)
+{
+    const struct forward_model *m = &f->m;
+    const struct forward_layer *w = &f->layers[l];
+
+    for (int i = 0; i < f->key.n_sets; i++) {
+        const struct router_call call = { .route = f->calls[l * m->max_seqs + i],
+                                          .max_tok = f->sets[i].max_tok,
+                                          .score = m->score,
+                                          .x = m->x,
+                                          .norm_w = w->norm_ffn->dev_rows,
+                                          .eps = m->rms_eps,
+                                          .d = m->d_model,
+                                          .router_w = w->router->dev_rows,
+                                          .ret_h = f->xb,
+                                          .list = list };
+
+        CUDA_TRY(f->c, router_launch(&call, true, f->c->stream), err);
+    }
+    return ST_OK;
+}
+
+/* The same by the ops' kernels. */
+static enum status route_by_ops(struct forward *f, int l, struct error *err)
 {
     const struct forward_model *m = &f->m;
     const struct forward_layer *w = &f->layers[l];
@@ -116,7 +153,10 @@ static enum status run_experts(struct forward *f, int l, struct error *err)
     const struct experts *e = f->layers[l].routed;
     const struct forward_key *k = &f->key;
     struct cuda *c = f->c;
-    enum status st = run_routing(f, l, err);
+    const struct worklist all = worklist_place(f->list.dev, k->n_tok, k->stride, m->n_exp);
+    bool is_at_once = is_routed_at_once(f), has_list = is_at_once && k->n_seqs == 1;
+    enum status st = is_at_once ? route_at_once(f, l, has_list ? all : (struct worklist){ 0 }, err)
+                                : route_by_ops(f, l, err);
 
     if (st)
         return st;
@@ -135,10 +175,11 @@ static enum status run_experts(struct forward *f, int l, struct error *err)
         forward_place_moe(f, a.n_tok, f->moe.dev, &a.work);
         a.work.ready = e->dev_ready;
         a.list = worklist_place(f->list.dev, a.n_tok, k->stride, m->n_exp);
-        CUDA_TRY(c,
-                 worklist_launch(m->route_ids + pair, m->route_w + pair, a.n_tok, k->stride,
-                                 m->n_exp, a.list, c->stream),
-                 err);
+        if (!has_list)
+            CUDA_TRY(c,
+                     worklist_launch(m->route_ids + pair, m->route_w + pair, a.n_tok, k->stride,
+                                     m->n_exp, a.list, c->stream),
+                     err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
     }
     return ST_OK;

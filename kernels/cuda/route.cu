@@ -37,6 +37,8 @@ static __device__ __forceinline__ void *warp_room(int bytes)
 template <int N>
 static __global__ void __launch_bounds__(WARPS *WARP) vote_kernel(const struct route_call c)
 {
+    __shared__ struct route_room rooms[WARPS];
+    struct route_room *room = &rooms[threadIdx.x / WARP];
     int i = (int)(blockIdx.x * WARPS + threadIdx.x / WARP), lane = (int)threadIdx.x % WARP, n;
     struct route_token<N> t;
     int row;
@@ -48,7 +50,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) vote_kernel(const struct r
     if (c.p.warm) {
         uint32_t words[N];
 
-        set_words<N>(select_best<N>(t.order, t.natural, c.p.warm, &n, NULL), words);
+        set_words<N>(select_best<N>(t.order, t.natural, c.p.warm, &n, NULL, room), words);
 #pragma unroll
         for (int w = 0; w < N; w++)
             if (w < c.n_words && lane == 0)
@@ -62,7 +64,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) vote_kernel(const struct r
         for (int k = 0; k < N; k++)
             if (c.p.vote == VOTE_LOGIT && k * WARP + lane < c.p.n_exp)
                 logit[k] = row_of(c.logits, c, row)[k * WARP + lane];
-        divisor = token_votes<N>(c.p, t, logit, votes);
+        divisor = token_votes<N>(c.p, t, logit, 0, -1, votes, room);
 
 #pragma unroll
         for (int k = 0; k < N; k++)
@@ -113,7 +115,7 @@ static __device__ __forceinline__ struct route_margin *margins_of(const struct r
 /* ELECT_MASS, a token: the worst of its top_k best members. */
 template <int N>
 static __device__ void find_margin(const struct route_call &c, int i, const struct election_room *x,
-                                   void *groups)
+                                   void *groups, struct route_room *room)
 {
     int lane = (int)threadIdx.x % WARP, n;
     uint32_t core = 0, first;
@@ -125,7 +127,7 @@ static __device__ void find_margin(const struct route_call &c, int i, const stru
     for (int k = 0; k < N; k++)
         if (k * WARP + lane < c.p.n_exp && x->core[k * WARP + lane])
             core |= 1u << k;
-    first = select_best<N>(t.order, t.natural & core, c.p.top_k, &n, NULL);
+    first = select_best<N>(t.order, t.natural & core, c.p.top_k, &n, NULL, room);
     if (n == c.p.top_k) { /* the worst of them: the smallest key, ties to the higher id */
         uint32_t least = ~0u;
         unsigned id = 0;
@@ -185,16 +187,17 @@ static __device__ double sum_gains(const struct route_call &c, const struct rout
 /* One by one, what adds most. */
 template <int N>
 static __device__ void elect_by_mass(const struct route_call &c, const struct route_call_group &g,
-                                     struct election_room *x, void *groups)
+                                     struct election_room *x, void *groups, struct route_room *room)
 {
     int tid = (int)threadIdx.x, n_core = 0;
 
+    __syncthreads();
     for (int e = 0; e < c.p.n_exp; e++)
         n_core += x->core[e];
     for (; n_core < c.p.n_core; n_core++) {
         for (int i = g.first + tid / WARP; i < g.first + g.n_tok; i += ELECT_THREADS / WARP)
             if (c.tokens[i].is_voter)
-                find_margin<N>(c, i, x, groups);
+                find_margin<N>(c, i, x, groups, room);
         __syncthreads();
         for (int e = tid; e < c.p.n_exp; e += ELECT_THREADS)
             if (!x->core[e])
@@ -214,6 +217,7 @@ template <int N>
 static __global__ void __launch_bounds__(ELECT_THREADS) elect_kernel(const struct route_call c)
 {
     __shared__ struct election_room x;
+    __shared__ struct route_room rooms[ELECT_THREADS / WARP];
     const struct route_call_group g = c.groups[blockIdx.x];
     bool has_votes = c.p.elect == ELECT_VOTES && c.p.size != SIZE_UNION;
     int tid = (int)threadIdx.x;
@@ -226,12 +230,14 @@ static __global__ void __launch_bounds__(ELECT_THREADS) elect_kernel(const struc
             x.v[e] = c.popularity[e];
         if (c.p.elect == ELECT_RANDOM)
             x.v[e] = route_hash_of(g.key, g.number, e);
+        rank_later(c.p, &x, e);
     }
-    __syncthreads();
     if (c.p.size == SIZE_FIXED && c.p.elect == ELECT_MASS)
-        elect_by_mass<N>(c, g, &x, warp_room(groups_room(&c.p)));
+        elect_by_mass<N>(c, g, &x, warp_room(groups_room(&c.p)), &rooms[tid / WARP]);
     else if (c.p.size != SIZE_UNION)
         elect_by_votes(c.p, &x);
+    else
+        __syncthreads();
     for (int e = tid; e < c.n_words * 32; e += ELECT_THREADS) {
         bool is_elected = e < c.p.n_exp && x.core[e], is_core = is_elected;
         uint32_t word;
@@ -280,7 +286,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
         return;
     at = c.tokens[i];
     read_token<N>(c.p, row_of(c.scores, c, at.row), c.bias, &t, groups);
-    select_best<N>(t.order, t.natural, natural_depth(c.p), &n_natural, room->order);
+    select_best<N>(t.order, t.natural, natural_depth(c.p), &n_natural, room->order, room);
     __syncwarp();
     natural = set_of_first(room->order, min(n_natural, c.p.top_k_base));
     if (c.p.keep != KEEP_ALL && !is_protected(c, c.segs[at.segment], at.row))
@@ -292,7 +298,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
     } else {
         chosen = choose_inside<N>(
             c.p, t, set_read<N>(c.core + (size_t)at.group * (size_t)c.n_words, c.n_words), n,
-            groups);
+            groups, room);
     }
     natural_mass = sum_slots(room, list_set<N>(t.score, natural, room));
     n_slots = list_set<N>(t.score, chosen, room);

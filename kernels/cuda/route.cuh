@@ -35,11 +35,15 @@ static __device__ __forceinline__ float key_of(uint32_t order)
     return __uint_as_float(order >> 31 ? order & 0x7fffffffu : ~order);
 }
 
-/* A warp's shared memory. */
-struct route_room {
+enum { FEW = 64 };
+
+/* A warp's shared memory, read 16 bytes at a time. */
+struct alignas(16) route_room {
     int32_t order[KERNEL_MAX_TOP_K]; /* a token's first experts, best first */
     int32_t id[KERNEL_MAX_TOP_K];    /* its slots */
     float score[KERNEL_MAX_TOP_K];
+    uint64_t few[FEW]; /* of select_best() */
+    uint32_t most[WARP];
 };
 
 template <int N> struct route_token {
@@ -49,47 +53,164 @@ template <int N> struct route_token {
     uint32_t natural;  /* set: in the natural order, which is that of the kept groups */
 };
 
-/*
- * The n largest of a set, ties to the lower id. *ret_n: how many there are. `order`, unless NULL,
- * gets the ids, best first; it is shared memory of the warp with room for n, to be read after
- * __syncwarp().
- */
+/* select_best() in n rounds, each finding the best that is left. */
 template <int N>
-static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N], uint32_t set,
-                                                       int n, int *ret_n, int32_t *order)
+static __device__ __forceinline__ uint32_t select_by_rounds(const uint32_t (&key)[N], uint32_t set,
+                                                            int n, int *ret_n, int32_t *order)
 {
-    int lane = (int)threadIdx.x % WARP, at = 0, count = 0;
-    uint32_t taken = 0, best = 0;
+    int lane = (int)threadIdx.x % WARP, count = 0;
+    uint32_t taken = 0;
+
+    for (; count < n; count++) {
+        uint32_t best = 0, most, id;
+        int at = 0;
 
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        if ((set >> i & 1) && key[i] > best) {
-            best = key[i];
-            at = i;
-        }
-    for (; count < n; count++) {
-        uint32_t most = __reduce_max_sync(ALL_LANES, best);
-        unsigned e;
-
+        for (int i = 0; i < N; i++)
+            if ((set >> i & 1) && key[i] > best) {
+                best = key[i];
+                at = i;
+            }
+        most = __reduce_max_sync(ALL_LANES, best);
         if (!most)
             break;
-        e = __reduce_min_sync(ALL_LANES, best == most ? (unsigned)(at * WARP + lane) : ~0u);
-        if (order && lane == 0)
-            order[count] = (int32_t)e;
-        if ((e % WARP) == (unsigned)lane) {
-            taken |= 1u << (e / WARP);
-            set &= ~(1u << (e / WARP));
-            best = 0;
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if ((set >> i & 1) && key[i] > best) {
-                    best = key[i];
-                    at = i;
-                }
+        id = best == most ? (uint32_t)(at * WARP + lane) : ~0u;
+        if (__reduce_min_sync(ALL_LANES, id) == id && best == most) {
+            if (order)
+                order[count] = (int32_t)id;
+            taken |= 1u << at;
+            set &= ~(1u << at);
         }
     }
     *ret_n = count;
     return taken;
+}
+
+/*
+ * The n largest of a set, ties to the lower id. *ret_n: how many there are. `order`, unless NULL,
+ * gets the ids, best first; it is shared memory of the warp with room for n, to be read after
+ * __syncwarp().
+ *
+ * At least n keys are as large as the n-th largest of the lanes' own largest. Those that are, few
+ * as a rule, are listed and counted against each other.
+ */
+template <int N>
+static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N], uint32_t set,
+                                                       int n, int *ret_n, int32_t *order,
+                                                       struct route_room *room)
+{
+    int lane = (int)threadIdx.x % WARP, n_above = 0, n_few = 0, n_taken;
+    uint32_t best = 0, least, taken = 0;
+    uint64_t last = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (set >> i & 1)
+            best = max(best, key[i]);
+    __syncwarp();
+    room->most[lane] = best;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < WARP; i += 4) {
+        uint4 others = *(const uint4 *)(room->most + i);
+
+        n_above += (others.x > best) + (others.y > best) + (others.z > best) + (others.w > best);
+    }
+    least = __reduce_min_sync(ALL_LANES, n_above < n ? best : ~0u);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        bool is_few = (set >> i & 1) && key[i] && key[i] >= least;
+        uint32_t word = __ballot_sync(ALL_LANES, is_few);
+        int at = n_few + __popc(word & ((1u << lane) - 1));
+
+        if (is_few && at < FEW) /* larger where the id is lower */
+            room->few[at] = (uint64_t)key[i] << 32 | (uint32_t) ~(i * WARP + lane);
+        n_few += __popc(word);
+    }
+    if (n > WARP || n_few > FEW)
+        return select_by_rounds<N>(key, set, n, ret_n, order);
+    __syncwarp();
+    n_taken = min(n, n_few);
+    for (int from = 0; from < n_few; from += WARP) {
+        uint64_t mine = from + lane < n_few ? room->few[from + lane] : 0;
+        int rank = 0;
+
+#pragma unroll 4
+        for (int i = 0; i < n_few; i++)
+            rank += room->few[i] > mine;
+        if (mine && rank < n_taken) {
+            if (order)
+                order[rank] = (int32_t) ~(uint32_t)mine;
+            if (rank == n_taken - 1)
+                last = mine;
+        }
+    }
+    { /* what the last one that is taken is */
+        uint32_t owner = __ballot_sync(ALL_LANES, last != 0);
+        int from = owner ? __ffs((int)owner) - 1 : 0;
+
+        last = __shfl_sync(ALL_LANES, last, from);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if ((set >> i & 1) && key[i] && n_taken &&
+            ((uint64_t)key[i] << 32 | (uint32_t) ~(i * WARP + lane)) >= last)
+            taken |= 1u << i;
+    *ret_n = n_taken;
+    return taken;
+}
+
+/*
+ * Ranks of a set's keys, larger first, ties to the lower id, of up to 64 experts: every key is
+ * counted against every other. What is not in the set gets 64.
+ */
+static __device__ __forceinline__ void rank_all(const uint32_t (&key)[2], uint32_t set,
+                                                struct route_room *room, int (&ret)[2])
+{
+    int lane = (int)threadIdx.x % WARP, n0 = 0, n1 = 0;
+    uint32_t k0 = set & 1 ? key[0] : 0, k1 = set & 2 ? key[1] : 0, seen;
+    uint32_t *keys = (uint32_t *)room->few;
+
+    __syncwarp();
+    keys[lane] = k0;
+    keys[lane + WARP] = k1;
+    __syncwarp();
+#pragma unroll
+    for (int f = 0; f < 2 * WARP; f += 4) {
+        uint4 o = *(const uint4 *)(keys + f);
+
+        n0 += (o.x > k0) + (o.y > k0) + (o.z > k0) + (o.w > k0);
+        n1 += (o.x > k1) + (o.y > k1) + (o.z > k1) + (o.w > k1);
+    }
+    /* without ties every rank is there once */
+    seen = (uint32_t)__popc(__reduce_or_sync(ALL_LANES, (k0 && n0 < 32 ? 1u << n0 : 0) |
+                                                            (k1 && n1 < 32 ? 1u << n1 : 0)));
+    seen +=
+        (uint32_t)__popc(__reduce_or_sync(ALL_LANES, (k0 && n0 >= 32 ? 1u << (n0 - 32) : 0) |
+                                                         (k1 && n1 >= 32 ? 1u << (n1 - 32) : 0)));
+    if ((int)seen != __reduce_add_sync(ALL_LANES, (k0 != 0) + (k1 != 0)))
+        for (int f = 0; f < 2 * WARP; f++) {
+            n0 += keys[f] == k0 && f < lane;
+            n1 += keys[f] == k1 && f < lane + WARP;
+        }
+    ret[0] = k0 ? n0 : 2 * WARP;
+    ret[1] = k1 ? n1 : 2 * WARP;
+    __syncwarp();
+}
+
+/* The n best of those of a set that have ranks. */
+static __device__ __forceinline__ uint32_t first_of_ranked(const int (&rank)[2], uint32_t set,
+                                                           int n)
+{
+    bool is_0 = (set & 1) && rank[0] < 2 * WARP, is_1 = (set & 2) && rank[1] < 2 * WARP;
+    uint64_t bit0 = is_0 ? 1ull << rank[0] : 0, bit1 = is_1 ? 1ull << rank[1] : 0;
+    uint64_t bits = bit0 | bit1;
+    uint32_t low = __reduce_or_sync(ALL_LANES, (uint32_t)bits);
+    uint32_t high = __reduce_or_sync(ALL_LANES, (uint32_t)(bits >> 32));
+
+    bits = (uint64_t)high << 32 | low;
+    return (uint32_t)(is_0 && __popcll(bits & (bit0 - 1)) < n) |
+           (uint32_t)(is_1 && __popcll(bits & (bit1 - 1)) < n) << 1;
 }
 
 /* The set of the first n of an order. */
@@ -147,13 +268,22 @@ static __device__ __forceinline__ int list_set(const float (&score)[N], uint32_t
     return n;
 }
 
-/* f64 sum of room's first n scores, in their order. */
+/* f64 sum of room's first n scores, in their order. Eight are fetched at once; adding 0 changes no
+ * sum that began with 0. */
 static __device__ __forceinline__ double sum_slots(const struct route_room *room, int n)
 {
     double sum = 0;
 
-    for (int i = 0; i < n; i++)
-        sum = __dadd_rn(sum, (double)room->score[i]);
+    for (int from = 0; from < n; from += 8) {
+        float score[8];
+
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            score[i] = from + i < n ? room->score[from + i] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            sum = __dadd_rn(sum, (double)score[i]);
+    }
     return sum;
 }
 
@@ -189,7 +319,9 @@ static __device__ __forceinline__ uint64_t group_worth(uint32_t first, uint32_t 
 /* Bytes of shared memory that a warp needs for limit_groups(). */
 static __host__ __device__ inline int groups_room(const struct route_params *p)
 {
-    return p->n_group ? (p->n_group * 8 + p->n_exp * 4 + 15) / 16 * 16 : 0;
+    if (!p->n_group || (p->n_exp == p->n_group * WARP && p->n_group <= 8))
+        return 0;
+    return (p->n_group * 8 + p->n_exp * 4 + 15) / 16 * 16;
 }
 
 /* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */
@@ -314,12 +446,13 @@ static __device__ __forceinline__ int natural_depth(const struct route_params &p
 
 /*
  * What a token gives to each of its experts: ret[i], NaN: no vote. Returns what they are to be
- * divided by in f64 where they are. logit: its logits, read for VOTE_LOGIT.
+ * divided by in f64 where they are. logit: its logits, read for VOTE_LOGIT. first: its n_first
+ * naturally best experts, which spares looking for as many.
  */
 template <int N>
-static __device__ __forceinline__ double token_votes(const struct route_params &p,
-                                                     const struct route_token<N> &t,
-                                                     const float (&logit)[N], float (&ret)[N])
+static __device__ __forceinline__ double
+token_votes(const struct route_params &p, const struct route_token<N> &t, const float (&logit)[N],
+            uint32_t first, int n_first, float (&ret)[N], struct route_room *room)
 {
     int n;
     uint32_t set = p.is_mask_ungrouped ? t.valid : t.natural;
@@ -331,7 +464,7 @@ static __device__ __forceinline__ double token_votes(const struct route_params &
         for (int i = 0; i < N; i++)
             ret[i] = 0;
         for (int r = 0; r < p.mask; r++) {
-            uint32_t one = select_best<N>(t.order, left, 1, &n, NULL);
+            uint32_t one = select_by_rounds<N>(t.order, left, 1, &n, NULL);
 
             if (!n)
                 break;
@@ -343,8 +476,10 @@ static __device__ __forceinline__ double token_votes(const struct route_params &
         }
         set &= ~left;
     } else {
-        if (p.mask < p.n_exp)
-            set = select_best<N>(t.order, set, p.mask, &n, NULL);
+        if (p.mask == n_first && !(p.is_mask_ungrouped && p.n_group))
+            set = first;
+        else if (p.mask < p.n_exp)
+            set = select_best<N>(t.order, set, p.mask, &n, NULL, room);
 #pragma unroll
         for (int i = 0; i < N; i++)
             ret[i] = p.vote == VOTE_COUNT    ? 1
@@ -405,22 +540,24 @@ static __device__ __forceinline__ uint64_t order_of_votes(double v)
     return u >> 63 ? ~u : u | 1ull << 63;
 }
 
-/* How many go before expert e, ties to the lower id. A quarter of a warp asks for one e, all of a
- * warp take part; lane k of the quarter looks at experts k, k + 8, ... */
+/* How many go before expert e, ties to the lower id. SHARE neighbouring lanes ask for one e, all
+ * of a warp take part; each looks at every SHARE-th expert. */
+template <int SHARE>
 static __device__ __forceinline__ int count_before(const uint64_t *key, int n_exp, int e)
 {
     uint64_t mine = e < n_exp ? key[e] : 0;
     int n = 0;
 
 #pragma unroll 8
-    for (int f = (int)threadIdx.x % 8; f < n_exp; f += 8) {
+    for (int f = (int)threadIdx.x % SHARE; f < n_exp; f += SHARE) {
         uint64_t other = key[f];
 
         n += other > mine || (other == mine && f < e);
     }
-    n += __shfl_xor_sync(ALL_LANES, n, 1);
-    n += __shfl_xor_sync(ALL_LANES, n, 2);
-    return n + __shfl_xor_sync(ALL_LANES, n, 4);
+#pragma unroll
+    for (int i = 1; i < SHARE; i *= 2)
+        n += __shfl_xor_sync(ALL_LANES, n, i);
+    return n;
 }
 
 /* The reference's own walk, for one thread: where a vote is NaN there is no order to rank by. */
@@ -471,48 +608,57 @@ static __device__ __noinline__ void elect_walking(int size, int n_exp, int n_cor
     }
 }
 
-/* Fill x->core up to the size asked for by x->v; SIZE_FIXED or SIZE_TOP_P. Called by all threads of
- * the block, x written and not yet synchronised; ends synchronised. */
+/* An expert's place in the ranking: x->key of its v, has_vote and core. */
+static __device__ __forceinline__ void rank_later(const struct route_params &p,
+                                                  struct election_room *x, int e)
+{
+    x->key[e] = x->core[e] && p.size == SIZE_FIXED ? 0
+                : x->has_vote[e]                   ? order_of_votes(x->v[e]) + 1
+                                                   : 1;
+}
+
+/*
+ * Fill x->core up to the size asked for; SIZE_FIXED or SIZE_TOP_P. Called by all threads of the
+ * block, at least 256, once x is written, rank_later() too, and not yet synchronised; ends
+ * synchronised.
+ */
 static __device__ __forceinline__ void elect_by_votes(const struct route_params &p,
                                                       struct election_room *x)
 {
-    int tid = (int)threadIdx.x, n_threads = (int)blockDim.x, n_exp = p.n_exp, n_warm = 0;
-    int n_rounds = (n_exp + n_threads / 8 - 1) / (n_threads / 8);
+    const int SHARE = 4;
+    int tid = (int)threadIdx.x, n_threads = (int)blockDim.x, n_exp = p.n_exp, n_warm = 0, n_taken;
+    int per_round = n_threads / SHARE, n_rounds = (n_exp + per_round - 1) / per_round;
     bool is_nan = false;
 
-    __syncthreads();
-    for (int e = tid; e < (n_exp + n_threads - 1) / n_threads * n_threads; e += n_threads) {
-        bool is_warm = e < n_exp && x->core[e];
-
-        if (e < n_exp) {
-            is_nan = is_nan || x->v[e] != x->v[e];
-            x->key[e] = x->has_vote[e] ? order_of_votes(x->v[e]) + 1 : 1;
-            if (is_warm && p.size == SIZE_FIXED)
-                x->key[e] = 0;
-        }
-        n_warm += __syncthreads_count(is_warm);
-    }
+    for (int e = tid; e < n_exp; e += n_threads) /* by who wrote it */
+        is_nan = is_nan || x->v[e] != x->v[e];
     if (tid == 0)
-        x->n_taken = p.size == SIZE_FIXED ? max(p.n_core - n_warm, 0) : n_exp;
-    if (__syncthreads_or(is_nan)) {
+        x->n_taken = n_exp;
+    is_nan = __syncthreads_or(is_nan);
+    if (p.warm && p.size == SIZE_FIXED)
+        for (int from = 0; from < n_exp; from += n_threads)
+            n_warm += __syncthreads_count(from + tid < n_exp && x->core[from + tid]);
+    if (is_nan) {
         if (tid == 0)
             elect_walking(p.size, n_exp, p.n_core, p.core_p, p.floor, x);
         __syncthreads();
         return;
     }
+    n_taken = p.n_core - n_warm;
     if (p.size == SIZE_TOP_P) {
         double enough;
 
         for (int i = 0; i < n_rounds; i++) {
-            int e = i * (n_threads / 8) + tid / 8, n = count_before(x->key, n_exp, e);
+            int e = i * per_round + tid / SHARE, n = count_before<SHARE>(x->key, n_exp, e);
 
-            if (e < n_exp && tid % 8 == 0)
+            if (e < n_exp && tid % SHARE == 0)
                 x->sorted[n] = x->v[e];
         }
         __syncthreads();
         if (tid == 0) {
             double sum = 0;
 
+#pragma unroll 8
             for (int i = 0; i < n_exp; i++)
                 x->sorted[i] = sum = __dadd_rn(sum, x->sorted[i]);
         }
@@ -522,11 +668,12 @@ static __device__ __forceinline__ void elect_by_votes(const struct route_params 
             if (i + 1 >= p.floor && x->sorted[i] > enough)
                 atomicMin(&x->n_taken, i + 1);
         __syncthreads();
+        n_taken = x->n_taken;
     }
     for (int i = 0; i < n_rounds; i++) {
-        int e = i * (n_threads / 8) + tid / 8, n = count_before(x->key, n_exp, e);
+        int e = i * per_round + tid / SHARE, n = count_before<SHARE>(x->key, n_exp, e);
 
-        if (e < n_exp && tid % 8 == 0 && x->key[e] && n < x->n_taken)
+        if (e < n_exp && tid % SHARE == 0 && x->key[e] && n < n_taken)
             x->core[e] = 1;
     }
     __syncthreads();
@@ -571,7 +718,8 @@ static __device__ __forceinline__ int slots_used(const struct route_params &p,
 template <int N>
 static __device__ __forceinline__ uint32_t choose_inside(const struct route_params &p,
                                                          const struct route_token<N> &t,
-                                                         uint32_t core, int n, void *groups)
+                                                         uint32_t core, int n, void *groups,
+                                                         struct route_room *room)
 {
     uint32_t rest = t.valid & core, set = rest, chosen;
     int n_chosen;
@@ -580,9 +728,9 @@ static __device__ __forceinline__ uint32_t choose_inside(const struct route_para
         set = t.natural & core;
     else if (p.inside == INSIDE_MEMBERS && p.n_group)
         set = limit_groups<N>(p, t.order, rest, groups);
-    chosen = select_best<N>(t.order, set, n, &n_chosen, NULL);
+    chosen = select_best<N>(t.order, set, n, &n_chosen, NULL, room);
     if (!p.is_guard_drop && p.n_group && n_chosen < n)
-        chosen |= select_best<N>(t.order, rest & ~chosen, n - n_chosen, &n_chosen, NULL);
+        chosen |= select_best<N>(t.order, rest & ~chosen, n - n_chosen, &n_chosen, NULL, room);
     return chosen;
 }
 

@@ -5,7 +5,8 @@
  * An order is: which lane adds which elements (always in ascending order), then a butterfly over
  * the lanes, after which all of them hold the sum. It depends on the length of the row alone.
  *
- *   row_sum_squares, row_l1   element i belongs to lane (i / 4) % 32, sums in f64
+ *   row_sum_squares, row_l1   element i belongs to lane (i / 4) % 32, sums in f64; of squares one
+ *                             sum for each i % 4
  *   row_dot                   element i belongs to lane (i / 8) % 32, multiply-adds in f32
  *   row_softmax               element i belongs to lane i % 32, sum in f64
  */
@@ -54,21 +55,29 @@ template <enum dtype T> static __device__ __forceinline__ float element(const vo
     return __half2float(((const __half *)p)[i]);
 }
 
+/* What the four sums of a lane come to. */
+static __device__ __forceinline__ double add_four(const double (&sum)[4])
+{
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* Sum of the squares of x (d). Products of two f32 are exact in f64. */
 static __device__ __forceinline__ double row_sum_squares(const float *x, int d, int lane)
 {
-    double sum = 0;
+    double sum[4] = { 0, 0, 0, 0 };
 
     for (int i = 4 * lane; i < d; i += 4 * WARP_LANES)
-        for (int j = i; j < i + 4 && j < d; j++)
-            sum = fma((double)x[j], (double)x[j], sum);
-    return warp_sum(sum);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j < d)
+                sum[j] = fma((double)x[i + j], (double)x[i + j], sum[j]);
+    return warp_sum(add_four(sum));
 }
 
 /* What rms_norm() multiplies a row by, from the sum of its squares. */
 static __device__ __forceinline__ float rms_factor(double sum_squares, int d, float eps)
 {
-    return (float)(1.0 / sqrt(sum_squares / d + (double)eps));
+    return (float)rsqrt(fma(sum_squares, 1.0 / d, (double)eps));
 }
 
 /* An element of a normalised row. */
