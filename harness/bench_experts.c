@@ -39,7 +39,8 @@ static enum status add_result(struct bench *b, const char *name, const char *sha
 
 static enum status time_point(struct bench *b, const struct gpu_experts *e, struct error *err)
 {
-    double bytes = (double)b->info->expert_bytes * e->n_active;
+    /* of a model without weights nothing tells how wide they are: bf16, as the kernel takes them */
+    double bytes = 3.0 * e->d_model * e->d_ff * 2 * e->n_active;
     double flops = 6.0 * e->d_model * e->d_ff * e->n_tok * e->top_k;
     struct bench_result *experts = NULL, *read = NULL;
     int n = (int)options_int(b->c, OPT_BENCH_REPEATS);

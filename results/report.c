@@ -536,7 +536,7 @@ static enum status find_classes(struct report *r, const struct report_cell *c, s
         return ST_OK;
     for (;;) { /* the next higher level */
         int next = 0;
-        struct report_tally t;
+        struct report_tally t = { 0 };
         void *classes = r->classes;
 
         for (size_t i = 0; i < p->source->n_facts; i++) {
