@@ -286,7 +286,8 @@ def signals_end_a_run_in_order(tmp):
     for i, sig in enumerate([signal.SIGTERM, signal.SIGHUP]):
         folder = f"{tmp}/{i}"
         p = subprocess.Popen([PROGRAM, *dry(folder, "-t", "sample_humaneval,sample_gsm8k", "--gen-length", "256", "-n",
-                                            "500", "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                            "500", "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup ignores it
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
