@@ -449,7 +449,7 @@ def a_plan_file_gives_settings_and_the_command_line_wins(tmp):
 def bundled_plans_are_found_by_name(tmp):
     need_model()
     # those of one run and the bundled models; test_sweep.py has all
-    for name in ("quick.yaml", "mini-ci.yaml", "mini-policies.yaml"):
+    for name in ("quick.yaml", "mini-ci.yaml"):
         for word in (name, name.removesuffix(".yaml")):
             assert json.loads(ok("run", word, "--dry-run", "--json", cwd=tmp))["n_samples"] > 0, name
 
