@@ -517,7 +517,7 @@ static bool decode_both(const char *name, const struct other *on, int i, const c
     if (has_other) {
         *ret = find_parting(name, on, s[0], s[1], prompt, n, threshold_ref);
         if (ret->forward >= 0)
-            cr_log_warn("%s on %s, prompt %d, cache %s: forward %d differs at position %d by the "
+            cr_log_info("%s on %s, prompt %d, cache %s: forward %d differs at position %d by the "
                         "%s's choice, margin %.2g",
                         name, on->isa ? on->isa : on->backend, i, cache, ret->forward,
                         ret->position, ret->choice, ret->margin);
@@ -601,7 +601,7 @@ Test(mini, a_threshold_between_two_backends_parts_them_by_a_close_choice)
         int i, row = find_row(names[k], true, &i, picks);
 
         if (row < 0) {
-            cr_log_warn("%s: backends ref and cpu propose alike", names[k]);
+            cr_log_info("%s: backends ref and cpu propose alike", names[k]);
             continue;
         }
         threshold = (double)fmaxf(picks[0][row].prob, picks[1][row].prob);
@@ -621,7 +621,7 @@ Test(mini, a_parting_that_no_close_choice_explains_is_seen)
         int i, row = find_row(names[k], false, &i, picks);
 
         if (row < 0) {
-            cr_log_warn("%s: there is no backend cpu, or no row", names[k]);
+            cr_log_info("%s: there is no backend cpu, or no row", names[k]);
             continue;
         }
         own = (double)picks[0][row].prob;
@@ -674,7 +674,7 @@ static void check_routers(const char *name, const struct other *on)
 
                     off = fmax(off, fabs(a - b) / a);
                 }
-        cr_log_warn("%s on %s, canvas %d: scores off by at most %.2g; layer %d, margin %.2g", name,
+        cr_log_info("%s on %s, canvas %d: scores off by at most %.2g; layer %d, margin %.2g", name,
                     on->isa ? on->isa : on->backend, i, off, other, margin);
         cr_expect_lt(off, on->epsilon / 2, "%s on %s, canvas %d: %g", name, on->backend, i, off);
         cr_expect_lt(margin, on->epsilon, "%s on %s, canvas %d, layer %d: %g", name, on->backend, i,
