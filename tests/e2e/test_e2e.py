@@ -286,8 +286,7 @@ def signals_end_a_run_in_order(tmp):
     for i, sig in enumerate([signal.SIGTERM, signal.SIGHUP]):
         folder = f"{tmp}/{i}"
         p = subprocess.Popen([PROGRAM, *dry(folder, "-t", "sample_humaneval,sample_gsm8k", "--gen-length", "256", "-n",
-                                            "500", "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup ignores it
+                                            "500", "--json")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
@@ -761,6 +760,7 @@ def an_installed_program_finds_its_own_files(tmp):
 
 def main(names):
     """Run the cases among a module's names: the functions of one argument, tmp."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what programs inherit; nohup has it ignored
     only = sys.argv[2:]
     cases = [f for f in list(names.values()) if getattr(f, "__code__", None)
              and f.__code__.co_varnames[:1] == ("tmp",) and f.__code__.co_argcount == 1
