@@ -297,13 +297,21 @@ Test(bench_judge, ten_thousand_programs, .timeout = 7200)
 Test(bench_judge, hostile_programs_twenty_times, .timeout = 7200)
 {
     const size_t n_repeats = number_from("DESBENCH_BENCH_REPEATS", 20), n = read_all(files);
+    const char *level = "";
     size_t n_unexpected = 0;
 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    for (int kind = 0; kind < N_LIMITS; kind++) {
+    for (int run = 0; run < 2 * N_LIMITS; run++) { /* the machine's own level, then `user` */
+        int kind = run % N_LIMITS;
         struct judge_options o = limits_of(kind);
+        if (run >= N_LIMITS) {
+            o.level = SANDBOX_USER;
+            o.is_level_auto = false;
+        }
         struct judge *j = open_or_skip(&o);
         const bool is_full = judge_level(j) == SANDBOX_FULL;
+        if (run < N_LIMITS)
+            level = sandbox_level_name(judge_level(j));
         for (size_t k = 0; k < n_repeats; k++)
             for (size_t i = 0; i < n; i++) {
                 struct judge_job job =
@@ -324,8 +332,8 @@ Test(bench_judge, hostile_programs_twenty_times, .timeout = 7200)
     }
     fprintf(stderr,
             "{\"bench\": \"hostile\", \"programs\": %zu, \"repeats\": %zu,"
-            " \"unexpected\": %zu}\n",
-            n, n_repeats, n_unexpected);
+            " \"levels\": [\"%s\", \"user\"], \"unexpected\": %zu}\n",
+            n, n_repeats, level, n_unexpected);
     for (size_t i = 0; i < n; i++)
         buf_release(&files[i].text);
 }
