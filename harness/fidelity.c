@@ -270,9 +270,11 @@ static enum status prepare(struct job *j, struct error *err)
 static enum status run(const struct options *c, enum exit_code *ret_exit, struct error *err)
 {
     struct job j = { .s = { .c = c }, .f = { .c = c } };
-    enum status st = session_plan(&j.s, err);
+    enum status st = fidelity_check_results(&j.f, err);
 
     (void)ret_exit;
+    if (!st)
+        st = session_plan(&j.s, err);
     if (!st && j.s.plan.n_cells / j.s.plan.n_tasks > MAX_SELECTORS)
         st = error_set(err, ST_INVALID, "%zu selectors are more than %d",
                        j.s.plan.n_cells / j.s.plan.n_tasks, MAX_SELECTORS);

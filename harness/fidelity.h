@@ -57,6 +57,15 @@ struct fidelity {
     const char *weights_sha256;
 };
 
+/* Is --results given: shall stored scores stand beside? */
+static inline bool fidelity_has_results(const struct fidelity *f)
+{
+    return f->c->values[OPT_RESULTS].source == SOURCE_COMMAND_LINE;
+}
+
+/* Before hours of work: can the file that --results names, if any, be read? As store_open(). */
+MUST_CHECK enum status fidelity_check_results(const struct fidelity *f, struct error *err);
+
 /* Scores over the tasks compared, of runs that are stored in the file that --results names. */
 struct fidelity_scores {
     double *scores;       /* (n_selectors) share of the same items; NaN: not stored for all tasks */

@@ -259,7 +259,7 @@ static enum status put_scores(struct fidelity *f, struct listing *l, struct buf 
 
 enum status fidelity_print(struct fidelity *f, struct error *err)
 {
-    bool has_results = f->c->values[OPT_RESULTS].source == SOURCE_COMMAND_LINE;
+    bool has_results = fidelity_has_results(f);
     struct buf note = { 0 };
     struct listing l;
     enum status st = ST_OK;

@@ -122,19 +122,39 @@ static enum status read_scores(const struct fidelity *f, struct store *store, st
     return count_others(f, store, a, &ret->n_other_cells, err);
 }
 
+/* The results file; *ret is NULL where it could not be opened. */
+static enum status open_results(const struct fidelity *f, struct store **ret, struct error *err)
+{
+    struct arena a = { 0 };
+    const char *path;
+    enum status st = path_results(f->c, false, &a, &path, err);
+
+    *ret = NULL;
+    if (!st)
+        st = store_open(path, STORE_READ, ret, err);
+    arena_release(&a);
+    return st;
+}
+
+enum status fidelity_check_results(const struct fidelity *f, struct error *err)
+{
+    struct store *store = NULL;
+    enum status st = fidelity_has_results(f) ? open_results(f, &store, err) : ST_OK;
+
+    store_close(store);
+    return st;
+}
+
 enum status fidelity_read_scores(struct fidelity *f, struct fidelity_scores *ret, struct error *err)
 {
     struct arena a = { 0 };
-    struct store *store = NULL;
-    const char *path;
-    enum status st = path_results(f->c, false, &a, &path, err);
+    struct store *store;
+    enum status st = open_results(f, &store, err);
 
     *ret = (struct fidelity_scores){ 0 };
     ret->scores = arena_array(&f->arena, f->n_selectors, sizeof(*ret->scores));
     if (!st && !ret->scores)
         st = no_memory(err);
-    if (!st)
-        st = store_open(path, STORE_READ, &store, err);
     if (!st)
         st = read_scores(f, store, &a, ret, err);
     store_close(store);

@@ -170,6 +170,7 @@ def misuse_of_fidelity_is_told(tmp):
     fails(2, ["twice"], "fidelity", *DUMMY, "--selector", VOTE, "--selector", VOTE)
     code, _, err = call("fidelity", *DUMMY, "--selector", VOTE, "--results", tmp + "/none")
     assert code == 3 and "none" in err, (code, err)
+    assert "loading" not in err, err  # told before the work, not after
 
 
 ASK = ["-m", "mini-e16", "-t", "mini-gsm8k", "-q"]

@@ -213,6 +213,21 @@ static void assert_inside(const struct scores *x, const struct route_params *p,
     cr_assert_eq(r->stats.n_unique, n);
 }
 
+/* Experts by the scores that tokens give to their first top_k. */
+static void count_votes(const struct scores *x, struct pair *ret)
+{
+    struct pair rank[MAX_EXP];
+
+    for (int e = 0; e < x->n_exp; e++)
+        ret[e] = (struct pair){ 0, e };
+    for (int t = 0; t < x->n_tok; t++) {
+        ranking(x, t, rank);
+        for (int i = 0; i < x->top_k; i++)
+            ret[rank[i].id].v += rank[i].v;
+    }
+    qsort(ret, (size_t)x->n_exp, sizeof(*ret), by_value);
+}
+
 /* ---- properties -------------------------------------------------------------------------- */
 
 Test(route, des_vote_is_votes_summed_sorted_and_routed_inside)
@@ -229,14 +244,7 @@ Test(route, des_vote_is_votes_summed_sorted_and_routed_inside)
         make_scores(seed, &x);
         p = vote_of(&x, 1 + (int)(seed * 7 % (uint64_t)x.n_exp));
         route(&x, &p, &r);
-        for (int e = 0; e < x.n_exp; e++)
-            votes[e] = (struct pair){ 0, e };
-        for (int t = 0; t < x.n_tok; t++) {
-            ranking(&x, t, rank);
-            for (int i = 0; i < x.top_k; i++)
-                votes[rank[i].id].v += rank[i].v;
-        }
-        qsort(votes, (size_t)x.n_exp, sizeof(*votes), by_value);
+        count_votes(&x, votes);
         for (int i = 0; i < p.n_core; i++)
             in_core[votes[i].id] = true;
         for (int e = 0; e < x.n_exp; e++)
@@ -470,7 +478,7 @@ Test(route, dmoe_takes_the_shortest_prefix_of_votes_beyond_its_share)
 
     FOR_EACH_BACKEND
     for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
-        struct pair votes[MAX_EXP], rank[MAX_EXP];
+        struct pair votes[MAX_EXP];
         struct route_params p;
         double total = 0, sum = 0;
         int n = 0, n_core = 0;
@@ -481,14 +489,7 @@ Test(route, dmoe_takes_the_shortest_prefix_of_votes_beyond_its_share)
         p.core_p = 0.05 + (double)(seed % 10) / 10;
         p.floor = (int)(seed % 4) * 3;
         route(&x, &p, &r);
-        for (int e = 0; e < x.n_exp; e++)
-            votes[e] = (struct pair){ 0, e };
-        for (int t = 0; t < x.n_tok; t++) {
-            ranking(&x, t, rank);
-            for (int i = 0; i < x.top_k; i++)
-                votes[rank[i].id].v += rank[i].v;
-        }
-        qsort(votes, (size_t)x.n_exp, sizeof(*votes), by_value);
+        count_votes(&x, votes);
         for (int e = 0; e < x.n_exp; e++)
             total += votes[e].v;
         do

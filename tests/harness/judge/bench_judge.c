@@ -209,19 +209,6 @@ static struct holdings look_at(pid_t pid)
     return h;
 }
 
-static void expect_no_children(void)
-{
-    const int64_t end = clock_mono_ns() + 5000000000;
-    pid_t pid;
-
-    do {
-        pid = waitpid(-1, NULL, WNOHANG);
-        if (pid == 0)
-            usleep(10000);
-    } while (pid >= 0 && clock_mono_ns() < end);
-    cr_expect(pid < 0, "a process is left");
-}
-
 static struct hostile files[MAX_FILES];
 
 Test(bench_judge, ten_thousand_programs, .timeout = 7200)

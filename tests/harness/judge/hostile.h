@@ -23,8 +23,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "tests/harness/judge/support.h"
@@ -44,6 +47,20 @@ static inline struct judge_options limits_of(int kind)
     if (strcmp(limit_names[kind], "wall") == 0)
         o.wall_limit_ns = 500000000;
     return o;
+}
+
+/* Nobody may be left once the judge is closed: who lost its parent has become our child. */
+static inline void expect_no_children(void)
+{
+    const int64_t end = clock_mono_ns() + 5000000000;
+    pid_t pid;
+
+    do {
+        pid = waitpid(-1, NULL, WNOHANG);
+        if (pid == 0)
+            usleep(10000);
+    } while (pid >= 0 && clock_mono_ns() < end);
+    cr_expect(pid < 0, "a process is left");
 }
 
 struct hostile {

@@ -25,20 +25,6 @@
 
 enum { ORDINARY_USER = 65534 };
 
-/* Nobody may be left once the judge is closed: who lost its parent has become our child. */
-static void expect_no_children(void)
-{
-    const int64_t end = clock_mono_ns() + 5000000000;
-    pid_t pid;
-
-    do {
-        pid = waitpid(-1, NULL, WNOHANG);
-        if (pid == 0)
-            usleep(10000);
-    } while (pid >= 0 && clock_mono_ns() < end);
-    cr_expect(pid < 0, "a process is left");
-}
-
 /* A socket of the host that row 50 looks for. */
 static int open_abstract(void)
 {
