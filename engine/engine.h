@@ -33,15 +33,17 @@ struct engine_options {
     uint64_t dummy_seed;
     const char *backend; /* a name of kernel_backends, or NULL: the fastest that opens */
     const char *isa;     /* of backend "cpu", as kernel_params has it; NULL: its choice */
-    int n_threads;       /* 0: as many as the process may run on */
-    bool is_unpinned;    /* threads of backend "cpu" may move between processors */
-    int max_canvas;      /* prompt + generated positions of one sequence, >= 1 */
-    int max_batch;       /* sequences in flight at once, >= 1 */
-    int max_block;       /* positions of one sequence that get logits in one forward: the longest
-                          * block_length; 0: max_canvas. Logits are the largest buffer by far */
-    bool is_diagnosed;   /* each MoE layer runs the model's own routing too and tells how far the
-                          * selector's output is from it: layer_record.output_error. Costs about
-                          * twice the experts' time; tokens are the same */
+    bool is_fast;  /* numeric mode "fast" instead of "invariant": an answer may depend on what else
+                    * is in its batch, and large batches go faster. Of backend "cuda" */
+    int n_threads; /* 0: as many as the process may run on */
+    bool is_unpinned;  /* threads of backend "cpu" may move between processors */
+    int max_canvas;    /* prompt + generated positions of one sequence, >= 1 */
+    int max_batch;     /* sequences in flight at once, >= 1 */
+    int max_block;     /* positions of one sequence that get logits in one forward: the longest
+                        * block_length; 0: max_canvas. Logits are the largest buffer by far */
+    bool is_diagnosed; /* each MoE layer runs the model's own routing too and tells how far the
+                        * selector's output is from it: layer_record.output_error. Costs about
+                        * twice the experts' time; tokens are the same */
     /* "key=value" (value: JSON) laid over config.json; dummy weights only (a shape experiment) */
     const char *const *overrides;
     size_t n_overrides;
@@ -65,6 +67,7 @@ struct model_info {
     const char *backend;         /* "ref", "cpu" */
     const char *backend_details; /* "avx512, 2 threads" */
     const char *isa; /* of backend "cpu", "avx512"; NULL: the backend has one arithmetic */
+    bool is_fast;    /* engine_options.is_fast */
     int n_layer, n_moe_layer, d_model, n_head, n_kv_head, d_head, d_ff;
     int n_exp, top_k, n_vocab, max_positions;
     struct model_routing routing;

@@ -243,6 +243,14 @@ static const char *missing_op(const struct kernel_ops *o)
     return NULL;
 }
 
+static struct kernel_params kernel_params(const struct engine_options *opts)
+{
+    return (struct kernel_params){ .n_threads = opts->n_threads,
+                                   .isa = opts->isa,
+                                   .is_unpinned = opts->is_unpinned,
+                                   .numeric = opts->is_fast ? KERNEL_FAST : KERNEL_INVARIANT };
+}
+
 static enum status find_backend(const char *name, const struct kernel_ops **ret, struct error *err)
 {
     const struct kernel_ops *ops = name ? kernel_backend_find(name) : kernel_backend_best();
@@ -301,7 +309,7 @@ static bool buffer_bytes(const struct buffer *b, size_t *ret)
 static enum status plan_device(const struct model *m, const struct kernel_ops *ops, size_t *ret_own,
                                size_t *ret_available, struct error *err)
 {
-    const struct kernel_params params = { .isa = m->opts.isa };
+    const struct kernel_params params = kernel_params(&m->opts);
     const struct model_config *c = &m->c;
     const struct kernel_sizes sizes = {
         .n_layer = c->n_layer,
@@ -601,9 +609,7 @@ static enum status read_configuration(struct model *m, const struct engine_optio
 static enum status open_parts(struct model *m, const struct engine_options *opts, struct error *err)
 {
     const struct kernel_ops *ops = NULL;
-    struct kernel_params params = { .n_threads = opts->n_threads,
-                                    .isa = opts->isa,
-                                    .is_unpinned = opts->is_unpinned };
+    const struct kernel_params params = kernel_params(opts);
     enum status st;
 
     st = read_configuration(m, opts, err);
@@ -612,9 +618,8 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (st)
         return st;
     st = find_backend(opts->backend, &ops, err);
-    if (!st && opts->isa && !ops->isa)
-        st = error_set(err, ST_INVALID, "backend '%s' has no instruction set '%s'", ops->name,
-                       opts->isa);
+    if (!st)
+        st = kernel_check_params(ops, &params, err);
     if (!st)
         st = config_check_runnable(&m->c, err);
     if (!st)
@@ -637,6 +642,7 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     m->info.backend = ops->name;
     m->info.backend_details = ops->describe(m->k);
     m->info.isa = ops->isa ? ops->isa(m->k) : NULL;
+    m->info.is_fast = opts->is_fast;
     st = load_weights(m, err);
     if (!st)
         st = make_workspace(m, err);
@@ -646,6 +652,9 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
 enum status engine_plan_memory(const struct engine_options *opts, struct engine_memory *ret,
                                struct error *err)
 {
+    const struct kernel_ops *ops =
+        opts->backend ? kernel_backend_find(opts->backend) : kernel_backend_best();
+    const struct kernel_params params = kernel_params(opts);
     struct model *m = calloc(1, sizeof(*m));
     struct engine_memory need = { 0 };
     enum status st;
@@ -653,14 +662,14 @@ enum status engine_plan_memory(const struct engine_options *opts, struct engine_
     if (!m)
         return no_room(err);
     st = read_configuration(m, opts, err);
+    if (!st && ops)
+        st = kernel_check_params(ops, &params, err);
     if (!st)
         st = resolve_sizes(m, err);
     if (!st)
         st = open_weights(m, err); /* maps them: not a page of it is read but headers */
     if (!st)
-        st = plan_memory(m,
-                         opts->backend ? kernel_backend_find(opts->backend) : kernel_backend_best(),
-                         &need, err);
+        st = plan_memory(m, ops, &need, err);
     model_close(m);
     if (!st)
         *ret = need;

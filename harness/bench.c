@@ -207,6 +207,7 @@ static enum status fill_options(struct bench *b, struct engine_options *o, struc
     o->dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED);
     o->backend = options_text(c, OPT_BACKEND);
     o->isa = options_text(c, OPT_ISA);
+    o->is_fast = strcmp(options_text(c, OPT_NUMERIC), "fast") == 0;
     o->n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0;
     o->is_unpinned = options_flag(c, OPT_UNPINNED);
     o->max_batch = (int)options_int(c, OPT_BATCH_SIZE);

@@ -396,7 +396,10 @@ static enum status time_all(struct ops_job *j, struct error *err)
 enum status bench_ops(struct bench *b, const struct engine_options *o, struct error *err)
 {
     struct engine_options text_only = *o;
-    const struct kernel_params params = { o->n_threads, o->is_unpinned, o->isa };
+    const struct kernel_params params = { .n_threads = o->n_threads,
+                                          .is_unpinned = o->is_unpinned,
+                                          .isa = o->isa,
+                                          .numeric = o->is_fast ? KERNEL_FAST : KERNEL_INVARIANT };
     struct ops_job j = { .b = b, .n_tok = (int)options_int(b->c, OPT_BENCH_TOKENS) };
     struct engine *e = NULL;
     enum status st;
@@ -407,7 +410,9 @@ enum status bench_ops(struct bench *b, const struct engine_options *o, struct er
     if (!j.ops)
         return error_set(err, ST_INVALID, "backend '%s' is not part of this build",
                          o->backend ? o->backend : "");
-    st = engine_open(&text_only, &e, err);
+    st = kernel_check_params(j.ops, &params, err);
+    if (!st)
+        st = engine_open(&text_only, &e, err);
     if (st)
         return st;
     b->info = j.m = engine_info(e);

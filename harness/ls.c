@@ -256,7 +256,7 @@ static enum status ls_backends(const struct options *c, struct error *err)
     const struct kernel_ops *best = kernel_backend_best();
     struct listing l;
 
-    listing_start(&l, c, "backend|what it is|here");
+    listing_start(&l, c, "backend|what it is|numeric modes|here");
     for (const struct kernel_ops *const *ops = kernel_backends; *ops; ops++) {
         struct kernel_params params = { 0 };
         struct kernels *k = NULL;
@@ -269,6 +269,7 @@ static enum status ls_backends(const struct options *c, struct error *err)
         listing_row(&l);
         listing_cell(&l, (*ops)->name);
         listing_cell(&l, (*ops)->help);
+        listing_cell(&l, (*ops)->has_fast ? "invariant, fast" : "invariant");
         listing_cell(&l, text);
         (*ops)->close(k);
     }

@@ -104,6 +104,11 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_ISA] = { "isa", 0, OPTION_TEXT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "NAME", NULL,
                   "the best that keeps f32", 0, 0, "generic|avx2|avx512|avx512bf16|amx", NULL,
                   "instruction set of backend cpu" },
+    [OPT_NUMERIC] = { "numeric", 0, OPTION_TEXT, MODELS, MODEL, "MODE", "invariant", NULL, 0, 0,
+                      "invariant|fast", NULL,
+                      "arithmetic of backend cuda; fast: large batches go faster, and an answer "
+                      "may "
+                      "depend on what else is in its batch" },
     [OPT_UNPINNED] = { "unpinned", 0, OPTION_FLAG, MODELS, MODEL, NULL, NULL, NULL, 0, 0, NULL,
                        NULL, "let threads of backend cpu move between processors" },
     [OPT_DIAGNOSE] = { "diagnose", 0, OPTION_FLAG, RUNNING, MODEL, NULL, NULL, NULL, 0, 0, NULL,

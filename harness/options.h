@@ -36,6 +36,7 @@ enum option_id {
     OPT_OVERRIDE,
     OPT_BACKEND,
     OPT_ISA,
+    OPT_NUMERIC,
     OPT_THREADS,
     OPT_UNPINNED,
     OPT_DIAGNOSE,

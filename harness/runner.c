@@ -69,6 +69,23 @@ static const char *settings_text(void (*put)(const struct decode_options *, stru
     return ret;
 }
 
+/* Which arithmetic makes the answers, beyond the backend's name; in the arena; NULL: out of memory.
+ * Two instruction sets of one backend round differently; coresets of a whole batch differ with the
+ * batch. */
+static const char *numeric_mode(const struct engine *e, const struct decode_options *d,
+                                struct arena *a)
+{
+    const struct model_info *m = engine_info(e);
+    const char *isa = m->isa ? m->isa : m->is_fast ? "fast" : NULL;
+
+    if (strstr(d->selector, "scope=batch"))
+        return arena_printf(a, "batch-of-%d%s%s", engine_max_batch(e), isa ? ":" : "",
+                            isa ? isa : "");
+    if (m->is_fast)
+        return "fast";
+    return m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
+}
+
 static enum status fill_cell(const struct plan_cell *cell, const struct engine *e, struct arena *a,
                              struct cell_row *ret, struct error *err)
 {
@@ -88,13 +105,7 @@ static enum status fill_cell(const struct plan_cell *cell, const struct engine *
     if (st)
         goto out;
     budget = arena_strdup(a, buf_str(&b), b.len);
-    /* two instruction sets of one backend round differently; coresets of a whole batch differ with
-     * the batch */
-    if (strstr(d->selector, "scope=batch"))
-        mode = arena_printf(a, "batch-of-%d%s%s", engine_max_batch(e), m->isa ? ":" : "",
-                            m->isa ? m->isa : "");
-    else
-        mode = m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
+    mode = numeric_mode(e, d, a);
     if (!decoder || !cache || !mode || !budget || !prompt_sha256) {
         st = no_memory(err);
         goto out;

@@ -69,6 +69,7 @@ enum status session_model(const struct options *c, struct arena *a, struct engin
         .dummy_seed = (uint64_t)options_int(c, OPT_DUMMY_SEED),
         .backend = options_text(c, OPT_BACKEND),
         .isa = options_text(c, OPT_ISA),
+        .is_fast = strcmp(options_text(c, OPT_NUMERIC), "fast") == 0,
         .n_threads = options_has(c, OPT_THREADS) ? (int)options_int(c, OPT_THREADS) : 0,
         .is_unpinned = options_flag(c, OPT_UNPINNED),
         .is_diagnosed = options_flag(c, OPT_DIAGNOSE),

@@ -136,7 +136,7 @@ static bool is_same_engine(const struct engine_options *a, const struct engine_o
 {
     if (strcmp(a->model_dir, b->model_dir) != 0 || strcmp(a->load_format, b->load_format) != 0 ||
         a->dummy_seed != b->dummy_seed || !is_same_text(a->backend, b->backend) ||
-        !is_same_text(a->isa, b->isa) || a->n_threads != b->n_threads ||
+        !is_same_text(a->isa, b->isa) || a->is_fast != b->is_fast || a->n_threads != b->n_threads ||
         a->is_unpinned != b->is_unpinned || a->max_batch != b->max_batch ||
         a->n_overrides != b->n_overrides)
         return false;
@@ -173,7 +173,9 @@ static enum status find_group(struct sweep *w, struct sweep_run *r, struct error
 /* The backend that is asked for must be of this build and open here. */
 static enum status check_backend(const struct engine_options *o, struct error *err)
 {
-    struct kernel_params params = { .n_threads = 1, .isa = o->isa };
+    struct kernel_params params = { .n_threads = 1,
+                                    .isa = o->isa,
+                                    .numeric = o->is_fast ? KERNEL_FAST : KERNEL_INVARIANT };
     const struct kernel_ops *ops;
     struct kernels *k = NULL;
     enum status st;
@@ -185,7 +187,9 @@ static enum status check_backend(const struct engine_options *o, struct error *e
         return error_set(err, ST_UNSUPPORTED,
                          "backend '%s' is not in this build; `desbench ls backends` lists them",
                          o->backend);
-    st = ops->open(&params, &k, err);
+    st = kernel_check_params(ops, &params, err);
+    if (!st)
+        st = ops->open(&params, &k, err);
     if (k)
         ops->close(k);
     return st;

@@ -73,12 +73,21 @@ struct kernels {
     const struct kernel_ops *ops; /* each backend embeds this struct first */
 };
 
+/*
+ * Arithmetic. KERNEL_INVARIANT: a row's result does not depend on the other rows of the call, as
+ * said above. KERNEL_FAST: where a call has many rows, an op may sum in another order, and round
+ * what a product takes to the weights' type. The same call still gives the same bits, but a
+ * sequence's depend on what else is in the batch.
+ */
+enum kernel_numeric { KERNEL_INVARIANT, KERNEL_FAST };
+
 struct kernel_params {
     int n_threads;    /* 0: as many as the process may run on */
     bool is_unpinned; /* cpu: threads may move between processors. Else each but the caller's stays
                        * on one, where there is one for each */
     const char *isa;  /* cpu: "generic", "avx2", "avx512", "avx512bf16", "amx"; NULL: the best this
                        * machine has of those that take activations as f32: all but avx512bf16 */
+    enum kernel_numeric numeric; /* KERNEL_FAST: only of a backend that has it */
 };
 
 /* What a model and its largest forward measure, for a plan of memory. */
@@ -129,6 +138,7 @@ struct pick {
 struct kernel_ops {
     const char *name; /* "ref", "cpu", "cuda": stored with every result */
     const char *help; /* one line for `ls backends` and doctor */
+    bool has_fast;    /* KERNEL_FAST, too */
 
     /* Open the backend; *ret is freed by close (which accepts NULL) together with all its
      * weights. ST_UNSUPPORTED if the CPU cannot run it, ST_NOT_FOUND if the device that it is
@@ -246,6 +256,10 @@ struct kernel_ops {
 
 /* Backends of this build, the reference first, NULL last. */
 extern const struct kernel_ops *const kernel_backends[];
+
+/* Has the backend what the parameters ask for? ST_INVALID says what it has not. */
+MUST_CHECK enum status kernel_check_params(const struct kernel_ops *ops,
+                                           const struct kernel_params *params, struct error *err);
 
 /* By name, or NULL. */
 const struct kernel_ops *kernel_backend_find(const char *name);

@@ -41,3 +41,14 @@ const struct kernel_ops *kernel_backend_best(void)
     }
     return best;
 }
+
+enum status kernel_check_params(const struct kernel_ops *ops, const struct kernel_params *params,
+                                struct error *err)
+{
+    if (params->isa && !ops->isa)
+        return error_set(err, ST_INVALID, "backend '%s' has no instruction set '%s'", ops->name,
+                         params->isa);
+    if (params->numeric == KERNEL_FAST && !ops->has_fast)
+        return error_set(err, ST_INVALID, "backend '%s' has no numeric mode 'fast'", ops->name);
+    return ST_OK;
+}

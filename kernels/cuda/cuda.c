@@ -72,8 +72,9 @@ static enum status open_gpu(struct cuda *c, struct error *err)
     c->n_sm = p.multiProcessorCount;
     c->max_shared = p.sharedMemPerBlockOptin;
     c->l2_bytes = (size_t)p.l2CacheSize;
-    snprintf(c->description, sizeof(c->description), "%s, compute %d.%d, %.1f GiB", p.name, p.major,
-             p.minor, (double)p.totalGlobalMem / 0x1p30);
+    snprintf(c->description, sizeof(c->description), "%s, compute %d.%d, %.1f GiB%s", p.name,
+             p.major, p.minor, (double)p.totalGlobalMem / 0x1p30,
+             c->is_fast ? ", numeric mode fast" : "");
     CUDA_TRY(c, cudaSetDevice(0), err);
     CUDA_TRY(c, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), err);
     return ST_OK;
@@ -117,13 +118,13 @@ static enum status cuda_open(const struct kernel_params *params, struct kernels 
     struct cuda *c;
     enum status st = find_gpu(err);
 
-    (void)params; /* threads are of no use to it */
     if (st)
         return st;
     c = calloc(1, sizeof(*c));
     if (!c)
         return error_set(err, ST_NOMEM, "out of memory opening backend 'cuda'");
     c->base.ops = &cuda_ops;
+    c->is_fast = params->numeric == KERNEL_FAST; /* threads are of no use to it */
     st = open_gpu(c, err);
     if (!st)
         st = cuda_room(c, 0, err);
@@ -401,6 +402,7 @@ static bool cuda_keeps_host(const struct kernels *k, const struct host_matrix *m
 const struct kernel_ops cuda_ops = {
     .name = "cuda",
     .help = "an NVIDIA Hopper GPU: bf16 tensor cores, f32 sums",
+    .has_fast = true,
     .open = cuda_open,
     .close = cuda_close,
     .describe = cuda_describe,

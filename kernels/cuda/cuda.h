@@ -92,6 +92,7 @@ struct cuda {
     int n_sm;
     size_t max_shared; /* bytes of shared memory that a block may ask for */
     size_t l2_bytes;
+    bool is_fast; /* KERNEL_FAST */
     struct cuda_scratch scratch;
     struct cuda_room room;
     struct cuda_loader loader;

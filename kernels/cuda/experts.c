@@ -156,6 +156,7 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
         struct moe_args a = { .weights = e->packed,
                               .n_tok = n_tok - t < chunk ? n_tok - t : chunk,
                               .top_k = top_k,
+                              .is_fast = c->is_fast,
                               .y = ret_y + (size_t)t * d_model };
         const float *from = x + (size_t)t * d_model;
 

@@ -166,6 +166,7 @@ static enum status run_experts(struct forward *f, int l, struct error *err)
         struct moe_args a = { .weights = e->packed,
                               .n_tok = k->n_tok - t,
                               .top_k = k->stride,
+                              .is_fast = c->is_fast,
                               .x = f->xb + row * (size_t)f->ld_x,
                               .residual = m->x + at,
                               .y = m->x + at };

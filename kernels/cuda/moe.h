@@ -42,6 +42,7 @@ struct moe_args {
     struct moe_work work;
     struct worklist list;
     int n_tok, top_k;
+    bool is_fast;          /* kernels.h, KERNEL_FAST: other orders of sums will do */
     const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16: gemm_round() */
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */

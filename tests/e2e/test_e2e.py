@@ -376,6 +376,9 @@ def bench_measures_the_machine_and_keeps_every_sample(tmp):
     fails(2, ["'--threads'", "`bench moe`"], "bench", "moe", "--threads", "2")
     fails(2, ["'mmx'"], "bench", "forward", "--isa", "mmx")
     fails(2, ["'ref'", "'avx2'"], "bench", "forward", "--isa", "avx2", "--backend", "ref")
+    fails(2, ["'turbo'"], "bench", "forward", "--numeric", "turbo")
+    for verb in (["bench", "forward"], ["bench", "ops"], ["run", "--dry-run"], ["run"]):
+        fails(2, ["'cpu'", "numeric mode 'fast'"], *verb, "--load-format", "dummy", "--backend", "cpu", "--numeric", "fast")
     assert "generic, 1 thread" in ok("bench", "forward", "--isa", "generic", "--threads", "1", "--repeats", "1")
 
 
