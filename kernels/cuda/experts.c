@@ -163,7 +163,7 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
         a.list = worklist_place(at, a.n_tok, top_k, e->n_exp);
         CUDA_TRY(c,
                  worklist_launch(ids + (size_t)t * (size_t)top_k, w + (size_t)t * (size_t)top_k,
-                                 a.n_tok, top_k, e->n_exp, a.list, c->stream),
+                                 a.n_tok, top_k, e->n_exp, 0, a.list, c->stream),
                  err);
         if (!is_packed) {
             CUDA_TRY(c,

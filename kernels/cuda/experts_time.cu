@@ -255,7 +255,8 @@ static cudaError_t fill_layer(struct job *j, struct scratch *s, int i)
         rc = cudaMemcpyAsync(j->ids, s->ids, n_slots * sizeof(*s->ids), cudaMemcpyHostToDevice,
                              j->stream);
     if (!rc)
-        rc = worklist_launch(j->ids, j->weights, e->n_tok, e->top_k, e->n_exp, a->list, j->stream);
+        rc = worklist_launch(j->ids, j->weights, e->n_tok, e->top_k, e->n_exp, 0, a->list,
+                             j->stream);
     return rc ? rc : cudaStreamSynchronize(j->stream); /* ids are made again */
 }
 

@@ -179,7 +179,7 @@ static enum status run_experts(struct forward *f, int l, struct error *err)
         if (!has_list)
             CUDA_TRY(c,
                      worklist_launch(m->route_ids + pair, m->route_w + pair, a.n_tok, k->stride,
-                                     m->n_exp, a.list, c->stream),
+                                     m->n_exp, 0, a.list, c->stream),
                      err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
     }

@@ -66,7 +66,7 @@ static __global__ void plain_y_kernel(const float *experts, int d_model, int d_f
         const int pair = list.token_pairs[(size_t)blockIdx.y * top_k + s];
 
         if (pair < 0)
-            break;
+            continue;
         sum = fmaf(list.weights[pair],
                    dot(experts + expert_of(list, pair) * 3 * n + 2 * n + (size_t)d * d_ff,
                        h + (size_t)pair * d_ff, d_ff),

@@ -207,7 +207,7 @@ struct layout {
     int room;     /* a struct route_room a warp */
     int groups;   /* groups_room() a warp */
     int columns;  /* (n_exp, 4) the tokens of an expert, one a bit */
-    int places;   /* (n_exp) its first pair; then four sums a warp */
+    int places;   /* (n_exp + 1) its first pair; then four sums a warp */
     int x;        /* (N_SPLIT, CHUNK, slice) bf16 */
     int divisors; /* in its place: (n_tok) f64 from all */
     int warm;     /* (n_tok, words) from all */
@@ -251,7 +251,7 @@ static struct router_args args_of(const struct router_call *c)
     l->room = take(&at, N_WARPS * sizeof(struct route_room));
     l->groups = take(&at, (size_t)(N_WARPS * groups_room(&c->route.p)));
     l->columns = take(&at, n_exp * 4 * sizeof(uint32_t));
-    l->places = take(&at, (n_exp + 4 * N_WARPS) * sizeof(int));
+    l->places = take(&at, (n_exp + 1 + 4 * N_WARPS) * sizeof(int));
     end = at;
     at = 0;
     l->w = take(&at, rows * (size_t)stride);
@@ -542,7 +542,7 @@ static __device__ __forceinline__ void count_experts(const struct router_args &a
     int e = (int)threadIdx.x, lane = e % WARP, warp = e / WARP, n = 0, word = e / 32;
     int n_exp = a.c.route.p.n_exp, n_before, n_active_before = 0;
     uint32_t active, any = 0;
-    int *pairs = places + a.c.route.p.n_exp, *actives = pairs + N_WARPS,
+    int *pairs = places + a.c.route.p.n_exp + 1, *actives = pairs + N_WARPS,
         *naturals = actives + N_WARPS;
     int *members = naturals + N_WARPS;
 
@@ -609,23 +609,33 @@ static __device__ __forceinline__ void count_experts(const struct router_args &a
             r->n_natural = n_natural;
             r->n_core = n_core;
             if (a.c.list.n_active) {
-                *a.c.list.n_active = at + (n > 0);
-                a.c.list.offsets[at + (n > 0)] = n_before + n;
+                int n_active = at + (n > 0);
+
+                *a.c.list.n_active = n_active + a.c.n_shared;
+                a.c.list.offsets[n_active] = n_before + n;
+                for (int i = 0; i < a.c.n_shared; i++) {
+                    a.c.list.experts[n_active + i] = n_exp + i;
+                    a.c.list.offsets[n_active + i + 1] = n_before + n + (i + 1) * u.n_tok;
+                }
             }
         }
     }
+    if (e == THREADS - 1)
+        places[n_exp] = n_before + n;
     __syncthreads();
 }
 
 /* The pairs of a token, whose slots are in room. */
 static __device__ __forceinline__ void list_pairs(const struct router_args &a, const char *shared,
-                                                  int t_mine, const struct route_room *room,
-                                                  int n_slots, double sum)
+                                                  int t_mine, int n_tok,
+                                                  const struct route_room *room, int n_slots,
+                                                  double sum)
 {
     const uint32_t *columns = (const uint32_t *)(shared + a.l.columns);
     const int *places = (const int *)(shared + a.l.places);
+    int top_k = a.c.route.p.top_k, stride = top_k + a.c.n_shared;
 
-    for (int s = (int)threadIdx.x % WARP; s < a.c.route.p.top_k; s += WARP) {
+    for (int s = (int)threadIdx.x % WARP; s < stride; s += WARP) {
         int pair = -1;
 
         if (s < n_slots) {
@@ -637,8 +647,12 @@ static __device__ __forceinline__ void list_pairs(const struct router_args &a, c
             pair += __popc(columns[e * 4 + t_mine / 32] & ((1u << (t_mine % 32)) - 1));
             a.c.list.tokens[pair] = t_mine;
             a.c.list.weights[pair] = slot_weight(a.c.route.p, room->score[s], sum);
+        } else if (s >= top_k) {
+            pair = places[a.c.route.p.n_exp] + (s - top_k) * n_tok + t_mine;
+            a.c.list.tokens[pair] = t_mine;
+            a.c.list.weights[pair] = 1;
         }
-        a.c.list.token_pairs[(size_t)t_mine * (size_t)a.c.route.p.top_k + (size_t)s] = pair;
+        a.c.list.token_pairs[t_mine * stride + s] = pair;
     }
 }
 
@@ -899,7 +913,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
     if (rank == N_BLOCKS - 1 && warp == N_WARPS - 1)
         count_tokens(a, u, choices, &c.route.stats[unit]);
     if (is_mine && c.list.n_active)
-        list_pairs(a, shared, t_mine, room, n_slots, sum);
+        list_pairs(a, shared, t_mine, u.n_tok, room, n_slots, sum);
 }
 
 /* ---- launches ---------------------------------------------------------------------------- */

@@ -41,7 +41,8 @@ struct router_call {
     uint16_t *ret_h;      /* (n_row, router_row_elems(d)) bf16: x after the norm, zeros beyond d */
     float *ret_scores;    /* (n_row, n_exp) or NULL */
     struct worklist list; /* of one segment that begins at row 0: what the experts run by, top_k
-                           * slots a token; n_active NULL: not wanted */
+                           * + n_shared slots a token; n_active NULL: not wanted */
+    int n_shared;         /* experts that every token goes to, beside those chosen: worklist.h */
 };
 
 /* Whether one launch can do it; else the ops after each other do. n_groups: of tokens, of n_segs

@@ -57,10 +57,11 @@ static __device__ int scan_block(int v, int *ret_total)
  */
 static __global__ void __launch_bounds__(THREADS)
     worklist_kernel(const int32_t *ids, const float *weights, int n_tok, int top_k, int n_exp,
-                    struct worklist list)
+                    int n_shared, struct worklist list)
 {
     __shared__ int count[KERNEL_MAX_EXPERTS], first[KERNEL_MAX_EXPERTS];
     const int n_slots = n_tok * top_k, lane = threadIdx.x % 32, e = threadIdx.x;
+    const int stride = top_k + n_shared;
     int n_pairs, n_active, n = 0, rank;
 
     for (int i = threadIdx.x; i < n_exp; i += THREADS)
@@ -85,8 +86,19 @@ static __global__ void __launch_bounds__(THREADS)
             list.offsets[rank] = first[e];
         }
         if (e == 0) {
-            *list.n_active = n_active;
+            *list.n_active = n_active + n_shared;
             list.offsets[n_active] = n_pairs;
+        }
+        for (int i = threadIdx.x; i < n_shared; i += THREADS) {
+            list.experts[n_active + i] = n_exp + i;
+            list.offsets[n_active + i + 1] = n_pairs + (i + 1) * n_tok;
+        }
+        for (int i = threadIdx.x; i < n_shared * n_tok; i += THREADS) {
+            const int t = i % n_tok;
+
+            list.tokens[n_pairs + i] = t;
+            list.weights[n_pairs + i] = 1;
+            list.token_pairs[t * stride + top_k + i / n_tok] = n_pairs + i;
         }
         for (int t = threadIdx.x; t < n_tok; t += THREADS) {
             int n_there = 0;
@@ -94,7 +106,7 @@ static __global__ void __launch_bounds__(THREADS)
             for (int s = 0; s < top_k; s++)
                 n_there += (unsigned)ids[t * top_k + s] < (unsigned)n_exp;
             for (int s = n_there; s < top_k; s++)
-                list.token_pairs[t * top_k + s] = -1;
+                list.token_pairs[t * stride + s] = -1;
         }
     }
     __syncthreads();
@@ -114,7 +126,7 @@ static __global__ void __launch_bounds__(THREADS)
                     n_below += (unsigned)ids[t * top_k + s] < (unsigned)x;
                 list.tokens[at] = t;
                 list.weights[at] = weights[i];
-                list.token_pairs[t * top_k + n_below] = at;
+                list.token_pairs[t * stride + n_below] = at;
             }
             pair += __popc(all);
         }
@@ -122,9 +134,11 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 cudaError_t worklist_launch(const int32_t *ids, const float *weights, int n_tok, int top_k,
-                            int n_exp, struct worklist list, cudaStream_t stream)
+                            int n_exp, int n_shared, struct worklist list, cudaStream_t stream)
 {
-    worklist_kernel<<<(n_exp + N_WARPS - 1) / N_WARPS, THREADS, 0, stream>>>(ids, weights, n_tok,
-                                                                             top_k, n_exp, list);
+    const int n_blocks = n_exp ? (n_exp + N_WARPS - 1) / N_WARPS : 1;
+
+    worklist_kernel<<<n_blocks, THREADS, 0, stream>>>(ids, weights, n_tok, top_k, n_exp, n_shared,
+                                                      list);
     return cudaGetLastError();
 }
