@@ -127,7 +127,7 @@ static const struct key llada_moe_keys[] = {
 static const struct key llada2_keys[] = {
     COUNT("intermediate_size", d_ff_dense, 1, CONFIG_MAX_FF),
     COUNT("moe_intermediate_size", d_ff, 1, CONFIG_MAX_FF),
-    COUNT("num_shared_experts", d_ff_shared, 0, 16), /* times moe_intermediate_size below */
+    COUNT("num_shared_experts", n_shared, 0, KERNEL_MAX_EXPERTS), /* 0 or 1 below */
     COUNT("first_k_dense_replace", n_dense_layer, 0, CONFIG_MAX_LAYERS),
     COUNT("head_dim", d_head, 2, CONFIG_MAX_WIDTH),
     COUNT("n_group", n_group, 1, KERNEL_MAX_EXPERTS),
@@ -347,10 +347,11 @@ static enum status derive(const struct reader *r)
         c->has_expert_bias = true;
         c->renorm = true;
         c->mask_block = 32;
-        c->d_ff_shared *= c->d_ff;
-        if (c->n_dense_layer > c->n_layer)
+        if (c->n_shared > 1)
+            return refuse(r, ST_UNSUPPORTED, "num_shared_experts", "supported: 0|1");
+        if (c->n_dense_layer >= c->n_layer)
             return refuse(r, ST_INVALID, "first_k_dense_replace",
-                          "it is more than num_hidden_layers");
+                          "it leaves no layer of num_hidden_layers with experts");
         if (!c->n_dense_layer)
             c->d_ff_dense = 0;
         if (c->n_exp % c->n_group || c->topk_group > c->n_group)
@@ -465,21 +466,4 @@ enum status config_read(const char *dir, const char *const *overrides, size_t n_
     buf_release(&text);
     buf_release(&path);
     return st;
-}
-
-enum status config_check_runnable(const struct model_config *c, struct error *err)
-{
-    const char *what = NULL;
-
-    if (c->has_expert_bias || c->n_group > 1)
-        what = "router with expert bias and groups";
-    else if (c->d_ff_shared)
-        what = "shared experts";
-    else if (c->n_dense_layer)
-        what = "dense layers";
-    if (what)
-        return error_set(err, ST_UNSUPPORTED,
-                         "architecture '%s' can be listed but not run: the forward pass has no %s",
-                         c->architecture, what);
-    return ST_OK;
 }

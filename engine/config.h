@@ -44,9 +44,9 @@ struct model_config {
     double rms_eps;    /* finite, > 0; of every norm, q/k norm included */
     int mask_block;    /* 0: every position sees every other; B: block-causal with blocks of B */
 
-    int n_dense_layer; /* layers before the first with experts (LLaDA-MoE 0, LLaDA2.x 1) */
+    int n_dense_layer; /* layers before the first with routed experts (LLaDA-MoE 0, LLaDA2.x 1) */
     int d_ff_dense;    /* width of those, 0 if there are none */
-    int d_ff_shared;   /* width of the expert every token goes through, 0: none */
+    int n_shared;      /* experts of width d_ff that every token goes through, 0 or 1 */
     int n_exp, top_k, d_ff;
     enum router_score score;
     bool has_expert_bias;    /* added to the scores for the choice, not for the weights */
@@ -71,8 +71,5 @@ MUST_CHECK enum status config_read(const char *dir, const char *const *overrides
 MUST_CHECK enum status config_parse(const char *text, size_t len, const char *name,
                                     const char *const *overrides, size_t n_overrides,
                                     struct model_config *ret, struct error *err);
-
-/* ST_UNSUPPORTED, naming the feature, if the forward pass cannot run this configuration. */
-MUST_CHECK enum status config_check_runnable(const struct model_config *c, struct error *err);
 
 #endif

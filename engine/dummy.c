@@ -24,10 +24,21 @@ static uint64_t draw(uint64_t stream, int64_t i)
     return splitmix64(&state);
 }
 
+static float uniform(uint64_t stream, int64_t i)
+{
+    return (float)(draw(stream, i) >> 40) * 0x1p-24f;
+}
+
+static void fill_bias(uint64_t stream, int64_t first, size_t n, uint16_t *ret)
+{
+    for (size_t i = 0; i < n; i++)
+        ret[i] = bf16_of(0.2f * (2 * uniform(stream, first + (int64_t)i) - 1));
+}
+
 static void fill_norm(uint64_t stream, int64_t first, size_t n, uint16_t *ret)
 {
     for (size_t i = 0; i < n; i++)
-        ret[i] = bf16_of(0.5f + (float)(draw(stream, first + (int64_t)i) >> 40) * 0x1p-24f);
+        ret[i] = bf16_of(0.5f + uniform(stream, first + (int64_t)i));
 }
 
 static void fill_matrix(uint64_t stream, int64_t first, size_t n, float scale, uint16_t *ret)
@@ -49,7 +60,9 @@ void dummy_fill(const struct tensor_spec *spec, uint64_t seed, int64_t first, si
     uint64_t stream = splitmix64(&seed) ^ rng_hash(spec->name, strlen(spec->name));
     double gain = spec->role == TENSOR_ROUTER ? 4 : 1;
 
-    if (spec->n_dims == 1)
+    if (spec->role == TENSOR_ROUTER_BIAS)
+        fill_bias(stream, first, n, ret);
+    else if (spec->n_dims == 1)
         fill_norm(stream, first, n, ret);
     else
         fill_matrix(stream, first, n, (float)(gain * sqrt(3.0 / (double)spec->cols) / 65536), ret);

@@ -66,9 +66,14 @@ struct model_info {
     const char *load_format;
     const char *backend;         /* "ref", "cpu" */
     const char *backend_details; /* "avx512, 2 threads" */
-    const char *isa; /* of backend "cpu", "avx512"; NULL: the backend has one arithmetic */
-    bool is_fast;    /* engine_options.is_fast */
-    int n_layer, n_moe_layer, d_model, n_head, n_kv_head, d_head, d_ff;
+    const char *isa;          /* of backend "cpu", "avx512"; NULL: the backend has one arithmetic */
+    bool is_fast;             /* engine_options.is_fast */
+    int n_layer, n_moe_layer; /* the latter: with routed experts; wherever layers have numbers, as
+                               * in statistics, traces and popularity, these alone count, from 0 */
+    int d_model, n_head, n_kv_head, d_head, d_ff;
+    int n_shared;   /* experts of a MoE layer that every token goes through, beside the routed ones;
+                     * of width d_ff, too. Counts of unique experts and their bytes leave them out */
+    int d_ff_dense; /* width of the layers without routed experts; 0: there are none */
     int n_exp, top_k, n_vocab, max_positions;
     struct model_routing routing;
     int32_t mask_id, eos_id;

@@ -4,14 +4,16 @@
  *   x = embed(ids)
  *   for each layer:  h = norm(x);  q, k, v = h Wq, h Wk, h Wv;  q, k = norm a head, then RoPE;
  *                    k, v to the caches at their positions;  x += attention(q, caches) Wo
- *                    h = norm(x);  scores = router(h);  x += experts that route chose (h)
+ *                    h = norm(x);  scores = router(h);  x += experts that route chose, and shared
+ *                    ones (h); where there is no router, those alone: a dense layer
  *   logits = norm(rows asked for) Whead
  *
  * All in f32. Tokens of all items lie one after the other; every op but attention, the caches
  * and routing sees them as one batch.
  *
- * Source: the model class LLaDAMoEModelLM (inclusionAI/LLaDA-MoE-7B-A1B), which leaves the
- * chosen router probabilities as they are and applies no attention mask.
+ * Sources: the model class LLaDAMoEModelLM (inclusionAI/LLaDA-MoE-7B-A1B), which leaves the
+ * chosen router probabilities as they are and applies no attention mask; LLaDA2MoeModelLM
+ * (inclusionAI/LLaDA2.0-mini), which divides them by their sum, and whose mask is block-causal.
  */
 #include "engine/model.h"
 
@@ -195,14 +197,16 @@ static enum status run_attention(struct model *m, int l, const struct forward_it
     return st;
 }
 
-/* What routing reads at layer l for an item. */
+/* What routing reads at MoE layer l, whose weights are w, for an item. */
 static struct route_input route_input_of(const struct model *m, int l,
+                                         const struct forward_layer *w,
                                          const struct forward_item *it)
 {
     size_t at = (size_t)l * (size_t)m->c.n_exp;
 
     return (struct route_input){ .scores = m->scores,
                                  .logits = m->router_logits,
+                                 .bias = w->router_bias,
                                  .importance = m->importance,
                                  .popularity = it->popularity ? it->popularity + at : NULL };
 }
@@ -226,14 +230,15 @@ static struct route_segment route_segment_of(struct model *m, int l,
 }
 
 /* Experts of all items' tokens: m->route_ids, m->route_w, of stride slots. */
-static enum status route_items(struct model *m, int l, const struct forward_item *items,
-                               int n_items, int stride, struct error *err)
+static enum status route_items(struct model *m, int l, const struct forward_layer *w,
+                               const struct forward_item *items, int n_items, int stride,
+                               struct error *err)
 {
     const struct route_output out = { m->route_ids, m->route_w, stride };
     enum status st = ST_OK;
 
     for (int i = 0; i < n_items && !st; i++) {
-        const struct route_input in = route_input_of(m, l, &items[i]);
+        const struct route_input in = route_input_of(m, l, w, &items[i]);
         int joint = items[i].joint, n = 0;
         bool is_done = false;
 
@@ -250,33 +255,33 @@ static enum status route_items(struct model *m, int l, const struct forward_item
 }
 
 /* How far m->y is from what the model's own routing gives. */
-static enum status compare_plain(struct model *m, int l, int n_items, int n_tok, struct error *err)
+static enum status compare_plain(struct model *m, int l, const struct forward_layer *w, int n_items,
+                                 int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
+    const struct route_input in = { .scores = m->scores, .bias = w->router_bias };
     const struct route_output out = { m->plain_ids, m->plain_w, m->route.top_k };
     const struct route_segment all = { .n_tok = n_tok,
                                        .stats = &m->plain_stats,
                                        .tokens_per_expert = m->plain_counts };
     enum status st;
 
-    st = ops->route(m->k, &m->route, &(struct route_input){ .scores = m->scores }, &all, 1, &out,
-                    err);
+    st = ops->route(m->k, &m->route, &in, &all, 1, &out, err);
     if (!st)
-        st = ops->moe(m->k, m->h, m->layers[l].routed, m->plain_ids, m->plain_w, n_tok,
-                      m->route.top_k, m->plain_y, err);
+        st = ops->moe(m->k, m->h, w->experts, m->plain_ids, m->plain_w, n_tok, m->route.top_k,
+                      m->plain_y, err);
     if (!st)
         st = ops->rel_error(m->k, m->y, m->plain_y, m->segs, n_items, m->c.d_model,
                             m->errors_by_layer + (size_t)l * (size_t)n_items, err);
     return st;
 }
 
-/* x += experts(norm(x)) */
-static enum status run_ffn(struct model *m, int l, const struct forward_item *items, int n_items,
-                           int n_tok, struct error *err)
+/* y = experts(h) of MoE layer l */
+static enum status run_experts(struct model *m, int l, const struct forward_layer *w,
+                               const struct forward_item *items, int n_items, int n_tok,
+                               struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    const struct forward_layer *w = &m->layers[l];
-    const struct model_config *c = &m->c;
     bool has_logits = false, has_importance = m->observing;
     int stride = 0;
     enum status st;
@@ -288,20 +293,35 @@ static enum status run_ffn(struct model *m, int l, const struct forward_item *it
         has_logits = has_logits || r->vote == VOTE_LOGIT;
         has_importance = has_importance || r->protect > 0;
     }
-    st = ops->rms_norm(m->k, m->x, w->norm_ffn, (float)c->rms_eps, n_tok, m->h, err);
-    if (!st)
-        st = ops->router(m->k, m->h, w->router, n_tok, c->score, m->scores,
-                         has_logits ? m->router_logits : NULL, err);
+    st = ops->router(m->k, m->h, w->router, n_tok, m->c.score, m->scores,
+                     has_logits ? m->router_logits : NULL, err);
     if (!st && has_importance)
-        st = ops->l1_norm(m->k, m->h, n_tok, c->d_model, m->importance, err);
+        st = ops->l1_norm(m->k, m->h, n_tok, m->c.d_model, m->importance, err);
     if (!st)
-        st = route_items(m, l, items, n_items, stride, err);
+        st = route_items(m, l, w, items, n_items, stride, err);
     if (!st)
-        st = ops->moe(m->k, m->h, w->routed, m->route_ids, m->route_w, n_tok, stride, m->y, err);
+        st = ops->moe(m->k, m->h, w->experts, m->route_ids, m->route_w, n_tok, stride, m->y, err);
     if (!st && m->observing)
         st = observing_tell(m, l, 0, n_items, stride, err);
     if (!st && m->opts.is_diagnosed)
-        st = compare_plain(m, l, n_items, n_tok, err);
+        st = compare_plain(m, l, w, n_items, n_tok, err);
+    return st;
+}
+
+/* x += experts(norm(x)); *at_moe counts MoE layers. */
+static enum status run_ffn(struct model *m, int l, int *at_moe, const struct forward_item *items,
+                           int n_items, int n_tok, struct error *err)
+{
+    const struct kernel_ops *ops = m->k->ops;
+    const struct forward_layer *w = &m->layers[l];
+    const struct model_config *c = &m->c;
+    enum status st;
+
+    st = ops->rms_norm(m->k, m->x, w->norm_ffn, (float)c->rms_eps, n_tok, m->h, err);
+    if (!st && w->router)
+        st = run_experts(m, (*at_moe)++, w, items, n_items, n_tok, err);
+    else if (!st)
+        st = ops->moe(m->k, m->h, w->experts, NULL, NULL, n_tok, 0, m->y, err);
     if (!st)
         st = ops->add(m->k, m->x, m->y, (size_t)n_tok * (size_t)c->d_model, err);
     return st;
@@ -329,7 +349,7 @@ static enum status run_head(struct model *m, const struct forward_item *items, i
     return st;
 }
 
-/* (n_layer, n_items) as the ops wrote them to (n_items, n_layer). */
+/* (n_moe_layer, n_items) as the ops wrote them to (n_items, n_moe_layer). */
 static void transpose_stats(struct model *m, int n_items)
 {
     size_t n_layer = (size_t)m->info.n_moe_layer, n_exp = (size_t)m->c.n_exp, n = (size_t)n_items;
@@ -371,7 +391,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                            .route = items[i].route,
                                            .popularity = items[i].popularity,
                                            .joint = items[i].joint };
-    for (int l = 0; l < m->c.n_layer; l++)
+    for (int l = 0; l < m->info.n_moe_layer; l++)
         for (int i = 0; i < n_items; i++)
             m->route_segs[l * n_items + i] = route_segment_of(m, l, items, n_items, i);
     return m->k->ops->forward(m->k, m->forward, &call, err);
@@ -383,11 +403,12 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
 {
     const struct kernel_ops *ops = m->k->ops;
     enum status st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
+    int at_moe = 0;
 
     for (int l = 0; l < m->c.n_layer && !st; l++) {
         st = run_attention(m, l, items, n_items, n_tok, err);
         if (!st)
-            st = run_ffn(m, l, items, n_items, n_tok, err);
+            st = run_ffn(m, l, &at_moe, items, n_items, n_tok, err);
     }
     if (!st)
         st = run_head(m, items, n_items, err);

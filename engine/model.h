@@ -2,7 +2,9 @@
  * Model: weights on a backend and one forward pass over a ragged batch of sequences.
  *
  * A model is a list of layers over the op table (kernels/kernels.h); families differ in data
- * (router score, norms, RoPE span, mask kind, shared or dense layers), not in code.
+ * (router score, norms, RoPE span, mask kind, shared or dense layers), not in code. Layers without
+ * routed experts come first and route nothing: "MoE layer" l is the l-th of the others, and what
+ * has n_moe_layer rows goes by that number.
  *
  * Every sequence owns a key/value cache indexed by canvas position. A forward writes the keys
  * and values of its tokens at their positions and lets them attend to the first n_kv positions,

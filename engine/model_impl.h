@@ -67,7 +67,7 @@ struct model {
     /* Workspace in host memory */
     int32_t *ids, *positions;         /* (max_tok) all items one after the other */
     struct segment *segs;             /* (max_batch) tokens of each item */
-    struct route_segment *route_segs; /* (max_batch); (n_layer, max_batch) with forward */
+    struct route_segment *route_segs; /* (max_batch); (n_moe_layer, max_batch) with forward */
     struct attn_segment *attn_segs;
     struct forward_seq *seqs;                   /* (max_batch) */
     struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
@@ -80,7 +80,7 @@ struct model {
 };
 
 /*
- * Tell the observer about items [first, end) of layer l: their routes begin at m->route_ids and
+ * Tell the observer about items [first, end) of MoE layer l: their routes begin at m->route_ids and
  * m->route_w, n_slot a token. Waits for the backend.
  */
 MUST_CHECK enum status observing_tell(struct model *m, int l, int first, int end, int n_slot,

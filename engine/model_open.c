@@ -82,6 +82,8 @@ static enum status fill_info(const struct engine_options *opts, const struct mod
         .n_kv_head = c->n_kv_head,
         .d_head = c->d_head,
         .d_ff = c->d_ff,
+        .n_shared = c->n_shared,
+        .d_ff_dense = c->d_ff_dense,
         .n_exp = c->n_exp,
         .top_k = c->top_k,
         .routing = { .is_sigmoid = c->score == ROUTER_SIGMOID,
@@ -320,6 +322,9 @@ static enum status plan_device(const struct model *m, const struct kernel_ops *o
         .d_ff = c->d_ff,
         .n_exp = c->n_exp,
         .n_vocab = c->n_vocab,
+        .n_shared = c->n_shared,
+        .n_dense_layer = c->n_dense_layer,
+        .d_ff_dense = c->d_ff_dense,
         .max_slots = c->top_k, /* a selector may want more, for which there is a reserve */
         .max_tok = m->max_tok,
         .max_seqs = m->opts.max_batch,
@@ -332,6 +337,35 @@ static enum status plan_device(const struct model *m, const struct kernel_ops *o
     if (err) /* for a plan that is what weights are that are not there */
         err->status = ST_DEVICE;
     return error_prefix(err, ST_DEVICE, "backend '%s'", ops->name);
+}
+
+/* Tensors that are handed over together with tensor i, the first of them: a layer's experts. */
+static size_t count_together(const struct model *m, size_t i)
+{
+    const struct tensor_spec *s = weights_spec(m->weights, i);
+
+    if (s->role != TENSOR_GATE)
+        return 1;
+    return s->layer < m->c.n_dense_layer ? 3 : 3 * (size_t)(m->c.n_exp + m->c.n_shared);
+}
+
+/* Bytes of the largest of those. */
+static size_t most_together(const struct model *m)
+{
+    size_t most = 0;
+
+    for (size_t i = 0, n = 0; i < weights_count(m->weights); i += n) {
+        size_t bytes = 0;
+
+        n = count_together(m, i);
+        for (size_t k = i; k < i + n; k++) {
+            const struct host_matrix *w = weights_at(m->weights, k);
+
+            bytes += (size_t)(w->rows * w->cols) * dtype_size(w->dtype);
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 /* The weights of a checkpoint count as a whole: mapped pages that do not fit would be read again
@@ -350,9 +384,8 @@ static enum status plan_memory(const struct model *m, const struct kernel_ops *o
            size_mul(caches, (size_t)m->opts.max_batch, &caches);
     for (int i = 0; i < N_BUFFERS && fits; i++)
         fits = buffer_bytes(&list[i], &n) && size_add(work, n, &work);
-    /* while it loads: the most that is made up before the backend has its copy, a layer's experts
-     */
-    loading = is_dummy(&m->opts) ? (size_t)m->info.expert_bytes * (size_t)m->c.n_exp : 0;
+    /* while it loads: the most that is made up before the backend has its copy */
+    loading = is_dummy(&m->opts) ? most_together(m) : 0;
     if (is_device) /* those are in host memory then */
         st = plan_device(m, ops, &loading, &available, err);
     if (st)
@@ -434,7 +467,7 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->ids = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->ids));
     m->positions = arena_array(&m->arena, (size_t)m->max_tok, sizeof(*m->positions));
     m->segs = arena_array(&m->arena, n_batch, sizeof(*m->segs));
-    if (!size_mul(n_batch, m->k->ops->forward ? (size_t)m->c.n_layer : 1, &n_segs))
+    if (!size_mul(n_batch, m->k->ops->forward ? (size_t)m->info.n_moe_layer : 1, &n_segs))
         return no_room(err);
     m->route_segs = arena_array(&m->arena, n_segs, sizeof(*m->route_segs));
     m->seqs = arena_array(&m->arena, n_batch, sizeof(*m->seqs));
@@ -458,6 +491,7 @@ static enum status prepare_forward(struct model *m, struct error *err)
 {
     const struct model_config *c = &m->c;
     const struct forward_model f = { .n_layer = c->n_layer,
+                                     .n_moe_layer = m->info.n_moe_layer,
                                      .d_model = c->d_model,
                                      .n_head = c->n_head,
                                      .n_kv_head = c->n_kv_head,
@@ -497,10 +531,42 @@ static enum status prepare_forward(struct model *m, struct error *err)
 
 /* ---- weights ----------------------------------------------------------------------------- */
 
-/* Tensors that are handed over together with tensor i, the first of them: a layer's experts. */
-static size_t count_together(const struct model *m, size_t i)
+/* Queries, keys and values, one below the other in w. */
+static enum status load_qkv(struct model *m, struct forward_layer *l, const struct host_matrix *w,
+                            struct error *err)
 {
-    return weights_spec(m->weights, i)->role == TENSOR_GATE ? 3 * (size_t)m->c.n_exp : 1;
+    struct weight **const ret[3] = { &l->q, &l->k, &l->v };
+    const int heads[3] = { m->c.n_head, m->c.n_kv_head, m->c.n_kv_head };
+    const char *rows = w->data;
+    enum status st = ST_OK;
+
+    for (int i = 0; i < 3 && !st; i++) {
+        const struct host_matrix part = { rows, w->dtype, (int64_t)heads[i] * m->c.d_head,
+                                          w->cols };
+
+        rows += (size_t)(part.rows * part.cols) * dtype_size(part.dtype);
+        st = m->k->ops->weight_load(m->k, &part, ret[i], err);
+    }
+    return st;
+}
+
+/* The experts of a layer, whose first tensor is i. */
+static enum status load_experts(struct model *m, size_t i, struct forward_layer *l,
+                                struct error *err)
+{
+    const struct host_matrix *w = weights_at(m->weights, i);
+    size_t n = count_together(m, i) / 3;
+    int n_exp = weights_spec(m->weights, i)->expert == EXPERT_SHARED ? 0 : m->c.n_exp;
+
+    for (size_t k = 1; k < 3 * n; k++)
+        if (w[k].dtype != w[0].dtype)
+            return error_set(err, ST_UNSUPPORTED,
+                             "tensor '%s' is %s and '%s' is %s: the experts of a layer must be of "
+                             "one type",
+                             weights_spec(m->weights, i)->name, dtype_name(w[0].dtype),
+                             weights_spec(m->weights, i + k)->name, dtype_name(w[k].dtype));
+    return m->k->ops->experts_load(m->k, n_exp, (int)n - n_exp, w, w + n, w + 2 * n, &l->experts,
+                                   err);
 }
 
 /* Hand tensor i, and those that go with it, to the backend where its role says. */
@@ -510,7 +576,6 @@ static enum status load_tensor(struct model *m, size_t i, struct error *err)
     const struct tensor_spec *s = weights_spec(m->weights, i);
     const struct host_matrix *w = weights_at(m->weights, i);
     struct forward_layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
-    size_t n_exp = (size_t)m->c.n_exp;
 
     switch (s->role) {
     case TENSOR_EMBED: return ops->weight_load(m->k, w, &m->embed, err);
@@ -525,19 +590,11 @@ static enum status load_tensor(struct model *m, size_t i, struct error *err)
     case TENSOR_K_NORM: return ops->weight_load(m->k, w, &l->k_norm, err);
     case TENSOR_NORM_FFN: return ops->weight_load(m->k, w, &l->norm_ffn, err);
     case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
-    case TENSOR_GATE:
-        for (size_t k = 1; k < 3 * n_exp; k++)
-            if (w[k].dtype != w[0].dtype)
-                return error_set(err, ST_UNSUPPORTED,
-                                 "tensor '%s' is %s and '%s' is %s: the experts of a layer must "
-                                 "be of one type",
-                                 s->name, dtype_name(w[0].dtype),
-                                 weights_spec(m->weights, i + k)->name, dtype_name(w[k].dtype));
-        return ops->experts_load(m->k, m->c.n_exp, w, w + n_exp, w + 2 * n_exp, &l->routed, err);
+    case TENSOR_ROUTER_BIAS: return ops->weight_load(m->k, w, &l->router_bias, err);
+    case TENSOR_QKV: return load_qkv(m, l, w, err);
+    case TENSOR_GATE: return load_experts(m, i, l, err);
     case TENSOR_UP:
-    case TENSOR_DOWN: /* taken with their gates */
-    case TENSOR_QKV:
-    case TENSOR_ROUTER_BIAS: break; /* config_check_runnable() refused them */
+    case TENSOR_DOWN: break; /* taken with their gates */
     }
     return error_set(err, ST_INTERNAL, "tensor '%s' has no place in the forward pass", s->name);
 }
@@ -621,8 +678,6 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
     if (!st)
         st = kernel_check_params(ops, &params, err);
     if (!st)
-        st = config_check_runnable(&m->c, err);
-    if (!st)
         st = resolve_sizes(m, err);
     if (!st)
         st = open_weights(m, err);
@@ -638,7 +693,9 @@ static enum status open_parts(struct model *m, const struct engine_options *opts
                                       .top_k = m->c.top_k,
                                       .top_k_base = m->c.top_k,
                                       .renorm = m->c.renorm,
-                                      .scale = (float)m->c.scale };
+                                      .scale = (float)m->c.scale,
+                                      .n_group = m->info.routing.n_group,
+                                      .topk_group = m->info.routing.topk_group };
     m->info.backend = ops->name;
     m->info.backend_details = ops->describe(m->k);
     m->info.isa = ops->isa ? ops->isa(m->k) : NULL;

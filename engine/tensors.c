@@ -50,28 +50,28 @@ static void add_matrix(struct list *l, enum tensor_role role, int64_t rows, int6
     add(l, (struct tensor_spec){ .role = role, .n_dims = 2, .rows = rows, .cols = cols }, name);
 }
 
-/* gate, up and down of experts [first, first + n), each kind in a run. */
-static void add_experts(struct list *l, int first, int n, int d_ff, const char *const names[3])
+/* gate, up and down of n_exp routed experts and n_shared more, each kind in a run. names: of the
+ * latter, by kind. */
+static void add_experts(struct list *l, int n_exp, int n_shared, int d_ff,
+                        const char *const names[3])
 {
     static const enum tensor_role roles[3] = { TENSOR_GATE, TENSOR_UP, TENSOR_DOWN };
+    static const char *const routed_names[3] = { "mlp.experts.%d.gate_proj.weight",
+                                                 "mlp.experts.%d.up_proj.weight",
+                                                 "mlp.experts.%d.down_proj.weight" };
     int d_model = l->c->d_model;
 
     for (int k = 0; k < 3; k++)
-        for (int e = first; e < first + n; e++)
+        for (int e = 0; e < n_exp + n_shared; e++)
             add(l,
                 (struct tensor_spec){ .role = roles[k],
-                                      .expert = e,
+                                      .expert = e < n_exp ? e : EXPERT_SHARED,
+                                      .n_merged = e < n_exp ? n_exp : 0,
                                       .n_dims = 2,
                                       .rows = roles[k] == TENSOR_DOWN ? d_model : d_ff,
                                       .cols = roles[k] == TENSOR_DOWN ? d_ff : d_model },
-                names[k]);
+                e < n_exp ? routed_names[k] : names[k]);
 }
-
-static const char *const routed_names[3] = {
-    "mlp.experts.%d.gate_proj.weight",
-    "mlp.experts.%d.up_proj.weight",
-    "mlp.experts.%d.down_proj.weight",
-};
 
 static void add_llada_moe_layer(struct list *l)
 {
@@ -87,7 +87,7 @@ static void add_llada_moe_layer(struct list *l)
     add_vector(l, TENSOR_K_NORM, c->d_head, "self_attn.k_norm.weight");
     add_vector(l, TENSOR_NORM_FFN, c->d_model, "post_attention_layernorm.weight");
     add_matrix(l, TENSOR_ROUTER, c->n_exp, c->d_model, "mlp.gate.weight");
-    add_experts(l, 0, c->n_exp, c->d_ff, routed_names);
+    add_experts(l, c->n_exp, 0, c->d_ff, NULL);
 }
 
 static void add_llada2_layer(struct list *l)
@@ -107,14 +107,12 @@ static void add_llada2_layer(struct list *l)
     add_vector(l, TENSOR_K_NORM, c->d_head, "attention.key_layernorm.weight");
     add_vector(l, TENSOR_NORM_FFN, c->d_model, "post_attention_layernorm.weight");
     if (l->layer < c->n_dense_layer) {
-        add_experts(l, EXPERT_DENSE, 1, c->d_ff_dense, dense_names);
+        add_experts(l, 0, 1, c->d_ff_dense, dense_names);
         return;
     }
     add_matrix(l, TENSOR_ROUTER, c->n_exp, c->d_model, "mlp.gate.weight");
     add_vector(l, TENSOR_ROUTER_BIAS, c->n_exp, "mlp.gate.expert_bias");
-    add_experts(l, 0, c->n_exp, c->d_ff, routed_names);
-    if (c->d_ff_shared)
-        add_experts(l, EXPERT_SHARED, 1, c->d_ff_shared, shared_names);
+    add_experts(l, c->n_exp, c->n_shared, c->d_ff, shared_names);
 }
 
 static void add_all(struct list *l)
@@ -150,6 +148,14 @@ enum status tensor_list_new(const struct model_config *c, struct tensor_spec **r
     *ret = l.specs;
     *ret_n = l.n;
     return ST_OK;
+}
+
+void tensor_merged_name(const struct tensor_spec *spec, char ret[64])
+{
+    snprintf(ret, sizeof(spec->name), "model.layers.%d.mlp.experts.%s_proj.weight", spec->layer,
+             spec->role == TENSOR_GATE ? "gate"
+             : spec->role == TENSOR_UP ? "up"
+                                       : "down");
 }
 
 int64_t tensor_list_params(const struct tensor_spec *specs, size_t n)

@@ -55,13 +55,9 @@ static enum status weights_new(const struct model_config *c, struct weights **re
 
 /* ---- a checkpoint ----------------------------------------------------------------------- */
 
-static bool has_shape(const struct tensor *t, const struct tensor_spec *spec)
+static bool has_shape(const struct tensor *t, const int64_t *want, int n_dims)
 {
-    if (t->n_dims != spec->n_dims)
-        return false;
-    if (t->n_dims == 1)
-        return t->shape[0] == spec->cols;
-    return t->shape[0] == spec->rows && t->shape[1] == spec->cols;
+    return t->n_dims == n_dims && memcmp(t->shape, want, (size_t)n_dims * sizeof(*want)) == 0;
 }
 
 /* "(288, 64)" for messages. */
@@ -76,63 +72,87 @@ static void shape_text(const int64_t *shape, int n_dims, struct error *ret)
 }
 
 static enum status refuse_shape(const struct safetensors *file, const struct tensor *t,
-                                const struct tensor_spec *spec, struct error *err)
+                                const int64_t *want, int n_dims, struct error *err)
 {
-    const int64_t want[2] = { spec->rows, spec->cols };
     struct error has, needs;
 
     shape_text(t->shape, t->n_dims, &has);
-    shape_text(want + 2 - spec->n_dims, spec->n_dims, &needs);
+    shape_text(want, n_dims, &needs);
     return error_set(err, ST_INVALID, "'%s' tensor '%s' has shape (%s), config.json needs (%s)",
                      safetensors_shard_path(file, t->i_shard), t->name, has.text, needs.text);
 }
 
-static int by_name(const void *a, const void *b)
+static int by_address(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    uintptr_t x = (uintptr_t) * (const struct tensor *const *)a;
+    uintptr_t y = (uintptr_t) * (const struct tensor *const *)b;
+
+    return x < y ? -1 : x > y;
 }
 
-/* Name one tensor of the file that the list does not have; their numbers differ. */
-static enum status refuse_extra(const struct weights *w, struct error *err)
+/* ST_INVALID, naming it, if the file has a tensor that is not among the n of found, which are
+ * sorted here. */
+static enum status refuse_extra(const struct safetensors *file, const struct tensor **found,
+                                size_t n, struct error *err)
 {
-    const char **names = calloc(w->n, sizeof(*names));
+    qsort(found, n, sizeof(*found), by_address);
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const struct tensor *t = safetensors_at(file, i);
 
-    if (!names)
-        return error_set(err, ST_NOMEM, "out of memory checking %zu tensors", w->n);
-    for (size_t i = 0; i < w->n; i++)
-        names[i] = w->specs[i].name;
-    qsort(names, w->n, sizeof(*names), by_name);
-    for (size_t i = 0; i < safetensors_count(w->file); i++) {
-        const struct tensor *t = safetensors_at(w->file, i);
-
-        if (bsearch(&t->name, names, w->n, sizeof(*names), by_name))
-            continue;
-        free(names);
-        return error_set(err, ST_INVALID,
-                         "'%s': tensor '%.100s' is not part of the model that "
-                         "config.json describes",
-                         safetensors_shard_path(w->file, t->i_shard), t->name);
+        if (!bsearch(&t, found, n, sizeof(*found), by_address))
+            return error_set(err, ST_INVALID,
+                             "'%s': tensor '%.100s' is not part of the model that config.json "
+                             "describes",
+                             safetensors_shard_path(file, t->i_shard), t->name);
     }
-    free(names);
-    return error_set(err, ST_INTERNAL, "tensors do not add up");
+    return ST_OK;
+}
+
+/* Tensor i of the list in the file: by its own name or, of an expert, as a part of what all of the
+ * layer are merged in. */
+static enum status match_one(struct weights *w, const char *dir, size_t i,
+                             const struct tensor **ret, struct error *err)
+{
+    const struct tensor_spec *spec = &w->specs[i];
+    const int64_t want[3] = { spec->n_merged, spec->rows, spec->cols };
+    const struct tensor *t = safetensors_find(w->file, spec->name);
+    int n_dims = spec->n_dims;
+    size_t bytes, at = 0;
+    char merged[sizeof(spec->name)];
+
+    if (!t && spec->n_merged) {
+        tensor_merged_name(spec, merged);
+        t = safetensors_find(w->file, merged);
+        at = (size_t)spec->expert;
+        n_dims = 3;
+    }
+    if (!t)
+        return error_set(err, ST_INVALID, "'%s': tensor '%s' is missing", dir, spec->name);
+    if (!has_shape(t, want + 3 - n_dims, n_dims))
+        return refuse_shape(w->file, t, want + 3 - n_dims, n_dims, err);
+    bytes = (size_t)(spec->rows * spec->cols) * dtype_size(t->dtype);
+    w->m[i] = (struct host_matrix){ .data = (const char *)t->data + at * bytes,
+                                    .dtype = t->dtype,
+                                    .rows = spec->rows,
+                                    .cols = spec->cols };
+    w->bytes += (int64_t)bytes;
+    *ret = t;
+    return ST_OK;
 }
 
 static enum status match(struct weights *w, const char *dir, struct error *err)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        const struct tensor_spec *spec = &w->specs[i];
-        const struct tensor *t = safetensors_find(w->file, spec->name);
+    const struct tensor **found = calloc(w->n, sizeof(*found));
+    enum status st = ST_OK;
 
-        if (!t)
-            return error_set(err, ST_INVALID, "'%s': tensor '%s' is missing", dir, spec->name);
-        if (!has_shape(t, spec))
-            return refuse_shape(w->file, t, spec, err);
-        w->m[i] = (struct host_matrix){
-            .data = t->data, .dtype = t->dtype, .rows = spec->rows, .cols = spec->cols
-        };
-        w->bytes += (int64_t)t->bytes;
-    }
-    return safetensors_count(w->file) == w->n ? ST_OK : refuse_extra(w, err);
+    if (!found)
+        return error_set(err, ST_NOMEM, "out of memory checking %zu tensors", w->n);
+    for (size_t i = 0; i < w->n && !st; i++)
+        st = match_one(w, dir, i, &found[i], err);
+    if (!st)
+        st = refuse_extra(w->file, found, w->n, err);
+    free(found);
+    return st;
 }
 
 enum status weights_open(const char *dir, const struct model_config *c, struct weights **ret,

@@ -3,8 +3,8 @@
  * a checkpoint or made up ("dummy").
  *
  * The list of a configuration is in one fixed order that the forward pass is built along, so a
- * tensor is named in one place only. A layer's expert matrices are runs of n_exp in expert
- * order: all gates, all ups, all downs.
+ * tensor is named in one place only. A layer's expert matrices are runs in expert order, the
+ * shared one last: all gates, all ups, all downs. A dense layer has one expert, a shared one.
  *
  * Dummy values depend on the seed and the tensor's name alone, so any tool can make them again.
  * Element i of a tensor, row-major, with FNV-1a 64 as hash:
@@ -12,6 +12,7 @@
  *   s   = splitmix64_first(seed) XOR hash(name)
  *   z   = splitmix64_first(s + i * 0x9e3779b97f4a7c15)     (the i-th draw of the stream s)
  *   norm:    v = 0.5 + (z >> 40) * 2^-24                    uniform in [0.5, 1.5)
+ *   bias:    v = 0.2 * (2 * (z >> 40) * 2^-24 - 1)          of routers: uniform in [-0.2, 0.2)
  *   matrix:  u = sum of the four 16-bit parts of z, less 131070
  *            v = f32(u) * f32(gain * sqrt(3 / cols) / 65536)
  *            about N(0, gain^2 / cols), cut off at 3.46 deviations; gain 4 for routers, so that
@@ -33,32 +34,33 @@
 #include "kernels/kernels.h"
 
 enum tensor_role {
-    TENSOR_EMBED,    /* (n_vocab, d_model) */
-    TENSOR_NORM_IN,  /* (d_model), before attention */
-    TENSOR_Q,        /* (n_head * d_head, d_model) */
-    TENSOR_K,        /* (n_kv_head * d_head, d_model) */
-    TENSOR_V,        /* the same */
-    TENSOR_QKV,      /* LLaDA2.x: the three, one below the other */
-    TENSOR_O,        /* (d_model, n_head * d_head) */
-    TENSOR_Q_NORM,   /* (d_head) */
-    TENSOR_K_NORM,   /* (d_head) */
-    TENSOR_NORM_FFN, /* (d_model), before the experts */
-    TENSOR_ROUTER,   /* (n_exp, d_model) */
-    TENSOR_ROUTER_BIAS,
-    TENSOR_GATE, /* (d_ff, d_model); expert >= 0, or EXPERT_SHARED, EXPERT_DENSE */
-    TENSOR_UP,   /* the same */
-    TENSOR_DOWN, /* (d_model, d_ff) */
+    TENSOR_EMBED,       /* (n_vocab, d_model) */
+    TENSOR_NORM_IN,     /* (d_model), before attention */
+    TENSOR_Q,           /* (n_head * d_head, d_model) */
+    TENSOR_K,           /* (n_kv_head * d_head, d_model) */
+    TENSOR_V,           /* the same */
+    TENSOR_QKV,         /* LLaDA2.x: the three, one below the other */
+    TENSOR_O,           /* (d_model, n_head * d_head) */
+    TENSOR_Q_NORM,      /* (d_head) */
+    TENSOR_K_NORM,      /* (d_head) */
+    TENSOR_NORM_FFN,    /* (d_model), before the experts */
+    TENSOR_ROUTER,      /* (n_exp, d_model) */
+    TENSOR_ROUTER_BIAS, /* (n_exp) */
+    TENSOR_GATE,        /* (d_ff, d_model), of an expert */
+    TENSOR_UP,          /* the same */
+    TENSOR_DOWN,        /* (d_model, d_ff) */
     TENSOR_NORM_OUT,
     TENSOR_HEAD, /* (n_vocab, d_model) */
 };
 
-enum { EXPERT_SHARED = -1, EXPERT_DENSE = -2 };
+enum { EXPERT_SHARED = -1 };
 
 struct tensor_spec {
     char name[64];
     enum tensor_role role;
     int layer;          /* -1 outside layers */
-    int expert;         /* of TENSOR_GATE, _UP, _DOWN */
+    int expert;         /* of TENSOR_GATE, _UP, _DOWN: from 0, or EXPERT_SHARED */
+    int n_merged;       /* routed experts of the layer, which a file may hold merged; else 0 */
     int n_dims;         /* 1 or 2 */
     int64_t rows, cols; /* a vector has rows 1 */
 };
@@ -67,6 +69,10 @@ struct tensor_spec {
 MUST_CHECK enum status tensor_list_new(const struct model_config *c, struct tensor_spec **ret,
                                        size_t *ret_n, struct error *err);
 
+/* Where a checkpoint has the experts of a layer merged, (n_merged, rows, cols), the name of that.
+ */
+void tensor_merged_name(const struct tensor_spec *spec, char ret[64]);
+
 /* Elements of n tensors. */
 int64_t tensor_list_params(const struct tensor_spec *specs, size_t n);
 
@@ -74,8 +80,8 @@ struct weights;
 
 /*
  * Map the checkpoint in DIR and match it with the list of c: a missing tensor, one of another
- * shape, and one that is not in the list are ST_INVALID, named. Otherwise as
- * safetensors_open_dir().
+ * shape, and one that is not in the list are ST_INVALID, named. Experts may lie there one by one
+ * or merged, as dFactory trains them. Otherwise as safetensors_open_dir().
  */
 MUST_CHECK enum status weights_open(const char *dir, const struct model_config *c,
                                     struct weights **ret, struct error *err);

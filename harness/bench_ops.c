@@ -190,7 +190,7 @@ static enum status load_experts(struct ops_job *j, struct error *err)
             m[i * n + e] = one[i];
     }
     if (!st)
-        st = j->ops->experts_load(j->k, j->m->n_exp, m, m + n, m + 2 * n, &j->experts, err);
+        st = j->ops->experts_load(j->k, j->m->n_exp, 0, m, m + n, m + 2 * n, &j->experts, err);
     for (int i = 0; i < 3; i++)
         if (!is_kept(j, &one[i]))
             free((void *)one[i].data);

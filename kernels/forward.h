@@ -15,14 +15,17 @@
 
 /* Weights of a layer, of the backend they are given to. */
 struct forward_layer {
-    struct weight *norm_in, *q, *k, *v, *o, *q_norm, *k_norm, *norm_ffn, *router;
-    struct experts *routed;
+    struct weight *norm_in, *q, *k, *v, *o, *q_norm, *k_norm, *norm_ffn;
+    struct weight *router;      /* NULL: a dense layer, which has no routing */
+    struct weight *router_bias; /* vector (n_exp) f32: route_input.bias; NULL: none */
+    struct experts *experts;    /* routed and shared ones; of a dense layer one that is shared */
 };
 
 /* A model and the largest forward it will be asked for. */
 struct forward_model {
     int n_layer, d_model, n_head, n_kv_head, d_head, d_rot, n_exp, n_vocab;
-    int mask_block; /* of attention */
+    int n_moe_layer; /* layers with a router; what goes by layer below counts these alone */
+    int mask_block;  /* of attention */
     float rms_eps;
     double rope_theta;
     enum router_score score;
@@ -49,7 +52,7 @@ struct forward_seq {
     const struct pick_params *pick; /* with ret_picks: proposals (n_logits) would do instead; or */
     struct pick *ret_picks;         /* NULL both */
     const struct route_params *route;
-    const double *popularity; /* (n_layer, n_exp) or NULL */
+    const double *popularity; /* (n_moe_layer, n_exp) or NULL */
     int joint;                /* sequences of the same number other than 0 share coresets */
 };
 
@@ -57,8 +60,8 @@ struct forward_call {
     const int32_t *ids, *positions; /* (n_tok) */
     int n_tok, n_seqs;
     const struct forward_seq *seqs;      /* (n_seqs), rows ascending and without gaps */
-    const struct route_segment *routing; /* (n_layer, n_seqs): what route() would get; results go
-                                          * where it says */
+    const struct route_segment *routing; /* (n_moe_layer, n_seqs): what route() would get; results
+                                          * go where it says */
     float *logits;                       /* (rows, n_vocab), backend memory */
     bool *ret_is_picked;                 /* true: proposals were given, logits were not written */
 };

@@ -135,22 +135,25 @@ enum status host_weight_load(struct kernels *k, const struct host_matrix *m, str
     return ST_OK;
 }
 
-enum status host_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                              const struct host_matrix *up, const struct host_matrix *down,
-                              struct experts **ret, struct error *err)
+enum status host_experts_load(struct kernels *k, int n_exp, int n_shared,
+                              const struct host_matrix *gate, const struct host_matrix *up,
+                              const struct host_matrix *down, struct experts **ret,
+                              struct error *err)
 {
     struct host_kernels *h = (struct host_kernels *)k;
     struct experts *e = calloc(1, sizeof(*e));
-    size_t n = (size_t)n_exp;
+    size_t n = (size_t)n_exp + (size_t)n_shared;
 
-    assert(n_exp >= 1 && n_exp <= KERNEL_MAX_EXPERTS);
+    assert(n_exp >= 0 && n_exp <= KERNEL_MAX_EXPERTS);
+    assert(n_shared >= 0 && n >= 1 && n <= KERNEL_MAX_EXPERTS + 1);
     if (e)
         e->gate = malloc(3 * n * sizeof(*e->gate));
     if (!e || !e->gate) {
         free(e);
-        return error_set(err, ST_NOMEM, "out of memory keeping %d experts", n_exp);
+        return error_set(err, ST_NOMEM, "out of memory keeping %zu experts", n);
     }
     e->n_exp = n_exp;
+    e->n_shared = n_shared;
     e->d_ff = gate[0].rows;
     e->d_model = gate[0].cols;
     e->up = e->gate + n;

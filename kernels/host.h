@@ -28,9 +28,9 @@ struct weight {
 };
 
 struct experts {
-    int n_exp;
+    int n_exp, n_shared;
     int64_t d_model, d_ff;
-    struct host_matrix *gate, *up, *down; /* (n_exp) each; one block, starting at gate */
+    struct host_matrix *gate, *up, *down; /* (n_exp + n_shared) each; one block, starting at gate */
     struct pages packed;                  /* as in struct weight */
     struct experts *next;
 };
@@ -55,9 +55,10 @@ enum status host_download(struct kernels *k, void *dst, const void *src, size_t 
 enum status host_sync(struct kernels *k, struct error *err);
 enum status host_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                              struct error *err);
-enum status host_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                              const struct host_matrix *up, const struct host_matrix *down,
-                              struct experts **ret, struct error *err);
+enum status host_experts_load(struct kernels *k, int n_exp, int n_shared,
+                              const struct host_matrix *gate, const struct host_matrix *up,
+                              const struct host_matrix *down, struct experts **ret,
+                              struct error *err);
 
 /* Row r of a matrix in its own type. */
 static inline const void *host_row(const struct host_matrix *m, int64_t r)

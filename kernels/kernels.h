@@ -93,7 +93,9 @@ struct kernel_params {
 /* What a model and its largest forward measure, for a plan of memory. */
 struct kernel_sizes {
     int n_layer, d_model, n_head, n_kv_head, d_head, d_ff, n_exp, n_vocab;
-    int max_slots;                 /* experts of a token, as a rule */
+    int n_shared;                  /* experts of every token, of each layer with routed ones */
+    int n_dense_layer, d_ff_dense; /* of n_layer: so many have one expert of that width instead */
+    int max_slots;                 /* routed experts of a token, as a rule */
     int max_tok, max_seqs, max_kv; /* of one forward: tokens, sequences, positions of one */
 };
 
@@ -170,12 +172,15 @@ struct kernel_ops {
     /* Keep a matrix or vector. The host data may be borrowed until close. */
     enum status (*weight_load)(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                                struct error *err);
-    /* Keep a layer's experts: gate and up (d_ff, d_model), down (d_model, d_ff), n_exp of each, all
-     * of one dtype. The arrays are read only during the call; the data they point to is borrowed.
-     */
-    enum status (*experts_load)(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                                const struct host_matrix *up, const struct host_matrix *down,
-                                struct experts **ret, struct error *err);
+    /* Keep a layer's experts: gate and up (d_ff, d_model), down (d_model, d_ff), n_exp + n_shared
+     * of each, all of one dtype. The first n_exp are routed, the others shared: every token goes
+     * through them. n_exp 0 and n_shared 1 is a dense layer; not both are 0, n_exp + n_shared is at
+     * most KERNEL_MAX_EXPERTS + 1. The arrays are read only during the call; the data they point to
+     * is borrowed. ST_UNSUPPORTED: the backend has no shared experts. */
+    enum status (*experts_load)(struct kernels *k, int n_exp, int n_shared,
+                                const struct host_matrix *gate, const struct host_matrix *up,
+                                const struct host_matrix *down, struct experts **ret,
+                                struct error *err);
 
     /* Whether weights like m, and experts, are still read from the host's data after they were
      * loaded. If not, the data may be taken away. NULL: always. */
@@ -229,7 +234,9 @@ struct kernel_ops {
                          const struct route_output *out, struct error *err);
 
     /* ret_y (n_tok, d_model) = sum over slots of w * down(silu(gate x) * up x), only chosen
-     * experts are read; a slot with id -1 is skipped. Sums run in ascending expert id. */
+     * experts are read; a slot with id -1 is skipped. ids (n_tok, top_k) name routed experts alone;
+     * shared ones then count for every token, with weight 1. Sums run in ascending expert id, so
+     * that shared ones come last. top_k 0: those alone, ids and w are NULL. */
     enum status (*moe)(struct kernels *k, const float *x, const struct experts *e,
                        const int32_t *ids, const float *w, int n_tok, int top_k, float *ret_y,
                        struct error *err);

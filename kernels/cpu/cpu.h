@@ -71,9 +71,10 @@ static inline size_t cpu_prepared(const struct cpu *c, size_t cols)
 /* cpu_load.c */
 enum status cpu_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                             struct error *err);
-enum status cpu_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                             const struct host_matrix *up, const struct host_matrix *down,
-                             struct experts **ret, struct error *err);
+enum status cpu_experts_load(struct kernels *k, int n_exp, int n_shared,
+                             const struct host_matrix *gate, const struct host_matrix *up,
+                             const struct host_matrix *down, struct experts **ret,
+                             struct error *err);
 bool cpu_keeps_host(const struct kernels *k, const struct host_matrix *m);
 
 /* Where the packed experts of a layer lie: an expert's gate and up, panels of 16 hidden units, an

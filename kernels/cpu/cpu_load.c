@@ -65,22 +65,24 @@ static void pack_expert_unit(void *arg, int unit, int thread)
     }
 }
 
-enum status cpu_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                             const struct host_matrix *up, const struct host_matrix *down,
-                             struct experts **ret, struct error *err)
+enum status cpu_experts_load(struct kernels *k, int n_exp, int n_shared,
+                             const struct host_matrix *gate, const struct host_matrix *up,
+                             const struct host_matrix *down, struct experts **ret,
+                             struct error *err)
 {
     struct cpu *c = (struct cpu *)k;
     struct experts *e = NULL;
     struct pack_job j = { 0 };
-    enum status st = host_experts_load(k, n_exp, gate, up, down, &e, err);
+    enum status st = host_experts_load(k, n_exp, n_shared, gate, up, down, &e, err);
+    int n = n_exp + n_shared;
 
     if (!st && gate[0].dtype == DT_BF16) {
-        st = pages_new((size_t)n_exp * experts_each_bytes(e), &e->packed, err);
+        st = pages_new((size_t)n * experts_each_bytes(e), &e->packed, err);
         if (!st) {
             j.e = e;
             j.ret = e->packed.data;
-            pool_run(c->pool, pack_expert_unit, &j, n_exp);
-            for (int i = 0; i < n_exp; i++)
+            pool_run(c->pool, pack_expert_unit, &j, n);
+            for (int i = 0; i < n; i++)
                 e->gate[i].data = e->up[i].data = e->down[i].data = NULL;
         }
     }

@@ -2,7 +2,8 @@
  * cpu op: the experts.
  *
  * They run in two loops. Tokens are first gathered by expert: a pair is one (token, slot) with an
- * expert, pairs are sorted by expert, then token, then slot.
+ * expert, pairs are sorted by expert, then token, then slot. A shared expert has a pair with every
+ * token; its number is above all routed ones, so it comes last.
  *
  *   1. unit = (active expert, FF_ROWS rows of gate and up): h = silu(gate x) * up x for all its
  *      pairs, kept in the form that down wants.
@@ -88,7 +89,8 @@ static void down_unit(void *arg, int unit, int thread)
 /* Place the parts of j in scratch, or add up their bytes if there is no base. */
 static void place(struct moe_job *j, struct layout *l)
 {
-    size_t n_tok = (size_t)j->n_tok, n_pairs = (size_t)j->n_pairs, n_exp = (size_t)j->e->n_exp;
+    size_t n_tok = (size_t)j->n_tok, n_pairs = (size_t)j->n_pairs;
+    size_t n_exp = (size_t)j->e->n_exp + (size_t)j->e->n_shared;
 
     j->active = layout_take(l, n_exp, sizeof(*j->active));
     j->first = layout_take(l, n_exp + 1, sizeof(*j->first));
@@ -124,6 +126,14 @@ static void gather(struct moe_job *j, const int32_t *ids, const float *w, int to
             j->first[j->n_active++] = sum;
         }
         sum += n;
+    }
+    for (int e = j->e->n_exp; e < j->e->n_exp + j->e->n_shared; e++) {
+        j->active[j->n_active] = e;
+        j->first[j->n_active++] = sum;
+        for (int t = 0; t < j->n_tok; t++, sum++) {
+            j->token[sum] = t;
+            j->weight[sum] = 1;
+        }
     }
     j->first[j->n_active] = sum;
     for (int i = 0; i < total; i++) {
@@ -170,13 +180,14 @@ enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, 
 {
     struct cpu *c = (struct cpu *)k;
     size_t d_model = (size_t)e->d_model, d_ff = (size_t)e->d_ff;
-    int part = n_tok < MAX_PAIRS / top_k ? n_tok : MAX_PAIRS / top_k;
+    int each = top_k + e->n_shared, most = MAX_PAIRS / (each ? each : 1);
+    int part = n_tok < most ? n_tok : most;
     struct moe_job j = {
         .cpu = c,
         .inner = c->inner,
         .e = e,
         .n_tok = part,
-        .n_pairs = part * top_k,
+        .n_pairs = part * each,
         .x_padded = cpu_padded(c, d_model),
         .h_padded = cpu_padded(c, d_ff),
         .x_bytes = cpu_prepared(c, d_model),
@@ -189,10 +200,11 @@ enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, 
     st = scratch_reserve(&c->scratch, l.used, err);
     for (int t = 0; t < n_tok && !st; t += part) {
         j.n_tok = n_tok - t < part ? n_tok - t : part;
-        j.n_pairs = j.n_tok * top_k;
+        j.n_pairs = j.n_tok * each;
         j.x = x + (size_t)t * d_model;
         j.y = ret_y + (size_t)t * d_model;
-        run_part(&j, ids + (size_t)t * (size_t)top_k, w + (size_t)t * (size_t)top_k, top_k);
+        run_part(&j, top_k ? ids + (size_t)t * (size_t)top_k : NULL,
+                 top_k ? w + (size_t)t * (size_t)top_k : NULL, top_k);
     }
     return st;
 }

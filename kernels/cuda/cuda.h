@@ -220,9 +220,10 @@ enum status cuda_route(struct kernels *k, const struct route_params *p,
                        const struct route_output *out, struct error *err);
 
 /* experts.c */
-enum status cuda_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                              const struct host_matrix *up, const struct host_matrix *down,
-                              struct experts **ret, struct error *err);
+enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
+                              const struct host_matrix *gate, const struct host_matrix *up,
+                              const struct host_matrix *down, struct experts **ret,
+                              struct error *err);
 enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                      const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
 

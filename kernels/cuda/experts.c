@@ -105,14 +105,19 @@ static enum status load_plain(struct cuda *c, struct experts *e, const struct ho
     return st;
 }
 
-enum status cuda_experts_load(struct kernels *k, int n_exp, const struct host_matrix *gate,
-                              const struct host_matrix *up, const struct host_matrix *down,
-                              struct experts **ret, struct error *err)
+enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
+                              const struct host_matrix *gate, const struct host_matrix *up,
+                              const struct host_matrix *down, struct experts **ret,
+                              struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
-    struct experts *e = calloc(1, sizeof(*e));
+    struct experts *e;
     enum status st;
 
+    if (n_shared || !n_exp)
+        return error_set(err, ST_UNSUPPORTED,
+                         "backend 'cuda' has no shared experts and no dense layers");
+    e = calloc(1, sizeof(*e));
     if (!e)
         return error_set(err, ST_NOMEM, "out of memory keeping experts");
     e->n_exp = n_exp;

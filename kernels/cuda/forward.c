@@ -150,7 +150,7 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
 static enum status run_experts(struct forward *f, int l, struct error *err)
 {
     const struct forward_model *m = &f->m;
-    const struct experts *e = f->layers[l].routed;
+    const struct experts *e = f->layers[l].experts;
     const struct forward_key *k = &f->key;
     struct cuda *c = f->c;
     const struct worklist all = worklist_place(f->list.dev, k->n_tok, k->stride, m->n_exp);
@@ -350,13 +350,14 @@ static bool is_bf16(const struct weight *w)
 /* Only what the kernels take: bf16 throughout (vectors are f32 on the device anyway). */
 static bool can_take(const struct forward_model *m)
 {
-    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD;
+    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD &&
+               m->n_moe_layer == m->n_layer;
 
     for (int l = 0; l < m->n_layer && can; l++) {
         const struct forward_layer *w = &m->layers[l];
 
         can = is_bf16(w->q) && is_bf16(w->k) && is_bf16(w->v) && is_bf16(w->o) &&
-              is_bf16(w->router) && w->routed->dtype == DT_BF16;
+              is_bf16(w->router) && !w->router_bias && w->experts->dtype == DT_BF16;
     }
     return can;
 }

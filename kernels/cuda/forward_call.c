@@ -62,7 +62,7 @@ static size_t take(size_t *at, size_t count, size_t size)
 
 size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret)
 {
-    const struct experts *e = f->layers[0].routed; /* of all layers alike */
+    const struct experts *e = f->layers[0].experts; /* of all layers alike */
     size_t n_pairs = (size_t)n_tok * (size_t)f->key.stride, at = 0;
     size_t h = take(&at, n_pairs * (size_t)pack_row_elems(e->d_ff), sizeof(uint16_t));
     size_t results = take(&at, n_pairs * (size_t)e->d_model, sizeof(float));

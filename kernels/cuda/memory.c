@@ -27,19 +27,24 @@ static size_t padding(int64_t rows, int64_t cols)
     return (size_t)(pack_elems(rows, cols) - rows * cols) * sizeof(uint16_t);
 }
 
+static size_t expert_padding(int64_t d_model, int64_t d_ff)
+{
+    return (size_t)(pack_elems(pack_pair_rows(d_ff), d_model) - 2 * d_ff * d_model) *
+               sizeof(uint16_t) +
+           padding(d_model, d_ff);
+}
+
 /* What whole tiles add to the weights. */
 static void add_padding(struct sum *s, const struct kernel_sizes *m)
 {
     const size_t n_layer = (size_t)m->n_layer;
     const int64_t q = (int64_t)m->n_head * m->d_head, kv = (int64_t)m->n_kv_head * m->d_head;
-    const int64_t pair = pack_pair_rows(m->d_ff);
 
     add(s, n_layer, padding(q, m->d_model) + 2 * padding(kv, m->d_model) + padding(m->d_model, q),
         1);
-    add(s, n_layer, (size_t)m->n_exp,
-        (size_t)(pack_elems(pair, m->d_model) - (int64_t)2 * m->d_ff * m->d_model) *
-                sizeof(uint16_t) +
-            padding(m->d_model, m->d_ff));
+    add(s, n_layer - (size_t)m->n_dense_layer, (size_t)m->n_exp + (size_t)m->n_shared,
+        expert_padding(m->d_model, m->d_ff));
+    add(s, (size_t)m->n_dense_layer, 1, expert_padding(m->d_model, m->d_ff_dense));
     add(s, 1, 1, padding(m->n_vocab, m->d_model));
 }
 

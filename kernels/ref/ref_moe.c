@@ -72,7 +72,7 @@ enum status ref_moe(struct kernels *k, const float *x, const struct experts *e, 
                     const float *w, int n_tok, int top_k, float *ret_y, struct error *err)
 {
     struct ref *r = (struct ref *)k;
-    size_t d_model = (size_t)e->d_model, d_ff = (size_t)e->d_ff;
+    size_t d_model = (size_t)e->d_model, d_ff = (size_t)e->d_ff, slots = (size_t)top_k;
     double *x64, *h, *y;
     enum status st = scratch_reserve(&r->scratch, (2 * d_model + d_ff) * sizeof(double), err);
 
@@ -81,15 +81,17 @@ enum status ref_moe(struct kernels *k, const float *x, const struct experts *e, 
     x64 = r->scratch.data;
     y = x64 + d_model;
     h = y + d_model;
-    for (int t = 0; t < n_tok; t++, x += d_model, ret_y += d_model, ids += top_k, w += top_k) {
+    for (int t = 0; t < n_tok; t++, x += d_model, ret_y += d_model) {
         for (size_t i = 0; i < d_model; i++) {
             x64[i] = x[i];
             y[i] = 0;
         }
         for (int id = 0; id < e->n_exp; id++) /* ascending expert id, then slot */
             for (int i = 0; i < top_k; i++)
-                if (ids[i] == id)
-                    run_expert(e, id, w[i], x64, h, y);
+                if (ids[(size_t)t * slots + (size_t)i] == id)
+                    run_expert(e, id, w[(size_t)t * slots + (size_t)i], x64, h, y);
+        for (int id = e->n_exp; id < e->n_exp + e->n_shared; id++)
+            run_expert(e, id, 1, x64, h, y);
         for (size_t i = 0; i < d_model; i++)
             ret_y[i] = (float)y[i];
     }

@@ -110,16 +110,28 @@ Test(model_open, peek_needs_no_weights)
     }
 }
 
-Test(model_open, llada2_is_refused_for_running)
+Test(model_open, llada2_routes_in_groups_and_has_a_dense_layer)
 {
     struct model *m = NULL;
     struct error err = { 0 };
     char dir[512];
     struct engine_options o = options(dir, "dummy");
+    const struct model_info *info;
+    const struct route_params *r;
 
     shape_path("tiny-llada2", dir, sizeof(dir));
-    cr_assert_eq(model_open(&o, &m, &err), ST_UNSUPPORTED);
-    cr_assert(strstr(err.text, "LLaDA2MoeModelLM"), "%s", err.text);
+    o.backend = "ref";
+    cr_assert_eq(model_open(&o, &m, &err), ST_OK, "%s", err.text);
+    info = model_get_info(m);
+    cr_assert_eq(info->n_layer, 3);
+    cr_assert_eq(info->n_moe_layer, 2);
+    cr_assert_eq(info->n_shared, 1);
+    cr_assert_eq(info->d_ff_dense, 96);
+    cr_assert_eq(info->expert_bytes, 2 * 3 * 32 * 64);
+    r = model_route(m);
+    cr_assert(r->renorm && r->top_k == 4 && r->scale == 2.5f);
+    cr_assert(r->n_group == 4 && r->topk_group == 2);
+    model_close(m);
 }
 
 Test(model_open, options_out_of_range_are_refused)

@@ -189,9 +189,10 @@ static void moments(const struct tensor_spec *spec, uint64_t seed, double *ret_m
 
 Test(weights, dummy_matrices_have_variance_one_over_columns)
 {
-    struct tensor_spec m = { "m", TENSOR_Q, 0, 0, 2, 500, 400 };
-    struct tensor_spec r = { "r", TENSOR_ROUTER, 0, 0, 2, 500, 400 };
-    struct tensor_spec v = { "v", TENSOR_NORM_IN, 0, 0, 1, 1, 200000 };
+    struct tensor_spec m = { "m", TENSOR_Q, .n_dims = 2, .rows = 500, .cols = 400 };
+    struct tensor_spec r = { "r", TENSOR_ROUTER, .n_dims = 2, .rows = 500, .cols = 400 };
+    struct tensor_spec v = { "v", TENSOR_NORM_IN, .n_dims = 1, .rows = 1, .cols = 200000 };
+    struct tensor_spec b = { "b", TENSOR_ROUTER_BIAS, .n_dims = 1, .rows = 1, .cols = 200000 };
     double mean, sd, max;
 
     moments(&m, 3, &mean, &sd, &max); /* 200 000 draws: the mean is good to 0.05 / 447 */
@@ -205,11 +206,15 @@ Test(weights, dummy_matrices_have_variance_one_over_columns)
     cr_assert_lt(fabs(mean - 1), 5e-3, "%g", mean);
     cr_assert_lt(fabs(sd / sqrt(1.0 / 12) - 1), 0.01, "%g", sd);
     cr_assert_leq(max, 1.5);
+    moments(&b, 3, &mean, &sd, &max);
+    cr_assert_lt(fabs(mean), 2e-3, "%g", mean);
+    cr_assert_lt(fabs(sd / (0.4 / sqrt(12)) - 1), 0.01, "%g", sd);
+    cr_assert_leq(max, 0.201); /* rounded to bf16 */
 }
 
 Test(weights, dummy_tensors_differ_by_name_and_seed)
 {
-    struct tensor_spec a = { "a", TENSOR_Q, 0, 0, 2, 8, 8 }, b = a;
+    struct tensor_spec a = { "a", TENSOR_Q, .n_dims = 2, .rows = 8, .cols = 8 }, b = a;
     uint16_t x[64], y[64], z[64];
 
     b.name[0] = 'b';

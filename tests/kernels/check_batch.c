@@ -145,7 +145,7 @@ static struct loaded load(const struct side *s, const struct layer_case *l)
 
     for (int w = 0; w < N_WEIGHTS; w++)
         ret.w[w] = load_weight(s, &l->w[w]);
-    check_status(s->ops->experts_load(s->k, N_EXP, l->gate, l->up, l->down, &ret.experts, &err),
+    check_status(s->ops->experts_load(s->k, N_EXP, 0, l->gate, l->up, l->down, &ret.experts, &err),
                  &err);
     return ret;
 }

@@ -155,7 +155,8 @@ static void bench_moe(struct bench_state *b)
         up[e] = big_matrix(b, D_FF, D_MODEL);
         down[e] = big_matrix(b, D_MODEL, D_FF);
     }
-    check_status(b->s->ops->experts_load(b->s->k, N_EXP, gate, up, down, &b->experts, &err), &err);
+    check_status(b->s->ops->experts_load(b->s->k, N_EXP, 0, gate, up, down, &b->experts, &err),
+                 &err);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const double per_expert = 3.0 * D_MODEL * D_FF;
         int n_used = cases[i].n_used;

@@ -90,7 +90,7 @@ static float *run_moe(struct check *c, const struct side *s, const struct moe_ca
     struct error err;
     float *out;
 
-    check_status(s->ops->experts_load(s->k, m->n_exp, m->gate, m->up, m->down, &e, &err), &err);
+    check_status(s->ops->experts_load(s->k, m->n_exp, 0, m->gate, m->up, m->down, &e, &err), &err);
     check_status(s->ops->moe(s->k, x.data, e, (const int32_t *)ids.data, w.data, m->n_tok, m->top_k,
                              y.data, &err),
                  &err);

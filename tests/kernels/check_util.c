@@ -57,7 +57,7 @@ bool takes_experts(const struct check *c, enum dtype t)
     const struct host_matrix m = { one, t, 1, 1 };
     struct experts *e = NULL;
     struct error err;
-    enum status st = c->new.ops->experts_load(c->new.k, 1, &m, &m, &m, &e, &err);
+    enum status st = c->new.ops->experts_load(c->new.k, 1, 0, &m, &m, &m, &e, &err);
 
     if (st != ST_UNSUPPORTED)
         check_status(st, &err);

@@ -331,7 +331,7 @@ Test(ref, moe_weighs_swiglu_experts_and_skips_empty_slots)
     struct experts *e = NULL;
     float y[4];
 
-    cr_assert_eq(ops->experts_load(k, 2, gates, ups, downs, &e, NULL), ST_OK);
+    cr_assert_eq(ops->experts_load(k, 2, 0, gates, ups, downs, &e, NULL), ST_OK);
     ops->moe(k, x, e, ids, w, 2, 2, y, NULL);
     /* silu(1) * 3 = 2.1931757359; silu(-1) * 2 = -0.5378828427, expert 1 gives 0 */
     assert_floats(y, 1.0965878679, 2.1931757359, -1.0757656854, -2.1515313708);
