@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus /* device code */
+extern "C" {
+#endif
+
 struct rng {
     uint64_t s[4];
 };
@@ -33,5 +37,9 @@ uint64_t rng_below(struct rng *r, uint64_t n);
 
 /* Standard normal (Box-Muller, one value a call). */
 double rng_normal(struct rng *r);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -241,6 +241,18 @@ MUST_CHECK enum status sequence_start(struct engine *e, const struct decode_opti
 MUST_CHECK enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n,
                                    struct error *err);
 
+/*
+ * For measuring: from the next step on tokens go to experts that are dealt to them rather than to
+ * those which the router wants, so that n_tok tokens of a step, the first as well as the following
+ * n_tok, go to exactly n_unique experts in each layer. All else is done as ever: the router's
+ * scores are taken, weigh the experts, and are what selectors elect by, among the experts dealt.
+ * The busiest of 64 gets five times the mean, as trained routers have it. n_unique 0: back to the
+ * router's own choice. ST_INVALID: a number that n_tok tokens, or the model's groups of experts, do
+ * not allow; ST_NOMEM.
+ */
+MUST_CHECK enum status engine_deal_experts(struct engine *e, int n_unique, int n_tok,
+                                           struct error *err);
+
 bool sequence_is_done(const struct sequence *s);
 void sequence_free(struct sequence *s); /* accepts NULL; before engine_close() */
 

@@ -206,7 +206,7 @@ static struct route_input route_input_of(const struct model *m, int l,
 
     return (struct route_input){ .scores = m->scores,
                                  .logits = m->router_logits,
-                                 .bias = w->router_bias,
+                                 .bias = m->dealt ? m->dealt : w->router_bias,
                                  .importance = m->importance,
                                  .popularity = it->popularity ? it->popularity + at : NULL };
 }
@@ -375,6 +375,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                        .n_seqs = n_items,
                                        .seqs = m->seqs,
                                        .routing = m->route_segs,
+                                       .bias = m->dealt,
                                        .logits = m->logits,
                                        .ret_is_picked = ret_is_picked };
 

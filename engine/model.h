@@ -86,6 +86,9 @@ struct model_observer {
 MUST_CHECK enum status model_observe(struct model *m, const struct model_observer *o,
                                      struct error *err);
 
+/* engine_deal_experts() */
+MUST_CHECK enum status model_deal(struct model *m, int n_unique, int n_tok, struct error *err);
+
 MUST_CHECK enum status model_open(const struct engine_options *opts, struct model **ret,
                                   struct error *err);
 void model_close(struct model *m); /* accepts NULL */

@@ -47,6 +47,8 @@ struct model {
     struct forward_layer *layers; /* (n_layer), on the backend; owned by it */
     struct forward *forward;      /* the backend's own pass, or NULL: op by op */
 
+    struct weight *dealt; /* (max_tok, n_exp) what makes routing follow model_deal(); NULL: none */
+
     /* Workspace in backend memory: buffers, by name */
     int max_tok, max_rows; /* max_batch * max_canvas; max_batch * max_block */
     void *buffers[N_BUFFERS];

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "harness/paths.h"
 #include "harness/plan.h"
+#include "harness/ranges.h"
 #include "harness/verb.h"
 
 enum { MAX_BATCH = 256 };
@@ -28,6 +29,7 @@ struct job {
     size_t n_prompt;
     int n_seqs;
     struct sequence *seqs[MAX_BATCH];
+    int n_unique; /* experts a layer that tokens go to; 0: as the router chooses */
 };
 
 /* ---- what a forward has to do --------------------------------------------------------------- */
@@ -137,14 +139,24 @@ static enum status start_half_done(void *arg, int n, struct error *err)
     return st ? st : one_step(arg, n, err);
 }
 
+static const char *dealt_text(struct bench *b, const struct job *j)
+{
+    const char *text = "";
+
+    if (j->n_unique)
+        text = arena_printf(&b->arena, ", %d experts dealt", j->n_unique);
+    return text ? text : "";
+}
+
 /* The second of two denoising steps: every token through every layer (with --prefix: but for the
  * prompt's, which the first step left in the cache), the head for those between the first and the
  * last that is still masked. */
 static enum status time_forward(struct bench *b, struct job *j, struct error *err)
 {
     struct bench_result *r = NULL;
-    const char *shape = arena_printf(&b->arena, "%d x %d tokens after %zu, %s", j->n_seqs,
-                                     j->decode.gen_length, j->n_prompt, j->decode.selector);
+    const char *shape =
+        arena_printf(&b->arena, "%d x %d tokens after %zu, %s%s", j->n_seqs, j->decode.gen_length,
+                     j->n_prompt, j->decode.selector, dealt_text(b, j));
     struct work w;
     enum status st;
 
@@ -171,7 +183,7 @@ static enum status time_decode(struct bench *b, struct job *j, struct error *err
     engine_decoder_text(&j->decode, &shape);
     buf_puts(&shape, ", ");
     engine_cache_text(&j->decode, &shape);
-    buf_printf(&shape, ", %s", j->decode.selector);
+    buf_printf(&shape, ", %s%s", j->decode.selector, dealt_text(b, j));
     st = buf_ok(&shape)
              ? bench_time(b, "decode", buf_str(&shape), start_sequences, all_steps, j, &r, err)
              : error_set(err, ST_NOMEM, "out of memory");
@@ -262,11 +274,33 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; strcmp(b->what, "moe") == 0 && i < sizeof(of_cpu) / sizeof(of_cpu[0]); i++)
         if (options_is_given(b->c, of_cpu[i]))
             name = option_table[of_cpu[i]].name;
+    if (is_ops && options_is_given(b->c, OPT_BENCH_UNIQUE))
+        name = option_table[OPT_BENCH_UNIQUE].name;
     if (!is_forward && options_is_given(b->c, OPT_BENCH_PREFIX))
         name = option_table[OPT_BENCH_PREFIX].name;
     return name
                ? error_set(err, ST_INVALID, "`bench %s` does not read option '--%s'", b->what, name)
                : ST_OK;
+}
+
+/* What is to be timed, for each number of experts that was asked for. */
+static enum status time_each(struct bench *b, struct job *j, struct error *err)
+{
+    static const char *const own_choice = "0";
+    const char *text = options_text(b->c, OPT_BENCH_UNIQUE);
+    const char *const *numbers = &own_choice;
+    bool is_forward = strcmp(b->what, "forward") == 0;
+    int n_tok = is_forward ? j->decode.gen_length : j->decode.block_length;
+    size_t n = 1;
+    enum status st = text ? ranges_expand(text, &b->arena, &numbers, &n, err) : ST_OK;
+
+    for (size_t i = 0; i < n && !st; i++) {
+        j->n_unique = (int)strtol(numbers[i], NULL, 10); /* options_parse() has checked them */
+        st = engine_deal_experts(j->engine, j->n_unique, n_tok, err);
+        if (!st)
+            st = is_forward ? time_forward(b, j, err) : time_decode(b, j, err);
+    }
+    return st;
 }
 
 static enum status time_model(struct bench *b, struct engine_options *o, struct error *err)
@@ -307,7 +341,7 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     if (!st)
         st = bench_limits(b, err);
     if (!st)
-        st = is_forward ? time_forward(b, &j, err) : time_decode(b, &j, err);
+        st = time_each(b, &j, err);
     end_sequences(&j);
     if (!st)
         st = bench_print(b, err);
@@ -355,6 +389,8 @@ const struct verb verb_bench = {
         "  desbench bench ops -m llada-moe-7b-a1b\n"
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
         "      --override num_hidden_layers=2 --override 'moe_layer_freq=[1,1]' --tokens 32\n"
+        "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy --backend cuda \\\n"
+        "      --prefix 256 --unique 64,38,25\n"
         "  desbench bench moe -m llada-moe-7b-a1b --tokens 32 --json\n"
         "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
     .run = run,

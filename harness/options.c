@@ -122,6 +122,11 @@ const struct option_def option_table[N_OPTIONS] = {
                            "(decode)" },
     [OPT_BENCH_PREFIX] = { "prefix", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "0", NULL, 0, 65536,
                            NULL, NULL, "cached positions before the tokens (forward)" },
+    [OPT_BENCH_UNIQUE] = { "unique", 0, OPTION_INT, VERB_BENCH, DECODE, "N[,N...]", NULL,
+                           "what the router chooses", 1, 1024, NULL, NULL,
+                           "distinct experts of each layer that a forward's tokens go to, dealt to "
+                           "them (forward, decode)",
+                           .is_axis = true },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
     [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "N", NULL,
@@ -473,7 +478,7 @@ static enum status set_value(struct options *c, enum option_id id, const char *t
     enum status st =
         d->is_axis ? check_list(d, text, &n_listed, err) : options_check(id, text, err);
 
-    if (!st && n_listed > 1 && !(c->verb & RUN))
+    if (!st && n_listed > 1 && (d->verbs & RUN) && !(c->verb & RUN))
         st = error_set(err, ST_INVALID, "option '--%s' takes one value here, found '%s'", d->name,
                        text);
     if (st)

@@ -62,8 +62,10 @@ struct forward_call {
     const struct forward_seq *seqs;      /* (n_seqs), rows ascending and without gaps */
     const struct route_segment *routing; /* (n_moe_layer, n_seqs): what route() would get; results
                                           * go where it says */
-    float *logits;                       /* (rows, n_vocab), backend memory */
-    bool *ret_is_picked;                 /* true: proposals were given, logits were not written */
+    const struct weight *bias; /* (n_tok, n_exp) what routing adds to scores for choosing, at every
+                                * layer, instead of the layers' own; or NULL */
+    float *logits;             /* (rows, n_vocab), backend memory */
+    bool *ret_is_picked;       /* true: proposals were given, logits were not written */
 };
 
 #endif

@@ -66,6 +66,12 @@ static inline const void *host_row(const struct host_matrix *m, int64_t r)
     return (const char *)m->data + (size_t)r * (size_t)m->cols * dtype_size(m->dtype);
 }
 
+/* What routing adds to the scores of a row: route_input.bias. */
+static inline const float *host_bias(const struct weight *bias, int row)
+{
+    return bias->vec ? bias->vec : host_row(&bias->m, row);
+}
+
 /*
  * Working memory of a backend, kept between calls. It grows to the next power of two when a
  * call needs more than any call before it, so a steady state allocates nothing.

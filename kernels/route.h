@@ -123,7 +123,7 @@ struct route_params {
 struct route_input {
     const float *scores;       /* (n_row, n_exp) */
     const float *logits;       /* the same before softmax or sigmoid; read for VOTE_LOGIT */
-    const struct weight *bias; /* vector (n_exp) or NULL: none */
+    const struct weight *bias; /* NULL: none; vector (n_exp), of all rows; or (n_row, n_exp) */
     const float *importance;   /* (n_row), read where protect > 0 */
     const double *popularity;  /* (n_exp) host memory, finite, read for ELECT_STATIC */
 };

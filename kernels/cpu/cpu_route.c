@@ -109,12 +109,13 @@ void route_limit_groups(const struct route_params *p, float *key)
 
 const float *route_keys(const struct router_call *c, int row, float *room)
 {
-    const float *s = c->in->scores + (size_t)row * (size_t)c->p->n_exp;
+    const float *s = c->in->scores + (size_t)row * (size_t)c->p->n_exp, *bias;
 
-    if (!c->bias)
+    if (!c->in->bias)
         return s;
+    bias = host_bias(c->in->bias, row);
     for (int e = 0; e < c->p->n_exp; e++)
-        room[e] = s[e] + c->bias[e];
+        room[e] = s[e] + bias[e];
     return room;
 }
 
@@ -395,11 +396,7 @@ enum status cpu_route(struct kernels *k, const struct route_params *p, const str
                       struct error *err)
 {
     struct cpu *cpu = (struct cpu *)k;
-    struct router_call c = { .p = p,
-                             .in = in,
-                             .bias = in->bias ? in->bias->vec : NULL,
-                             .depth = depth_of(p),
-                             .scratch = &cpu->scratch };
+    struct router_call c = { .p = p, .in = in, .depth = depth_of(p), .scratch = &cpu->scratch };
     uint8_t joint[KERNEL_MAX_EXPERTS];
     enum status st = cpu_elect_reserve(&c, segs, n_segs, err);
 

@@ -11,8 +11,7 @@
 struct router_call {
     const struct route_params *p;
     const struct route_input *in;
-    const float *bias; /* (n_exp) or NULL */
-    int depth;         /* places of a token's order that are found */
+    int depth; /* places of a token's order that are found */
     struct scratch *scratch;
 };
 

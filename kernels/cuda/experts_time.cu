@@ -8,25 +8,21 @@
  * Weights are random and never zero. They are written in the packed form directly: which number
  * stands for which element is of no matter here.
  */
-#include <math.h>
 #include <stdlib.h>
 
-extern "C" {
-#include "base/rng.h"
-}
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/worklist.h"
+#include "kernels/deal.h"
 #include "kernels/devices.h"
 
 enum { LAYERS = 4, LAUNCHES = 16, REPLAYS = 4, WARM_UP = 2, THREADS = 256, READ_BLOCKS = 8 };
 
 struct job {
     struct gpu_experts e;
-    struct rng rng;
     int n_sm;
     cudaStream_t stream;
     cudaEvent_t from, to;
@@ -88,83 +84,6 @@ static __global__ void __launch_bounds__(THREADS)
     }
     if (x == 0) /* never: odd numbers only */
         *sink = x;
-}
-
-/* ---- routing ------------------------------------------------------------------------------ */
-
-/* Slots ids (n_tok, top_k) on exactly n_active of the experts. */
-static void make_ids(struct job *j, int32_t *pool, double *popular, int *count, int32_t *ids)
-{
-    const struct gpu_experts *l = &j->e;
-    const size_t n_slots = (size_t)l->n_tok * (size_t)l->top_k;
-    double sum = 0;
-
-    for (int i = 0; i < l->n_exp; i++) {
-        pool[i] = i;
-        count[i] = 0;
-    }
-    for (int i = 0; i < l->n_active; i++) {
-        int k = i + (int)rng_below(&j->rng, (uint64_t)(l->n_exp - i));
-        int32_t e = pool[k];
-
-        pool[k] = pool[i];
-        pool[i] = e;
-        popular[i] = pow(i + 1, -l->skew);
-        sum += popular[i];
-    }
-    for (size_t s = 0; s < n_slots; s++) {
-        int32_t *mine = ids + s / (size_t)l->top_k * (size_t)l->top_k;
-        bool is_new = false;
-
-        while (!is_new) {
-            double at = rng_uniform(&j->rng) * sum;
-            int i = 0;
-
-            while (i < l->n_active - 1 && at >= popular[i])
-                at -= popular[i++];
-            ids[s] = pool[i];
-            is_new = true;
-            for (int32_t *p = mine; p < ids + s; p++)
-                is_new &= *p != ids[s];
-        }
-        count[ids[s]]++;
-    }
-    for (int i = 0; i < l->n_active; i++) /* whom nobody chose takes a slot of who has several */
-        while (count[pool[i]] == 0) {
-            int32_t *slot = ids + rng_below(&j->rng, n_slots);
-
-            if (count[*slot] > 1) {
-                count[*slot]--;
-                *slot = pool[i];
-                count[pool[i]]++;
-            }
-        }
-}
-
-/* Host memory that make_ids() works in. */
-struct scratch {
-    int32_t *pool, *ids;
-    int *count;
-    double *popular;
-};
-
-static void scratch_free(struct scratch *s)
-{
-    free(s->pool);
-    free(s->ids);
-    free(s->count);
-    free(s->popular);
-}
-
-static bool scratch_new(const struct gpu_experts *e, struct scratch *s)
-{
-    const size_t n_exp = (size_t)e->n_exp, n_slots = (size_t)e->n_tok * (size_t)e->top_k;
-
-    s->pool = (int32_t *)malloc(n_exp * sizeof(*s->pool));
-    s->ids = (int32_t *)malloc(n_slots * sizeof(*s->ids));
-    s->count = (int *)malloc(n_exp * sizeof(*s->count));
-    s->popular = (double *)malloc(n_exp * sizeof(*s->popular));
-    return s->pool && s->ids && s->count && s->popular;
 }
 
 /* ---- the job ------------------------------------------------------------------------------ */
@@ -237,30 +156,49 @@ static cudaError_t fill(struct job *j, const void *p, size_t bytes, uint64_t see
     return cudaGetLastError();
 }
 
+/* ids (LAYERS, n_tok, top_k): which experts tokens take. */
+static enum status deal_layers(const struct gpu_experts *e, uint64_t seed, int32_t *ids,
+                               struct error *err)
+{
+    struct deal d = {};
+    struct rng rng;
+    enum status st = ST_OK;
+
+    d.n_exp = e->n_exp;
+    d.top_k = e->top_k;
+    d.n_tok = e->n_tok;
+    d.n_active = e->n_active;
+    d.skew = e->skew;
+    rng_seed(&rng, seed);
+    for (size_t i = 0; i < LAYERS && !st; i++)
+        st = deal_experts(&d, &rng, ids + i * (size_t)e->n_tok * (size_t)e->top_k, err);
+    return st;
+}
+
 /* Weights and list of layer i. */
-static cudaError_t fill_layer(struct job *j, struct scratch *s, int i)
+static cudaError_t fill_layer(struct job *j, const int32_t *ids, int i)
 {
     const struct gpu_experts *e = &j->e;
     const struct moe_args *a = &j->layers[i];
     const size_t n_exp = (size_t)e->n_exp, n_slots = (size_t)e->n_tok * (size_t)e->top_k;
     cudaError_t rc;
 
-    make_ids(j, s->pool, s->popular, s->count, s->ids);
     rc = fill(j, a->weights.gate_up, gate_up_bytes(e) * n_exp, (uint64_t)(2 * i + 2),
               sqrtf(3.f / (float)e->d_model));
     if (!rc)
         rc = fill(j, a->weights.down, down_bytes(e) * n_exp, (uint64_t)(2 * i + 3),
                   sqrtf(3.f / (float)e->d_ff));
     if (!rc)
-        rc = cudaMemcpyAsync(j->ids, s->ids, n_slots * sizeof(*s->ids), cudaMemcpyHostToDevice,
-                             j->stream);
+        rc = cudaMemcpyAsync(j->ids, ids + (size_t)i * n_slots, n_slots * sizeof(*ids),
+                             cudaMemcpyHostToDevice, j->stream);
     if (!rc)
         rc = worklist_launch(j->ids, j->weights, e->n_tok, e->top_k, e->n_exp, 0, a->list,
                              j->stream);
-    return rc ? rc : cudaStreamSynchronize(j->stream); /* ids are made again */
+    return rc ? rc : cudaStreamSynchronize(j->stream); /* j->ids take the next ones */
 }
 
-static cudaError_t fill_all(struct job *j, struct scratch *s)
+/* ids: (LAYERS, n_tok, top_k) */
+static cudaError_t fill_all(struct job *j, const int32_t *ids)
 {
     const struct gpu_experts *e = &j->e;
     const struct moe_args *a = &j->layers[0];
@@ -275,7 +213,7 @@ static cudaError_t fill_all(struct job *j, struct scratch *s)
         rc = cudaMemsetAsync(a->work.ready, 0,
                              moe_ready_words(e->n_exp, e->d_model) * sizeof(uint32_t), j->stream);
     for (int i = 0; i < LAYERS && !rc; i++)
-        rc = fill_layer(j, s, i);
+        rc = fill_layer(j, ids, i);
     return rc;
 }
 
@@ -364,19 +302,21 @@ static void close_job(struct job *j)
 enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_samples,
                              int64_t *ret_ns, int64_t *ret_read_ns, struct error *err)
 {
+    const size_t n_slots = (size_t)e->n_tok * (size_t)e->top_k;
+    int32_t *ids = (int32_t *)malloc(LAYERS * n_slots * sizeof(*ids));
     struct job j = {};
-    struct scratch s = {};
     enum status st = ST_OK;
 
     j.e = *e;
-    rng_seed(&j.rng, seed);
-    if (!scratch_new(e, &s)) {
+    if (!ids)
         st = error_set(err, ST_NOMEM, "out of memory for %d tokens", e->n_tok);
-    } else {
+    if (!st)
+        st = deal_layers(e, seed, ids, err);
+    if (!st) {
         cudaError_t rc = open_job(&j);
 
         if (!rc)
-            rc = fill_all(&j, &s);
+            rc = fill_all(&j, ids);
         if (!rc)
             rc = time_part(&j, PART_READ, n_samples, ret_read_ns);
         if (!rc)
@@ -389,6 +329,6 @@ enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_s
             (void)cudaGetLastError(); /* it does not stick */
     }
     close_job(&j);
-    scratch_free(&s);
+    free(ids);
     return st;
 }

@@ -162,6 +162,7 @@ static void measure_call(struct forward *f, const struct forward_call *call)
     k->n_tok = call->n_tok;
     k->n_seqs = call->n_seqs;
     k->logits = call->logits;
+    k->bias = call->bias ? call->bias->dev_rows : NULL;
     for (int i = 0; i < call->n_seqs; i++) {
         const struct forward_seq *s = &call->seqs[i];
 
@@ -279,6 +280,7 @@ static void plan_routing(struct forward *f, const struct forward_call *call, int
     r->scores = f->m.scores;
     r->logits = f->m.router_logits;
     r->importance = f->m.importance;
+    route_call_set_bias(r, call->bias);
     r->out = (struct route_output){ f->m.route_ids, f->m.route_w, f->key.stride };
 }
 

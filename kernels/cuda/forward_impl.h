@@ -40,7 +40,7 @@ struct forward_key {
     int max_tok, max_kv; /* of a sequence; max_kv rounded up */
     bool has_logits, has_importance;
     bool is_picked; /* proposals instead of logits */
-    const void *meta, *results, *work, *moe, *list, *scratch, *logits;
+    const void *meta, *results, *work, *moe, *list, *scratch, *logits, *bias;
 };
 
 struct forward_graph {

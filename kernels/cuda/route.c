@@ -49,7 +49,7 @@ enum status cuda_route(struct kernels *k, const struct route_params *p,
         return st;
     call.scores = in->scores;
     call.logits = in->logits;
-    call.bias = in->bias ? in->bias->dev_rows : NULL;
+    route_call_set_bias(&call, in->bias);
     call.importance = in->importance;
     call.out = *out;
     CUDA_TRY(c, route_launch(&call, c->stream), err);

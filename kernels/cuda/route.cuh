@@ -12,7 +12,7 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-#include "kernels/route.h"
+#include "kernels/cuda/route_call.h"
 
 static constexpr unsigned ALL_LANES = 0xffffffffu;
 static constexpr int WARP = 32;
@@ -397,6 +397,12 @@ static __device__ __forceinline__ uint32_t limit_groups(const struct route_param
     }
     __syncwarp();
     return set;
+}
+
+/* What is added to the scores of a row, (n_exp), or NULL. */
+static __device__ __forceinline__ const float *bias_of(const struct route_call &c, int row)
+{
+    return c.bias ? c.bias + (size_t)row * (size_t)c.bias_stride : NULL;
 }
 
 /* Keys and natural order of a token whose scores are in place; bias (n_exp) or NULL. */

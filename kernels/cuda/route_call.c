@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/cuda/cuda.h"
 
 /* Takes room from a block, 16-byte aligned; base NULL: it only measures. */
 struct place {
@@ -166,6 +167,12 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
         open_vote(tokens, host.n_tok);
     if (p->elect == ELECT_STATIC)
         memcpy((double *)host.popularity, popularity, (size_t)p->n_exp * sizeof(double));
+}
+
+void route_call_set_bias(struct route_call *c, const struct weight *bias)
+{
+    c->bias = bias ? bias->dev_rows : NULL;
+    c->bias_stride = bias && bias->rows > 1 ? c->p.n_exp : 0;
 }
 
 void route_call_read(struct route_call *c, const void *host_results)

@@ -39,7 +39,9 @@ struct route_call_group {
 /* Device memory throughout. */
 struct route_call {
     struct route_params p;
-    const float *scores, *logits, *bias, *importance;
+    const float *scores, *logits, *importance;
+    const float *bias; /* of row r: bias + r * bias_stride; NULL: none */
+    int bias_stride;   /* n_exp, or 0: one of all rows */
     struct route_output out;
     int n_tok, n_segs, n_groups;
     const struct route_call_token *tokens;
@@ -88,6 +90,9 @@ int route_call_groups(const struct route_segment *segs, int n_segs, int *ret_n_t
 void route_call_plan(const struct route_params *p, const struct route_segment *segs, int n_segs,
                      const double *popularity, void *host_args, void *dev_args, void *dev_results,
                      void *dev_work, struct route_call *ret);
+
+/* Fill in the bias: route_input.bias. */
+void route_call_set_bias(struct route_call *c, const struct weight *bias);
 
 /* Point c's results at a copy of what dev_results held. */
 void route_call_read(struct route_call *c, const void *host_results);

@@ -786,7 +786,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
                 if (i * WARP + lane < n_exp)
                     c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
                                  (size_t)(i * WARP + lane)] = t.score[i];
-        read_keys<N>(c.route.p, c.route.bias, &t, groups);
+        read_keys<N>(c.route.p, bias_of(c.route, u.row + t_mine), &t, groups);
         if (IS_RANKED) {
             rank_all(reinterpret_cast<const uint32_t(&)[2]>(t.order), t.natural, room, ranks);
 #pragma unroll

@@ -74,11 +74,12 @@ static void limit_groups(const struct route_params *p, float *key)
 static void token_read(const struct route_params *p, const struct route_input *in, int row,
                        struct token *ret)
 {
+    const float *bias = in->bias ? host_bias(in->bias, row) : NULL;
     float key[KERNEL_MAX_EXPERTS];
 
     ret->score = in->scores + (size_t)row * (size_t)p->n_exp;
     for (int e = 0; e < p->n_exp; e++) {
-        ret->key[e] = in->bias ? ret->score[e] + in->bias->vec[e] : ret->score[e];
+        ret->key[e] = bias ? ret->score[e] + bias[e] : ret->score[e];
         if (!(ret->key[e] > -INFINITY)) /* NaN */
             ret->key[e] = -INFINITY;
         key[e] = ret->key[e];

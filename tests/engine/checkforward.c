@@ -3,9 +3,9 @@
  * bits: logits, statistics, and what the caches hold.
  *
  * Small models of made-up weights and several shapes; ragged batches, caches that grow and are
- * refreshed, every kind of routing that goes another way through the pass. Each forward runs four
- * times as one (in the backend's ways to run it: first, recorded, replayed) and once op by op, as
- * it does when somebody looks on. Exits 77 where the backend does not open.
+ * refreshed, every kind of routing that goes another way through the pass, experts dealt to tokens.
+ * Each forward runs four times as one (in the backend's ways to run it: first, recorded, replayed)
+ * and once op by op, as it does when somebody looks on. Exits 77 where the backend does not open.
  *
  * Usage: checkforward --shapes DIR [--backend NAME] [--seed N] [--forwards N]
  *        checkforward --shapes DIR --bench SHAPE [--layers N]: times of a step of 32 tokens
@@ -358,6 +358,9 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
         }
     }
     for (int i = 0; i < n_forwards; i++) {
+        int n_dealt = i % 4 == 3 ? between(model_route(m)->top_k, info->n_exp) : 0;
+
+        check(model_deal(m, n_dealt, MAX_CANVAS, &err), &err);
         random_items(m, b, i == 0);
         n_failed += check_forward(m, b, shape, i);
         n_failed += check_picks(m, b, shape, i);

@@ -69,7 +69,7 @@ struct route_case {
     struct route_params p;
     struct route_segment segs[MAX_SEGS];
     int n_segs, n_tok, stride;
-    float *scores, *logits, *importance, *bias;
+    float *scores, *logits, *importance, *bias; /* bias (n_tok + 1, n_exp) */
     double *popularity;
     uint8_t *is_voter, *cores; /* (n_tok), (n_segs, n_exp) */
 };
@@ -94,7 +94,7 @@ static struct route_case make_case(struct check *c, int i)
     x.scores = random_floats(&c->rng, n_scores, regime, 1);
     x.logits = random_floats(&c->rng, n_scores, regime, 1);
     x.importance = random_floats(&c->rng, n_tok, regime, 1);
-    x.bias = random_floats(&c->rng, n_exp, REGIME_UNIFORM, 0.1F);
+    x.bias = random_floats(&c->rng, (n_tok + 1) * n_exp, REGIME_UNIFORM, 0.1F);
     x.popularity = must_alloc(n_exp, sizeof(double));
     x.is_voter = must_alloc(n_tok + 1, 1);
     x.cores = must_alloc((size_t)x.n_segs * n_exp, 1);
@@ -137,7 +137,7 @@ struct routed {
 };
 
 static struct routed run_route(struct check *c, const struct side *side, const struct route_case *x,
-                               bool has_bias)
+                               int n_bias)
 {
     size_t n_exp = (size_t)x->p.n_exp, n_scores = (size_t)x->n_tok * n_exp;
     size_t n_slots = (size_t)x->n_tok * (size_t)x->stride, n_cores = (size_t)x->n_segs * n_exp;
@@ -145,12 +145,12 @@ static struct routed run_route(struct check *c, const struct side *side, const s
     struct buffer logits = buffer_new(side, x->logits, n_scores);
     struct buffer importance = buffer_new(side, x->importance, (size_t)x->n_tok);
     struct buffer ids = buffer_new(side, NULL, n_slots), w = buffer_new(side, NULL, n_slots);
-    const struct host_matrix bias = { x->bias, DT_F32, 1, x->p.n_exp };
+    const struct host_matrix bias = { x->bias, DT_F32, n_bias, x->p.n_exp };
     const struct route_input in = { .scores = scores.data,
                                     .logits = logits.data,
                                     .importance = importance.data,
                                     .popularity = x->popularity,
-                                    .bias = has_bias ? load_weight(side, &bias) : NULL };
+                                    .bias = n_bias ? load_weight(side, &bias) : NULL };
     const struct route_output out = { (int32_t *)ids.data, w.data, x->stride };
     struct route_segment segs[MAX_SEGS];
     uint8_t *host_cores = must_alloc(n_cores, 1);
@@ -198,11 +198,11 @@ static void routed_free(struct routed *r)
 void check_route(struct check *c, int i)
 {
     struct route_case x = make_case(c, i);
-    bool has_bias = rng_below(&c->rng, 2);
+    int n_bias = CHOOSE(&c->rng, 0, 1, x.n_tok); /* rows: none, one of all, each its own */
     size_t n_slots = (size_t)x.n_tok * (size_t)x.stride;
     size_t n_cores = (size_t)x.n_segs * (size_t)x.p.n_exp;
-    struct routed ref = run_route(c, &c->ref, &x, has_bias);
-    struct routed new = run_route(c, &c->new, &x, has_bias);
+    struct routed ref = run_route(c, &c->ref, &x, n_bias);
+    struct routed new = run_route(c, &c->new, &x, n_bias);
 
     compare_ints(c, "ids", new.ids, ref.ids, n_slots);
     compare_floats(c, "w", new.w, ref.w, n_slots, NULL, 1);
