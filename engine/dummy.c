@@ -58,12 +58,12 @@ void dummy_fill(const struct tensor_spec *spec, uint64_t seed, int64_t first, si
                 uint16_t *ret)
 {
     uint64_t stream = splitmix64(&seed) ^ rng_hash(spec->name, strlen(spec->name));
-    double gain = spec->role == TENSOR_ROUTER ? 4 : 1;
 
     if (spec->role == TENSOR_ROUTER_BIAS)
         fill_bias(stream, first, n, ret);
     else if (spec->n_dims == 1)
         fill_norm(stream, first, n, ret);
     else
-        fill_matrix(stream, first, n, (float)(gain * sqrt(3.0 / (double)spec->cols) / 65536), ret);
+        fill_matrix(stream, first, n, (float)(spec->gain * sqrt(3.0 / (double)spec->cols) / 65536),
+                    ret);
 }

@@ -47,7 +47,19 @@ static void add_vector(struct list *l, enum tensor_role role, int64_t n, const c
 static void add_matrix(struct list *l, enum tensor_role role, int64_t rows, int64_t cols,
                        const char *name)
 {
-    add(l, (struct tensor_spec){ .role = role, .n_dims = 2, .rows = rows, .cols = cols }, name);
+    add(l, (struct tensor_spec){ .role = role, .gain = 1, .n_dims = 2, .rows = rows, .cols = cols },
+        name);
+}
+
+static void add_router(struct list *l, int gain)
+{
+    add(l,
+        (struct tensor_spec){ .role = TENSOR_ROUTER,
+                              .gain = gain,
+                              .n_dims = 2,
+                              .rows = l->c->n_exp,
+                              .cols = l->c->d_model },
+        "mlp.gate.weight");
 }
 
 /* gate, up and down of n_exp routed experts and n_shared more, each kind in a run. names: of the
@@ -67,6 +79,7 @@ static void add_experts(struct list *l, int n_exp, int n_shared, int d_ff,
                 (struct tensor_spec){ .role = roles[k],
                                       .expert = e < n_exp ? e : EXPERT_SHARED,
                                       .n_merged = e < n_exp ? n_exp : 0,
+                                      .gain = 1,
                                       .n_dims = 2,
                                       .rows = roles[k] == TENSOR_DOWN ? d_model : d_ff,
                                       .cols = roles[k] == TENSOR_DOWN ? d_ff : d_model },
@@ -86,7 +99,7 @@ static void add_llada_moe_layer(struct list *l)
     add_vector(l, TENSOR_Q_NORM, c->d_head, "self_attn.q_norm.weight");
     add_vector(l, TENSOR_K_NORM, c->d_head, "self_attn.k_norm.weight");
     add_vector(l, TENSOR_NORM_FFN, c->d_model, "post_attention_layernorm.weight");
-    add_matrix(l, TENSOR_ROUTER, c->n_exp, c->d_model, "mlp.gate.weight");
+    add_router(l, 4);
     add_experts(l, c->n_exp, 0, c->d_ff, NULL);
 }
 
@@ -110,7 +123,7 @@ static void add_llada2_layer(struct list *l)
         add_experts(l, 0, 1, c->d_ff_dense, dense_names);
         return;
     }
-    add_matrix(l, TENSOR_ROUTER, c->n_exp, c->d_model, "mlp.gate.weight");
+    add_router(l, 2);
     add_vector(l, TENSOR_ROUTER_BIAS, c->n_exp, "mlp.gate.expert_bias");
     add_experts(l, c->n_exp, c->n_shared, c->d_ff, shared_names);
 }

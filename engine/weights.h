@@ -15,8 +15,10 @@
  *   bias:    v = 0.2 * (2 * (z >> 40) * 2^-24 - 1)          of routers: uniform in [-0.2, 0.2)
  *   matrix:  u = sum of the four 16-bit parts of z, less 131070
  *            v = f32(u) * f32(gain * sqrt(3 / cols) / 65536)
- *            about N(0, gain^2 / cols), cut off at 3.46 deviations; gain 4 for routers, so that
- *            their choice is clear-cut, else 1
+ *            about N(0, gain^2 / cols), cut off at 3.46 deviations; gain 4 for routers with a
+ *            softmax, so that their choice is clear-cut, 2 with a sigmoid, which is flat beyond,
+ *            else 1. With the bias, 32 tokens that have nothing in common then go to 82 of 256
+ *            experts, 8 each; 84 are LLaDA2.0-mini's, says arXiv:2602.00879, Table 1
  *   stored:  bf16, v rounded to nearest even
  *
  * where splitmix64_first(x) is the first value of a stream with state x. The sum of four
@@ -60,6 +62,7 @@ struct tensor_spec {
     enum tensor_role role;
     int layer;          /* -1 outside layers */
     int expert;         /* of TENSOR_GATE, _UP, _DOWN: from 0, or EXPERT_SHARED */
+    int gain;           /* of dummy values, of a matrix */
     int n_merged;       /* routed experts of the layer, which a file may hold merged; else 0 */
     int n_dims;         /* 1 or 2 */
     int64_t rows, cols; /* a vector has rows 1 */

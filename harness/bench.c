@@ -65,8 +65,10 @@ static struct work forward_work(const struct job *j, size_t f)
     double kv = (double)m->n_kv_head * m->d_head, embed = (double)m->n_vocab * d;
     double per_param = (double)m->weight_bytes / (double)m->n_params;
     double all_experts = (double)m->n_moe_layer * m->n_exp * (double)m->expert_bytes;
-    double per_tok = m->n_layer * 2 * d * (2 * heads + 2 * kv) +
-                     m->n_moe_layer * (2 * d * m->n_exp + 6 * d * m->d_ff * m->top_k);
+    double per_tok =
+        m->n_layer * 2 * d * (2 * heads + 2 * kv) +
+        m->n_moe_layer * (2 * d * m->n_exp + 6 * d * m->d_ff * (m->top_k + m->n_shared)) +
+        (m->n_layer - m->n_moe_layer) * 6 * d * m->d_ff_dense;
     struct work w = { .n_experts = count_experts(j, f) };
 
     w.bytes = (double)m->weight_bytes - all_experts - per_param * embed +

@@ -189,8 +189,8 @@ static void moments(const struct tensor_spec *spec, uint64_t seed, double *ret_m
 
 Test(weights, dummy_matrices_have_variance_one_over_columns)
 {
-    struct tensor_spec m = { "m", TENSOR_Q, .n_dims = 2, .rows = 500, .cols = 400 };
-    struct tensor_spec r = { "r", TENSOR_ROUTER, .n_dims = 2, .rows = 500, .cols = 400 };
+    struct tensor_spec m = { "m", TENSOR_Q, .gain = 1, .n_dims = 2, .rows = 500, .cols = 400 };
+    struct tensor_spec r = { "r", TENSOR_ROUTER, .gain = 4, .n_dims = 2, .rows = 500, .cols = 400 };
     struct tensor_spec v = { "v", TENSOR_NORM_IN, .n_dims = 1, .rows = 1, .cols = 200000 };
     struct tensor_spec b = { "b", TENSOR_ROUTER_BIAS, .n_dims = 1, .rows = 1, .cols = 200000 };
     double mean, sd, max;
@@ -214,7 +214,7 @@ Test(weights, dummy_matrices_have_variance_one_over_columns)
 
 Test(weights, dummy_tensors_differ_by_name_and_seed)
 {
-    struct tensor_spec a = { "a", TENSOR_Q, .n_dims = 2, .rows = 8, .cols = 8 }, b = a;
+    struct tensor_spec a = { "a", TENSOR_Q, .gain = 1, .n_dims = 2, .rows = 8, .cols = 8 }, b = a;
     uint16_t x[64], y[64], z[64];
 
     b.name[0] = 'b';
