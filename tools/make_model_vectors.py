@@ -105,15 +105,23 @@ def to_bf16(v):
     return (bits & np.uint32(0xFFFF0000)).view(np.float32)
 
 
+def draws(name, n, seed):
+    stream = int(splitmix64(np.array([seed], np.uint64))[0]) ^ fnv1a(name.encode())
+    with np.errstate(over="ignore"):
+        return splitmix64(np.uint64(stream) + np.arange(n, dtype=np.uint64) * np.uint64(STEP))
+
+
+def uniform(name, n, seed):
+    """f32 in [0, 1)."""
+    z = draws(name, n, seed) >> np.uint64(40)
+    return z.astype(np.float32) * np.float32(2.0**-24)
+
+
 def dummy(name, shape, seed):
     """f32 values before they are rounded."""
-    stream = int(splitmix64(np.array([seed], np.uint64))[0]) ^ fnv1a(name.encode())
-    n = math.prod(shape)
-    with np.errstate(over="ignore"):
-        z = splitmix64(np.uint64(stream) + np.arange(n, dtype=np.uint64) * np.uint64(STEP))
     if len(shape) == 1:
-        u = (z >> np.uint64(40)).astype(np.float32)
-        return (np.float32(0.5) + u * np.float32(2.0**-24)).reshape(shape)
+        return np.float32(0.5) + uniform(name, shape[0], seed)
+    z = draws(name, math.prod(shape), seed)
     u = sum(((z >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.int64) for s in (0, 16, 32, 48))
     gain = 4 if name.endswith("mlp.gate.weight") else 1
     scale = np.float32(gain * math.sqrt(3.0 / shape[1]) / 65536)
