@@ -32,10 +32,43 @@
 #include "kernels/cuda/forward_impl.h"
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/gemm_fast.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/router.h"
 
 /* ---- the kernels ------------------------------------------------------------------------- */
+
+/* Products, by the way that is best for so many tokens. */
+static enum status multiply(struct forward *f, const struct gemm_args *a, struct error *err)
+{
+    struct cuda *c = f->c;
+
+    if (f->tiled && a->n_tok >= GEMM_FAST_MIN) {
+        CUDA_TRY(c, gemm_fast_tile_rounded(a->x, a->n_tok, a->cols, f->tiled, c->stream), err);
+        CUDA_TRY(c, gemm_fast_launch(a, f->tiled, c->stream), err);
+    } else {
+        CUDA_TRY(c, gemm_launch(a, true, c->stream), err);
+    }
+    return ST_OK;
+}
+
+/* Proposals of the head's products. */
+static enum status propose(struct forward *f, const struct gemm_args *head, struct error *err)
+{
+    struct pick *ret = (struct pick *)(void *)((char *)f->results.dev + f->picks_at);
+    struct cuda *c = f->c;
+
+    if (gemm_pick_fits(head->n_tok, head->cols)) {
+        CUDA_TRY(c, gemm_pick_launch(head, f->pick_rows, f->pick_work, ret, true, c->stream), err);
+    } else {
+        CUDA_TRY(c, gemm_fast_tile_rounded(head->x, head->n_tok, head->cols, f->tiled, c->stream),
+                 err);
+        CUDA_TRY(c,
+                 gemm_fast_pick_launch(head, f->tiled, f->pick_rows, f->pick_work, ret, c->stream),
+                 err);
+    }
+    return ST_OK;
+}
 
 static enum status run_attention(struct forward *f, int l, struct error *err)
 {
@@ -74,13 +107,15 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
                                     .d_head = m->d_head,
                                     .d_rot = m->d_rot };
     struct attention_args attention = forward_attention(f);
+    enum status st;
 
     attention.kv_offset = heads.kv_offset;
-    CUDA_TRY(c, gemm_launch(&qkv, true, c->stream), err);
+    st = multiply(f, &qkv, err);
+    if (st)
+        return st;
     CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
     CUDA_TRY(c, attention_launch(&attention, true, c->stream), err);
-    CUDA_TRY(c, gemm_launch(&o, true, c->stream), err);
-    return ST_OK;
+    return multiply(f, &o, err);
 }
 
 /* Can one launch a set route its tokens? */
@@ -223,15 +258,7 @@ static enum status enqueue(struct forward *f, struct error *err)
         }
         CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
     }
-    if (f->key.is_picked)
-        CUDA_TRY(c,
-                 gemm_pick_launch(&head, f->pick_rows, f->pick_work,
-                                  (struct pick *)(void *)((char *)f->results.dev + f->picks_at),
-                                  true, c->stream),
-                 err);
-    else
-        CUDA_TRY(c, gemm_launch(&head, true, c->stream), err);
-    return ST_OK;
+    return f->key.is_picked ? propose(f, &head, err) : multiply(f, &head, err);
 }
 
 /* ---- graphs ------------------------------------------------------------------------------ */
@@ -398,7 +425,12 @@ static enum status make_buffers(struct forward *f, struct error *err)
         st = cuda_malloc(c, yb_bytes, &yb, err);
     f->yb = yb;
     if (!st)
-        st = cuda_malloc(c, gemm_pick_bytes(), &f->pick_work, err);
+        st = cuda_malloc(c, c->is_fast ? gemm_fast_pick_bytes(m->max_rows) : gemm_pick_bytes(),
+                         &f->pick_work, err);
+    if (!st && c->is_fast)
+        st =
+            cuda_malloc(c, gemm_fast_tiled_bytes(m->max_tok, f->ld_x > f->ld_y ? f->ld_x : f->ld_y),
+                        &f->tiled, err);
     if (st)
         return st;
     /* attention leaves what is beyond its columns as it is */
@@ -465,8 +497,8 @@ void cuda_forwards_free(struct forward *list)
 {
     while (list) {
         struct forward *f = list;
-        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,  f->list.dev,
-                              f->turns,    f->xb,          f->yb,       f->pick_work };
+        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,   f->list.dev,
+                              f->turns,    f->xb,          f->yb,       f->pick_work, f->tiled };
 
         list = f->next;
         for (int i = 0; i < FORWARD_GRAPHS; i++) {

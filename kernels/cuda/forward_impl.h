@@ -59,6 +59,7 @@ struct forward {
     float *turns;      /* of RoPE: fused.h */
     uint16_t *xb, *yb; /* (max_tok, ld_x) and (max_tok, ld_y): what products take, bf16 */
     int ld_x, ld_y;
+    void *tiled; /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
 
     struct forward_room meta, results, work, moe, list;
     char *host_meta, *host_results; /* pinned, as large as meta and results */

@@ -3,31 +3,37 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/gemm_fast.h"
 
 enum status cuda_matmul(struct kernels *k, const float *x, const struct weight *w, int n_tok,
                         float *ret_y, struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
-    const void *packed = NULL;
-    void *rounded = NULL;
+    struct gemm_args a = { .parts = { { NULL, ret_y, (int)w->rows } },
+                           .n_parts = 1,
+                           .cols = (int)w->cols,
+                           .n_tok = n_tok };
+    bool is_fast = c->is_fast && n_tok >= GEMM_FAST_MIN;
+    void *made = NULL; /* what the product takes of x */
     enum status st;
 
     if (w->dtype != DT_BF16)
         return cuda_matmul_plain(c, x, w, n_tok, ret_y, err);
-    st = cuda_weight_packed(c, w, &packed, err);
+    st = cuda_weight_packed(c, w, &a.parts[0].w, err);
     if (!st)
-        st = cuda_scratch_take(c, gemm_rounded_bytes(n_tok, (int)w->cols), &rounded, err);
+        st = cuda_scratch_take(
+            c, is_fast ? gemm_fast_tiled_bytes(n_tok, a.cols) : gemm_rounded_bytes(n_tok, a.cols),
+            &made, err);
     if (st || n_tok == 0)
         return st;
-    CUDA_TRY(c, gemm_round(x, n_tok, (int)w->cols, rounded, c->stream), err);
-    CUDA_TRY(c,
-             gemm_launch(&(struct gemm_args){ .parts = { { packed, ret_y, (int)w->rows } },
-                                              .n_parts = 1,
-                                              .cols = (int)w->cols,
-                                              .x = rounded,
-                                              .n_tok = n_tok },
-                         false, c->stream),
-             err);
+    if (is_fast) {
+        CUDA_TRY(c, gemm_fast_tile(x, n_tok, a.cols, made, c->stream), err);
+        CUDA_TRY(c, gemm_fast_launch(&a, made, c->stream), err);
+        return ST_OK;
+    }
+    a.x = made;
+    CUDA_TRY(c, gemm_round(x, n_tok, a.cols, made, c->stream), err);
+    CUDA_TRY(c, gemm_launch(&a, false, c->stream), err);
     return ST_OK;
 }
 
