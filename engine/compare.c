@@ -86,6 +86,8 @@ static void follow(struct sequence *r, const struct sequence *s)
     r->step = s->step;
     r->n_masked = s->n_masked;
     r->n_masked_start = s->n_masked_start;
+    r->n_post = s->n_post;
+    r->n_final = s->n_final;
     r->result.n_forwards = s->result.n_forwards;
     if (s->step == 0)
         r->has_core = false;
@@ -158,7 +160,7 @@ static void compare(struct rival *r, const struct sequence *s, const float *logi
     for (int i = 0; i < s->block_length; i++) {
         size_t row = (size_t)(i - s->row_first) * (size_t)n_vocab;
         const struct pick *own = &s->picks[i], *other = &r->s->picks[i];
-        bool is_own = s->is_commit[i], is_other = r->s->is_commit[i];
+        bool is_own = s->is_taken[i], is_other = r->s->is_taken[i];
         double lp, lq;
         struct position_comparison *c;
 

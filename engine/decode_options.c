@@ -17,19 +17,21 @@ enum { CONFIG_BYTES_MAX = 1 << 20 };
 /* ---- defaults --------------------------------------------------------------------------- */
 
 /*
- * Published evaluation settings of the two families, but without their approximate caches, so
- * that what nobody asked for changes no result. LLaDA2.x: the report's gen_length, block and
- * threshold; LLaDA-MoE: dInfer's.
+ * Published evaluation settings of the two families, but without approximate caches, so that what
+ * nobody asked for changes no result. LLaDA2.x: the report's gen_length, block, threshold and
+ * decoder, with the exact cache; LLaDA-MoE: dInfer's.
  */
 static const struct family {
     const char *architecture; /* NULL: any other */
+    const char *decoder, *cache;
     int gen_length, block_length;
     double threshold;
 } families[] = {
-    { "LLaDA2MoeModelLM", 2048, 32, 0.95 },
-    { NULL, 1024, 64, 0.8 },
+    { "LLaDA2MoeModelLM", "block-diffusion", "block", 2048, 32, 0.95 },
+    { NULL, "threshold", "none", 1024, 64, 0.8 },
 };
 
+/* What is read by some decoders or caches only: dInfer's, Fast-dLLM's and LLaDA2.1's defaults. */
 static void defaults_of(const char *architecture, struct decode_options *ret)
 {
     const struct family *f = families;
@@ -37,12 +39,16 @@ static void defaults_of(const char *architecture, struct decode_options *ret)
     while (f->architecture && strcmp(f->architecture, architecture) != 0)
         f++;
     *ret = (struct decode_options){
-        .decoder = decoder_find("threshold")->about->name,
-        .cache = cache_policy_find("none")->about->name,
+        .decoder = decoder_find(f->decoder)->about->name,
+        .cache = cache_policy_find(f->cache)->about->name,
         .selector = "vanilla",
         .gen_length = f->gen_length,
         .block_length = f->block_length,
         .threshold = f->threshold,
+        .low_threshold = 0.62,
+        .factor = 1,
+        .edit_threshold = 0.9,
+        .max_post_steps = 16,
         .prefix_look = 16,
         .after_look = 16,
         .cache_warmup = 4,
@@ -138,11 +144,11 @@ static bool is_ignored(const char *key)
     return false;
 }
 
-static enum status read_int(const json_t *obj, const char *where, const char *key, int min,
+static enum status read_int(const json_t *obj, const char *where, const char *key, int min, int max,
                             int *ret, struct error *err)
 {
     int64_t v;
-    enum status st = json_get_int(obj, where, key, min, INT_MAX, &v, err);
+    enum status st = json_get_int(obj, where, key, min, max, &v, err);
 
     if (!st)
         *ret = (int)v;
@@ -162,6 +168,23 @@ static enum status read_num(const json_t *obj, const char *where, const char *ke
                          max, v);
     *ret = v;
     return ST_OK;
+}
+
+static enum status read_field(const json_t *obj, const char *where, enum decode_field f,
+                              struct decode_options *o, struct error *err)
+{
+    const struct decode_field_row *row = &decode_fields[f];
+    double value = 0;
+    int whole = 0;
+    enum status st;
+
+    if (row->is_int)
+        st = read_int(obj, where, row->name, 0, (int)row->max, &whole, err);
+    else
+        st = read_num(obj, where, row->name, row->max, &value, err);
+    if (!st)
+        decode_field_set(o, f, row->is_int ? whole : value);
+    return st;
 }
 
 /* A name of a table, kept as the table's own string. */
@@ -190,19 +213,12 @@ static enum status read_key(const json_t *obj, const char *where, const char *ke
     if (strcmp(key, "cache") == 0)
         return read_choice(obj, where, key, engine_caches(), &o->cache, err);
     if (strcmp(key, "gen_length") == 0)
-        return read_int(obj, where, key, 1, &o->gen_length, err);
+        return read_int(obj, where, key, 1, INT_MAX, &o->gen_length, err);
     if (strcmp(key, "block_length") == 0)
-        return read_int(obj, where, key, 1, &o->block_length, err);
-    if (strcmp(key, "steps") == 0)
-        return read_int(obj, where, key, 0, &o->steps, err);
-    if (strcmp(key, "prefix_look") == 0)
-        return read_int(obj, where, key, 0, &o->prefix_look, err);
-    if (strcmp(key, "after_look") == 0)
-        return read_int(obj, where, key, 0, &o->after_look, err);
-    if (strcmp(key, "cache_warmup") == 0)
-        return read_int(obj, where, key, 0, &o->cache_warmup, err);
-    if (strcmp(key, "threshold") == 0)
-        return read_num(obj, where, key, 1, &o->threshold, err);
+        return read_int(obj, where, key, 1, INT_MAX, &o->block_length, err);
+    for (int f = 0; f < N_DECODE_FIELDS; f++)
+        if (strcmp(key, decode_fields[f].name) == 0)
+            return read_field(obj, where, f, o, err);
     if (strcmp(key, "temperature") == 0)
         return read_num(obj, where, key, DBL_MAX, &o->temperature, err);
     if (strcmp(key, "do_sample") == 0)
@@ -277,9 +293,20 @@ static enum status unknown(const char *what, const char *name, const struct engi
     return ST_INVALID;
 }
 
-static enum status check_lengths(const struct decode_options *o, int max_canvas, int max_block,
-                                 size_t n_prompt, struct error *err)
+struct canvas_shape decode_canvas(const struct decode_options *o, bool is_on_grid, size_t n_prompt)
 {
+    size_t n = n_prompt + (size_t)o->gen_length, block = (size_t)o->block_length;
+
+    if (!is_on_grid)
+        return (struct canvas_shape){ n, n_prompt };
+    return (struct canvas_shape){ (n + block - 1) / block * block, n_prompt / block * block };
+}
+
+static enum status check_lengths(const struct decode_options *o, const struct decode_limits *limits,
+                                 bool is_on_grid, size_t n_prompt, struct error *err)
+{
+    int max_canvas = limits->max_canvas, room;
+
     if (o->gen_length < 1)
         return error_set(err, ST_INVALID, "gen_length %d must be at least 1", o->gen_length);
     if (o->block_length < 1)
@@ -287,21 +314,65 @@ static enum status check_lengths(const struct decode_options *o, int max_canvas,
     if (o->gen_length % o->block_length)
         return error_set(err, ST_INVALID, "gen_length %d is not a multiple of block_length %d",
                          o->gen_length, o->block_length);
-    if (o->block_length > max_block)
+    if (o->block_length > limits->max_block)
         return error_set(err, ST_INVALID,
                          "block_length %d is more than the %d positions (max_block) that the "
                          "model was opened for",
-                         o->block_length, max_block);
+                         o->block_length, limits->max_block);
     if (o->gen_length > max_canvas)
         return error_set(err, ST_INVALID,
                          "gen_length %d is more than the %d positions that the model was opened "
                          "for",
                          o->gen_length, max_canvas);
-    if (n_prompt > (size_t)(max_canvas - o->gen_length))
+    room = (is_on_grid ? max_canvas / o->block_length * o->block_length : max_canvas) -
+           o->gen_length; /* >= 0: gen_length is in whole blocks */
+    if (n_prompt > (size_t)room)
         return error_set(err, ST_INVALID,
                          "prompt of %zu tokens is longer than %d: the model was opened for %d "
-                         "positions, gen_length %d of them generated",
-                         n_prompt, max_canvas - o->gen_length, max_canvas, o->gen_length);
+                         "positions, gen_length %d of them generated%s",
+                         n_prompt, room, max_canvas, o->gen_length,
+                         is_on_grid ? ", in whole blocks" : "");
+    return ST_OK;
+}
+
+static enum status check_numbers(const struct decode_options *o, const struct decoder *d,
+                                 struct error *err)
+{
+    for (int f = 0; f < N_DECODE_FIELDS; f++) {
+        const struct decode_field_row *row = &decode_fields[f];
+        double value = decode_field_get(o, f);
+
+        if (!(value >= 0))
+            return error_set(err, ST_INVALID, "%s %g must not be negative", row->name, value);
+        if (!(value <= row->max))
+            return error_set(err, ST_INVALID, "%s %g is not within 0 .. %g", row->name, value,
+                             row->max);
+    }
+    if (!(o->temperature >= 0 && isfinite(o->temperature)))
+        return error_set(err, ST_INVALID, "temperature %g is not a number >= 0", o->temperature);
+    if (o->temperature > 0 && d->is_greedy)
+        return error_set(err, ST_UNSUPPORTED,
+                         "decoder '%s' is greedy: it does not sample at temperature %g",
+                         d->about->name, o->temperature);
+    return ST_OK;
+}
+
+/* Scheduled forwards of a block. */
+static enum status check_steps(const struct decode_options *o, const struct decoder *d, int *ret,
+                               struct error *err)
+{
+    int n_blocks = o->gen_length / o->block_length, steps = engine_decode_steps(o);
+
+    if (d->is_steps_of_block) {
+        *ret = steps;
+        return ST_OK;
+    }
+    if ((d->reads & DECODE_BIT(DECODE_STEPS)) && steps % n_blocks)
+        return error_set(err, ST_INVALID,
+                         "steps %d is not a multiple of the %d blocks (gen_length %d / "
+                         "block_length %d)",
+                         steps, n_blocks, o->gen_length, o->block_length);
+    *ret = steps / n_blocks;
     return ST_OK;
 }
 
@@ -310,7 +381,6 @@ enum status decode_options_resolve(const struct decode_options *opts,
                                    struct decode_setup *ret, struct error *err)
 {
     struct decode_setup s = { 0 };
-    int steps = opts->steps ? opts->steps : opts->gen_length;
     enum status st;
 
     assert(opts->decoder && opts->cache && opts->selector);
@@ -320,53 +390,28 @@ enum status decode_options_resolve(const struct decode_options *opts,
     s.cache = cache_policy_find(opts->cache);
     if (!s.cache)
         return unknown("cache", opts->cache, engine_caches(), err);
+    if (s.cache->is_causal_only && !limits->is_block_causal)
+        return error_set(err, ST_UNSUPPORTED,
+                         "cache '%s' keeps finished blocks, which in this model see the later "
+                         "ones: it is for block-causal models",
+                         s.cache->about->name);
+    s.is_on_grid = s.decoder->is_on_grid || limits->is_block_causal;
     st = selector_parse(opts->selector, &s.selector, err);
     if (!st)
         st = selector_route(&s.selector, &limits->route, &s.route, err);
     if (!st)
-        st = check_lengths(opts, limits->max_canvas, limits->max_block, n_prompt, err);
+        st = check_lengths(opts, limits, s.is_on_grid, n_prompt, err);
+    if (!st)
+        st = check_numbers(opts, s.decoder, err);
+    if (!st)
+        st = check_steps(opts, s.decoder, &s.rule.n_steps, err);
     if (st)
         return st;
-    s.n_blocks = opts->gen_length / opts->block_length;
-    if (steps < 0)
-        return error_set(err, ST_INVALID, "steps %d must not be negative", steps);
-    if (s.decoder->has_steps && steps % s.n_blocks)
-        return error_set(err, ST_INVALID,
-                         "steps %d is not a multiple of the %d blocks (gen_length %d / "
-                         "block_length %d)",
-                         steps, s.n_blocks, opts->gen_length, opts->block_length);
-    s.n_steps = steps / s.n_blocks;
-    if (opts->prefix_look < 0 || opts->after_look < 0 || opts->cache_warmup < 0)
-        return error_set(err, ST_INVALID,
-                         "prefix_look %d, after_look %d and cache_warmup %d must not be negative",
-                         opts->prefix_look, opts->after_look, opts->cache_warmup);
-    if (!(opts->threshold >= 0 && opts->threshold <= 1))
-        return error_set(err, ST_INVALID, "threshold %g is not within 0 .. 1", opts->threshold);
-    if (!(opts->temperature >= 0 && isfinite(opts->temperature)))
-        return error_set(err, ST_INVALID, "temperature %g is not a number >= 0", opts->temperature);
+    s.rule.threshold = (float)opts->threshold;
+    s.rule.low_threshold = (float)opts->low_threshold;
+    s.rule.factor = opts->factor;
+    s.rule.edit_threshold = (float)opts->edit_threshold;
+    s.rule.max_post_steps = opts->max_post_steps;
     *ret = s;
     return ST_OK;
-}
-
-/* ---- as text ---------------------------------------------------------------------------- */
-
-void engine_decoder_text(const struct decode_options *opts, struct buf *ret)
-{
-    const struct decoder *d = decoder_find(opts->decoder);
-
-    buf_puts(ret, d->about->name);
-    if (d->has_steps)
-        buf_printf(ret, ":steps=%d", opts->steps);
-    if (d->has_threshold)
-        buf_printf(ret, ":threshold=%.9g", opts->threshold);
-}
-
-void engine_cache_text(const struct decode_options *opts, struct buf *ret)
-{
-    const struct cache_policy *c = cache_policy_find(opts->cache);
-
-    buf_puts(ret, c->about->name);
-    if (c->has_window)
-        buf_printf(ret, ":prefix_look=%d,after_look=%d,cache_warmup=%d", opts->prefix_look,
-                   opts->after_look, opts->cache_warmup);
 }

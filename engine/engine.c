@@ -34,6 +34,7 @@ static enum status open_text(const struct engine_options *opts, struct engine **
         .max_canvas = opts->max_canvas ? opts->max_canvas : e->info->max_positions,
         .max_block = opts->max_block ? opts->max_block : e->info->max_positions,
         .route = { .n_exp = e->info->n_exp, .top_k = e->info->top_k, .top_k_base = e->info->top_k },
+        .is_block_causal = e->info->mask_block > 0,
     };
     *ret = e;
     e = NULL;

@@ -75,6 +75,8 @@ struct model_info {
                      * of width d_ff, too. Counts of unique experts and their bytes leave them out */
     int d_ff_dense; /* width of the layers without routed experts; 0: there are none */
     int n_exp, top_k, n_vocab, max_positions;
+    int mask_block; /* 0: every position sees every other; else block-causal, by blocks of
+                     * block_length: this is the length that it was trained with */
     struct model_routing routing;
     int32_t mask_id, eos_id;
     int64_t n_params, weight_bytes; /* of all weights */
@@ -148,20 +150,26 @@ MUST_CHECK enum status engine_detokenize(const struct engine *e, const int32_t *
 /* ---- decoding --------------------------------------------------------------------------- */
 
 struct decode_options {
-    const char *decoder;  /* a name of engine_decoders() */
-    const char *cache;    /* a name of engine_caches() */
-    const char *selector; /* "vanilla", "des-vote:beta=0.4": NAME[:field=value,...] */
-    int gen_length;       /* positions to denoise; a multiple of block_length */
-    int block_length;
-    int steps; /* low-confidence: total steps; a multiple of gen_length/block_length;
-                * 0: gen_length of them */
+    const char *decoder;   /* a name of engine_decoders() */
+    const char *cache;     /* a name of engine_caches() */
+    const char *selector;  /* "vanilla", "des-vote:beta=0.4": NAME[:field=value,...] */
+    int gen_length;        /* positions to denoise; a multiple of block_length */
+    int block_length;      /* of a block-causal model also what its mask is made of */
+    int steps;             /* low-confidence: total steps; a multiple of gen_length/block_length;
+                            * 0: gen_length of them. block-diffusion: of a block; 0: block_length */
+    double threshold;      /* threshold, hierarchy, block-diffusion, edit: commit above this
+                            * confidence */
+    double low_threshold;  /* hierarchy: the best of a run of masks above this one, too */
+    double factor;         /* factor: n at once, if (n + 1)(1 - their confidence) is at most this */
+    double edit_threshold; /* edit: replace tokens above this confidence */
+    int max_post_steps;    /* edit: forwards of a block that has no mask any more */
     int prefix_look, after_look; /* vicinity: positions before and behind the block that each
                                   * forward recomputes */
     int cache_warmup;            /* vicinity: forwards of a sequence before there is a cache */
-    double threshold;            /* threshold: commit above this confidence */
     double temperature;          /* 0: greedy */
     uint64_t seed;               /* of this sequence */
-    bool is_eos_early_stop;      /* stop after a block that holds EOS */
+    bool is_eos_early_stop;      /* stop after a block that holds EOS; block-diffusion also as soon
+                                  * as no mask is left before it */
 };
 
 /* Defaults of this model: generation_config.json beside it, else the built-in ones. Strings
@@ -174,6 +182,24 @@ void engine_decode_defaults(const struct engine *e, struct decode_options *ret);
 MUST_CHECK enum status engine_check_decode(const struct engine *e,
                                            const struct decode_options *opts, size_t n_prompt,
                                            struct error *err);
+
+/* How a canvas is laid out. */
+struct canvas_shape {
+    size_t n_positions; /* prompt, answer and, on a grid, what fills its last block: max_canvas must
+                         * be at least this */
+    size_t first_block; /* where the first block begins: behind the prompt, or on a grid of
+                         * block_length, where the prompt's last tokens may be part of it */
+};
+/* Of checked options. */
+struct canvas_shape engine_canvas(const struct engine *e, const struct decode_options *opts,
+                                  size_t n_prompt);
+
+/* steps, or what 0 stands for with this decoder. Of checked options. */
+int engine_decode_steps(const struct decode_options *opts);
+
+/* Does the decoder or the cache read the number of this name ("steps", "edit_threshold")? Of
+ * checked options. */
+bool engine_decode_reads(const struct decode_options *opts, const char *name);
 
 /* Name, one-line help and source of each decoder / cache of this build, NULL-name ended. */
 struct engine_choice {
@@ -262,11 +288,12 @@ enum stop_reason { STOP_EOS, STOP_LENGTH };
 
 /* One forward pass of a sequence. */
 struct forward_record {
-    int block, step;     /* both from 0; step counts within the block */
-    int n_tok;           /* tokens that went through the model */
-    int n_masked_before; /* masked positions of the block before it */
-    int n_committed;
-    bool is_cache_refresh; /* a whole-canvas forward that (re)filled the cache */
+    int block, step;       /* both from 0; step counts within the block */
+    int n_tok;             /* tokens that went through the model */
+    int n_masked_before;   /* masked positions of the block before it */
+    int n_committed;       /* masked ones that took a token */
+    int n_edited;          /* others that took another one */
+    bool is_cache_refresh; /* it also (re)filled the cache: with other tokens than the block's */
     int64_t wall_ns;       /* start of the forward to the end of its commit; a batch's time is
                             * charged to each of its sequences in full */
 };
@@ -290,7 +317,8 @@ struct layer_record {
  */
 struct generation {
     const int32_t *tokens;      /* (n_positions) generated ids as committed, EOS fill included */
-    const int32_t *commit_step; /* (n_positions) index into forwards of the commit; -1: never */
+    const int32_t *commit_step; /* (n_positions) index into forwards of the commit, or of the edit
+                                 * that was the last; -1: never */
     size_t n_positions;         /* gen_length; those with a commit_step >= 0 were denoised, the
                                  * others filled after an early stop */
     size_t n_before_eos;        /* tokens before the first EOS or <|role_end|> (or all) */

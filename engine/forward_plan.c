@@ -3,9 +3,14 @@
 
 #include <string.h>
 
+/*
+ * What follows was made for models whose positions see the whole canvas. With a block-causal mask
+ * the canvas ends, for all of them, with the block, and nothing that is kept goes stale: they are
+ * exact there, and do more work than `block`.
+ */
 static struct forward_plan plan_none(const struct canvas_view *v)
 {
-    return (struct forward_plan){ .first = 0, .n_tok = v->n_canvas, .n_kv = v->n_canvas };
+    return (struct forward_plan){ .first = 0, .n_tok = v->n_visible, .n_kv = v->n_visible };
 }
 
 /*
@@ -22,7 +27,7 @@ static struct forward_plan plan_prefix(const struct canvas_view *v)
     p.is_refresh = v->step == 0;
     if (!p.is_refresh) {
         p.first = v->block_start;
-        p.n_tok = v->n_canvas - v->block_start;
+        p.n_tok = v->n_visible - v->block_start;
     }
     return p;
 }
@@ -63,7 +68,7 @@ static struct forward_plan plan_dual(const struct canvas_view *v)
 static struct forward_plan plan_vicinity(const struct canvas_view *v)
 {
     struct forward_plan p = plan_none(v);
-    int before = v->block_start, after = v->n_canvas - v->block_end;
+    int before = v->block_start, after = v->n_visible - v->block_end;
 
     if (v->forward < v->cache_warmup)
         return p;
@@ -77,10 +82,28 @@ static struct forward_plan plan_vicinity(const struct canvas_view *v)
     return p;
 }
 
-enum cache_id { CACHE_NONE, CACHE_PREFIX, CACHE_DUAL, CACHE_VICINITY, N_CACHES };
+/*
+ * Block cache of block-causal models: only the block, over what is kept of all positions before it.
+ * Nothing later enters into these, so they stay as they are once a block has its last tokens. The
+ * forward that made a block complete still read masks; its tokens therefore go through the model
+ * once more, beside those of the next block's first step (the prompt beside the first block's):
+ * that is one forward, and none for the last block.
+ *
+ * Source: LLaDA2.0 report (arXiv:2512.15745) and SGLang, which run a forward of its own for that;
+ * dInfer (BlockDiffusionRunner), which joins the two.
+ */
+static struct forward_plan plan_block(const struct canvas_view *v)
+{
+    return (struct forward_plan){ .first = v->n_final,
+                                  .n_tok = v->block_end - v->n_final,
+                                  .n_kv = v->block_end,
+                                  .is_refresh = v->n_final < v->block_start };
+}
+
+enum cache_id { CACHE_NONE, CACHE_PREFIX, CACHE_DUAL, CACHE_VICINITY, CACHE_BLOCK, N_CACHES };
 
 static const struct engine_choice choices[N_CACHES + 1] = {
-    [CACHE_NONE] = { "none", "every position through the model at every step (exact)",
+    [CACHE_NONE] = { "none", "every position that counts through the model at every step (exact)",
                      "arXiv:2502.09992 (LLaDA), generate.py" },
     [CACHE_PREFIX] = { "prefix",
                        "whole canvas at block entry, then from the block on (approximate)",
@@ -90,6 +113,9 @@ static const struct engine_choice choices[N_CACHES + 1] = {
     [CACHE_VICINITY] = { "vicinity",
                          "after a warm-up, dual with the block's neighbours (approximate)",
                          "arXiv:2510.08666 (dInfer), vicinity KV-cache refresh" },
+    [CACHE_BLOCK] = { "block",
+                      "only the block, over finished blocks; of block-causal models (exact)",
+                      "LLaDA2.0 (SGLang, dInfer), KV cache of block diffusion" },
 };
 
 static const struct cache_policy policies[N_CACHES] = {
@@ -97,8 +123,10 @@ static const struct cache_policy policies[N_CACHES] = {
     [CACHE_PREFIX] = { .about = &choices[CACHE_PREFIX], .plan = plan_prefix },
     [CACHE_DUAL] = { .about = &choices[CACHE_DUAL], .plan = plan_dual },
     [CACHE_VICINITY] = { .about = &choices[CACHE_VICINITY],
-                         .has_window = true,
+                         .reads = DECODE_BIT(DECODE_PREFIX_LOOK) | DECODE_BIT(DECODE_AFTER_LOOK) |
+                                  DECODE_BIT(DECODE_CACHE_WARMUP),
                          .plan = plan_vicinity },
+    [CACHE_BLOCK] = { .about = &choices[CACHE_BLOCK], .is_causal_only = true, .plan = plan_block },
 };
 
 const struct engine_choice *engine_caches(void)

@@ -8,11 +8,14 @@
 
 #include <stdbool.h>
 
+#include "engine/decode_fields.h"
 #include "engine/engine.h"
 
 /* Where a sequence stands before a forward. */
 struct canvas_view {
-    int n_canvas;                              /* prompt and generated positions */
+    int n_visible; /* positions that the block's see: of a block-causal model up to its end */
+    int n_final; /* positions from 0 whose keys and values in the cache are of the tokens that they
+                  * have kept since; with cache `block` */
     int block_start, block_end;                /* canvas positions of the current block */
     int step;                                  /* forwards of this block so far */
     int forward;                               /* forwards of the sequence so far */
@@ -25,11 +28,12 @@ struct forward_plan {
     bool is_refresh; /* fills the cache that later forwards of the block read */
 };
 
-/* The first plan of a sequence (step 0 of block 0) covers the whole canvas: what a cache held
+/* The first plan of a sequence (step 0 of block 0) covers all that is visible: what a cache held
  * before is never read. */
 struct cache_policy {
     const struct engine_choice *about;
-    bool has_window; /* reads prefix_look, after_look and cache_warmup */
+    unsigned reads;      /* DECODE_BITs of the settings that it reads */
+    bool is_causal_only; /* for block-causal models */
     struct forward_plan (*plan)(const struct canvas_view *v);
 };
 

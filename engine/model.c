@@ -144,6 +144,12 @@ static enum status project_qkv(struct model *m, const struct forward_layer *w, i
     return st;
 }
 
+/* Of attention: 0 where every position sees every other. */
+static int mask_block_of(const struct model *m, const struct forward_item *it)
+{
+    return m->c.mask_block && it->mask_block ? it->mask_block : m->c.mask_block;
+}
+
 /* Keys and values of this forward to layer l of the items' caches; what attention reads there. */
 static enum status store_kv(struct model *m, int l, const struct forward_item *items, int n_items,
                             struct error *err)
@@ -167,7 +173,7 @@ static enum status store_kv(struct model *m, int l, const struct forward_item *i
             .keys = keys,
             .values = values,
             .n_kv = items[i].n_kv,
-            .mask_block = m->c.mask_block,
+            .mask_block = mask_block_of(m, &items[i]),
         };
     }
     return st;
@@ -383,6 +389,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
         m->seqs[i] = (struct forward_seq){ .row = m->segs[i].row,
                                            .n_tok = m->segs[i].n_tok,
                                            .n_kv = items[i].n_kv,
+                                           .mask_block = mask_block_of(m, &items[i]),
                                            .keys = items[i].cache->keys,
                                            .values = items[i].cache->values,
                                            .logits_row = items[i].logits_row,

@@ -37,6 +37,8 @@ struct forward_item {
     const int32_t *positions; /* (n_tok) canvas positions, ascending, < max_canvas */
     int n_tok;
     int n_kv;                 /* cache positions attended to, after this forward's are written */
+    int mask_block;           /* of a block-causal model, the length of its blocks in this forward;
+                               * 0: as it was trained */
     int logits_row, n_logits; /* rows [logits_row, + n_logits) of this item get logits */
 
     /* Routing: what a route_segment has (kernels/route.h), for all layers. */

@@ -2,7 +2,8 @@
  * Sequences and the denoising step.
  *
  * Everything a sequence needs is allocated by sequence_start(): each step commits at least one
- * position, so gen_length bounds the forwards and with them the telemetry.
+ * position or is one of a bounded number that may edit a complete block, which bounds the forwards
+ * and with them the telemetry.
  */
 #include "engine/sequence.h"
 
@@ -42,6 +43,7 @@ enum status engine_new(struct model *m, struct engine **ret, struct error *err)
     e->limits.route = *model_route(m);
     e->limits.max_canvas = opts->max_canvas;
     e->limits.max_block = opts->max_block;
+    e->limits.is_block_causal = e->info->mask_block > 0;
     e->max_batch = opts->max_batch;
     e->answer_end_id = -1;
     e->positions = calloc((size_t)opts->max_canvas, sizeof(*e->positions));
@@ -113,6 +115,14 @@ static enum status resolve(const struct engine *e, const struct decode_options *
     return st;
 }
 
+struct canvas_shape engine_canvas(const struct engine *e, const struct decode_options *opts,
+                                  size_t n_prompt)
+{
+    bool is_on_grid = decoder_find(opts->decoder)->is_on_grid || e->limits.is_block_causal;
+
+    return decode_canvas(opts, is_on_grid, n_prompt);
+}
+
 enum status engine_check_decode(const struct engine *e, const struct decode_options *opts,
                                 size_t n_prompt, struct error *err)
 {
@@ -127,36 +137,62 @@ enum status engine_check_decode(const struct engine *e, const struct decode_opti
 
 /* ---- start and end ---------------------------------------------------------------------- */
 
+/* Canvas position of the block under way. */
+static int block_start(const struct sequence *s)
+{
+    return s->first_block + s->block * s->block_length;
+}
+
+/* The block's first row that is not the prompt's. */
+static int first_row(const struct sequence *s)
+{
+    int start = block_start(s);
+
+    return start < s->n_prompt ? s->n_prompt - start : 0;
+}
+
 static void block_enter(struct sequence *s)
 {
+    int first = first_row(s);
+
     s->step = 0;
-    s->n_masked = s->block_length;
+    s->n_post = 0;
+    s->n_masked = s->block_length - first;
     s->n_masked_start = s->n_masked;
     s->has_core = false;
     for (int i = 0; i < s->block_length; i++)
-        s->is_masked[i] = true;
+        s->is_masked[i] = i >= first;
+}
+
+/* The most forwards that decoding can take. */
+static size_t most_forwards(const struct sequence *s)
+{
+    size_t n_blocks = (size_t)(s->n_canvas - s->first_block) / (size_t)s->block_length;
+    size_t n_post = s->setup.decoder->has_edits ? (size_t)s->setup.rule.max_post_steps : 0;
+
+    return (size_t)(s->n_canvas - s->n_prompt) + n_blocks * n_post;
 }
 
 static enum status sequence_alloc(struct sequence *s, size_t n_gen, struct error *err)
 {
     const struct model_info *info = s->engine->info;
+    size_t n_forwards = most_forwards(s), n_denoised = (size_t)(s->n_canvas - s->n_prompt);
     size_t n_layers, n_counts;
     struct generation *g = &s->result;
 
-    /* Products of int sizes: at most gen_length forwards. */
-    if (!size_mul(n_gen, (size_t)info->n_moe_layer, &n_layers) ||
+    if (!size_mul(n_forwards, (size_t)info->n_moe_layer, &n_layers) ||
         !size_mul(n_layers, (size_t)info->n_exp, &n_counts))
         return error_set(err, ST_NOMEM, "telemetry of %zu forwards exceeds the address space",
-                         n_gen);
+                         n_forwards);
     s->canvas = arena_array(&s->arena, (size_t)s->n_canvas, sizeof(*s->canvas));
     s->picks = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->picks));
     s->is_masked = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->is_masked));
-    s->is_commit = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->is_commit));
-    s->commit_step = arena_array(&s->arena, n_gen, sizeof(*s->commit_step));
-    s->forwards = arena_array(&s->arena, n_gen, sizeof(*s->forwards));
+    s->is_taken = arena_array(&s->arena, (size_t)s->block_length, sizeof(*s->is_taken));
+    s->commit_step = arena_array(&s->arena, n_denoised, sizeof(*s->commit_step));
+    s->forwards = arena_array(&s->arena, n_forwards, sizeof(*s->forwards));
     s->layers = arena_array(&s->arena, n_layers, sizeof(*s->layers));
     s->tokens_per_expert = arena_array(&s->arena, n_counts, sizeof(*s->tokens_per_expert));
-    if (!s->canvas || !s->picks || !s->is_masked || !s->is_commit || !s->commit_step ||
+    if (!s->canvas || !s->picks || !s->is_masked || !s->is_taken || !s->commit_step ||
         !s->forwards || !s->layers || !s->tokens_per_expert)
         return error_set(err, ST_NOMEM, "out of memory for a sequence of %d positions",
                          s->n_canvas);
@@ -211,6 +247,7 @@ enum status sequence_make(struct engine *e, const struct decode_options *opts,
     int64_t start_ns = clock_mono_ns();
     const double *popularity = NULL;
     struct decode_setup setup;
+    struct canvas_shape shape;
     struct sequence *s;
     enum status st;
 
@@ -223,18 +260,19 @@ enum status sequence_make(struct engine *e, const struct decode_options *opts,
         if (prompt[i] < 0 || prompt[i] >= e->info->n_vocab)
             return error_set(err, ST_INVALID, "prompt token %zu is %d, not within 0 .. %d", i,
                              prompt[i], e->info->n_vocab - 1);
+    shape = decode_canvas(opts, setup.is_on_grid, n_prompt);
     s = calloc(1, sizeof(*s));
     if (!s)
         return error_set(err, ST_NOMEM, "out of memory");
     s->engine = e;
     s->setup = setup;
     s->n_prompt = (int)n_prompt;
-    s->n_canvas = s->n_prompt + opts->gen_length;
+    s->n_canvas = (int)shape.n_positions;
+    s->first_block = (int)shape.first_block;
     s->block_length = opts->block_length;
     s->prefix_look = opts->prefix_look;
     s->after_look = opts->after_look;
     s->cache_warmup = opts->cache_warmup;
-    s->threshold = (float)opts->threshold;
     s->temperature = opts->temperature;
     s->seed = opts->seed;
     s->is_eos_early_stop = opts->is_eos_early_stop;
@@ -318,22 +356,46 @@ static void sequence_finish(struct sequence *s, int64_t now_ns)
     s->is_done = true;
 }
 
-/* The block has no mask left: stop, or go to the next. */
+/* The first position from `from` on, and before `end`, that ends an answer; end: none. */
+static int find_end(const struct sequence *s, int from, int end)
+{
+    while (from < end && !is_answer_end(s->engine, s->canvas[from]))
+        from++;
+    return from;
+}
+
+/* Nothing is denoised from here on: what is left of the canvas is EOS. */
+static void sequence_stop(struct sequence *s, int64_t now_ns)
+{
+    int start = block_start(s);
+
+    for (int i = start; i < s->n_canvas; i++)
+        if (i >= start + s->block_length || s->is_masked[i - start])
+            s->canvas[i] = s->engine->info->eos_id;
+    sequence_finish(s, now_ns);
+}
+
+/* Is the answer over, although its block is not complete? No mask is left before its end. */
+static bool is_cut(const struct sequence *s)
+{
+    int start = block_start(s), i = first_row(s), end;
+
+    if (!s->setup.decoder->is_cut || !s->is_eos_early_stop)
+        return false;
+    end = find_end(s, start + i, start + s->block_length) - start;
+    while (i < end && !s->is_masked[i])
+        i++;
+    return i == end && end < s->block_length;
+}
+
+/* The block is complete: stop, or go to the next. */
 static void block_leave(struct sequence *s, int64_t now_ns)
 {
-    int start = s->n_prompt + s->block * s->block_length, end = start + s->block_length;
-    bool has_end = false;
+    int start = block_start(s), end = start + s->block_length;
+    bool has_end = find_end(s, start + first_row(s), end) < end;
 
-    if (s->block == 0)
-        s->result.first_block_ns = now_ns - s->start_ns;
-    for (int i = start; i < end; i++)
-        has_end |= is_answer_end(s->engine, s->canvas[i]);
-    if (has_end && s->is_eos_early_stop) {
-        for (int i = end; i < s->n_canvas; i++)
-            s->canvas[i] = s->engine->info->eos_id;
-        sequence_finish(s, now_ns);
-    } else if (end == s->n_canvas) {
-        sequence_finish(s, now_ns);
+    if ((has_end && s->is_eos_early_stop) || end == s->n_canvas) {
+        sequence_stop(s, now_ns);
     } else {
         s->block++;
         block_enter(s);
@@ -367,11 +429,25 @@ static void step_route(struct sequence *s, const struct canvas_view *v,
     it->cores_before = s->has_core ? s->cores[1] : NULL;
 }
 
+/* Rows that get logits. */
+static void choose_rows(struct sequence *s)
+{
+    int first = first_row(s), last = s->block_length - 1;
+
+    while (!s->setup.decoder->has_edits && !s->is_masked[first])
+        first++;
+    while (!s->setup.decoder->has_edits && !s->is_masked[last])
+        last--;
+    s->row_first = first;
+    s->n_rows = last - first + 1;
+}
+
 /* What goes through the model next, and its record. */
 void step_plan(struct sequence *s, struct forward_item *ret)
 {
     struct canvas_view v = {
-        .n_canvas = s->n_canvas,
+        .n_visible = s->n_canvas,
+        .n_final = s->n_final,
         .step = s->step,
         .forward = (int)s->result.n_forwards,
         .prefix_look = s->prefix_look,
@@ -379,23 +455,20 @@ void step_plan(struct sequence *s, struct forward_item *ret)
         .cache_warmup = s->cache_warmup,
     };
     struct forward_plan p;
-    int last = s->block_length - 1;
 
-    v.block_start = s->n_prompt + s->block * s->block_length;
+    v.block_start = block_start(s);
     v.block_end = v.block_start + s->block_length;
+    if (s->engine->limits.is_block_causal)
+        v.n_visible = v.block_end;
     p = s->setup.cache->plan(&v);
-    s->row_first = 0;
-    while (!s->is_masked[s->row_first])
-        s->row_first++;
-    while (!s->is_masked[last])
-        last--;
-    s->n_rows = last - s->row_first + 1;
+    choose_rows(s);
     *ret = (struct forward_item){
         .cache = s->cache,
         .ids = s->canvas + p.first,
         .positions = s->engine->positions + p.first,
         .n_tok = p.n_tok,
         .n_kv = p.n_kv,
+        .mask_block = s->block_length,
         .logits_row = v.block_start + s->row_first - p.first,
         .n_logits = s->n_rows,
     };
@@ -414,7 +487,7 @@ void step_plan(struct sequence *s, struct forward_item *ret)
 static struct pick_params step_pick_params(const struct sequence *s)
 {
     const struct engine *e = s->engine;
-    int first = s->n_prompt + s->block * s->block_length + s->row_first;
+    int first = block_start(s) + s->row_first;
 
     return (struct pick_params){ .mask_id = e->info->mask_id,
                                  .banned_id = -1,
@@ -428,11 +501,11 @@ static struct pick_params step_pick_params(const struct sequence *s)
 static enum status step_check_picks(const struct sequence *s, struct error *err)
 {
     const struct engine *e = s->engine;
-    int first = s->n_prompt + s->block * s->block_length + s->row_first;
+    int first = block_start(s) + s->row_first;
     const struct pick *picks = s->picks + s->row_first;
 
     for (int i = 0; i < s->n_rows; i++) {
-        if (!s->is_masked[s->row_first + i])
+        if (!s->is_masked[s->row_first + i] && !s->setup.decoder->has_edits)
             continue;
         if (!(picks[i].prob >= 0 && picks[i].prob <= 1.001F)) /* rounding may pass 1 */
             return error_set(err, ST_INVALID,
@@ -459,34 +532,37 @@ enum status step_pick(struct sequence *s, const float *logits, struct error *err
 
 void step_decide(struct sequence *s)
 {
+    struct forward_record *f = &s->forwards[s->result.n_forwards];
     const struct decode_block b = {
+        .rule = &s->setup.rule,
         .picks = s->picks,
         .is_masked = s->is_masked,
+        .ids = s->canvas + block_start(s),
         .n = s->block_length,
+        .first = first_row(s),
         .n_masked_start = s->n_masked_start,
         .step = s->step,
-        .n_steps = s->setup.n_steps,
-        .threshold = s->threshold,
+        .n_post = s->n_post,
     };
-    int n = s->setup.decoder->commit(&b, s->is_commit);
 
-    assert(n >= 1 && n <= s->n_masked);
-    s->forwards[s->result.n_forwards].n_committed = n;
+    s->outcome = decoder_decide(s->setup.decoder, &b, s->is_taken);
+    f->n_committed = s->outcome.n_committed;
+    f->n_edited = s->outcome.n_edited;
 }
 
 void step_commit(struct sequence *s)
 {
-    int row = s->block * s->block_length;
+    int start = block_start(s);
 
+    s->n_post += !s->n_masked;
     for (int i = 0; i < s->block_length; i++) {
-        if (!s->is_commit[i])
+        if (!s->is_taken[i])
             continue;
-        assert(s->is_masked[i]);
         s->is_masked[i] = false;
-        s->canvas[s->n_prompt + row + i] = s->picks[i].id;
-        s->commit_step[row + i] = (int32_t)s->result.n_forwards;
+        s->canvas[start + i] = s->picks[i].id;
+        s->commit_step[start + i - s->n_prompt] = (int32_t)s->result.n_forwards;
     }
-    s->n_masked -= s->forwards[s->result.n_forwards].n_committed;
+    s->n_masked -= s->outcome.n_committed;
 }
 
 /* Routing of item number `item` of the forward. */
@@ -589,14 +665,21 @@ void step_keep_core(struct sequence *s, const struct forward_record *f)
 void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns)
 {
     struct forward_record *f = &s->forwards[s->result.n_forwards];
+    bool is_final;
 
     f->wall_ns = now_ns - start_ns;
     s->result.n_forwards++;
     s->result.n_forwards_cache += f->is_cache_refresh;
     step_keep_core(s, f);
     s->step++;
-    if (!s->n_masked)
+    is_final = f->n_masked_before == 0 && f->n_edited == 0; /* it read what the block ends with */
+    s->n_final = block_start(s) + (is_final ? s->block_length : 0);
+    if (s->block == 0 && (s->outcome.is_complete || is_cut(s)))
+        s->result.first_block_ns = now_ns - s->start_ns;
+    if (s->outcome.is_complete)
         block_leave(s, now_ns);
+    else if (is_cut(s))
+        sequence_stop(s, now_ns);
 }
 
 enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n, struct error *err)

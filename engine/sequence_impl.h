@@ -13,8 +13,8 @@ struct sequence {
     struct arena arena;     /* of every array below */
     struct decode_setup setup;
     int n_prompt, n_canvas, block_length;
+    int first_block; /* canvas position of the first block */
     int prefix_look, after_look, cache_warmup;
-    float threshold;
     double temperature;
     uint64_t seed;
     bool is_eos_early_stop, is_done;
@@ -32,14 +32,18 @@ struct sequence {
 
     /* The block under way. */
     int block, step, n_masked, n_masked_start;
-    int row_first, n_rows;   /* rows of the block from its first masked to its last */
-    struct pick *picks;      /* (block_length) */
+    int n_post;            /* forwards of it that found no mask */
+    int n_final;           /* struct canvas_view */
+    int row_first, n_rows; /* rows that get logits: from the first masked to the last; of a decoder
+                            * that edits all but the prompt's */
+    struct pick *picks;    /* (block_length) */
     struct pick_params pick; /* of the step under way */
     bool *is_masked;         /* (block_length) */
-    bool *is_commit;         /* (block_length) */
+    bool *is_taken;          /* (block_length) proposals of the step under way that are taken */
+    struct decode_outcome outcome;
 
     struct generation result; /* its arrays, writable: */
-    int32_t *commit_step;
+    int32_t *commit_step; /* (n_canvas - n_prompt): also of what is denoised behind the answer */
     struct forward_record *forwards;
     struct layer_record *layers;
     uint16_t *tokens_per_expert;

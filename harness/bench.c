@@ -251,15 +251,17 @@ static void fill_decode(const struct bench *b, const struct engine *e, struct de
     plan_lay_decode(c, d);
     d->gen_length =
         options_has(c, OPT_GEN_LENGTH) ? (int)options_int(c, OPT_GEN_LENGTH) : d->block_length;
-    d->steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : d->gen_length;
+    d->steps = options_has(c, OPT_STEPS) ? (int)options_int(c, OPT_STEPS) : 0;
 }
 
 /* An option that what is timed would never read is a mistake, not a wish. */
 static enum status check_read(const struct bench *b, struct error *err)
 {
-    static const enum option_id of_decode[] = { OPT_DECODER,      OPT_CACHE,        OPT_PREFIX_LOOK,
-                                                OPT_AFTER_LOOK,   OPT_CACHE_WARMUP, OPT_GEN_LENGTH,
-                                                OPT_BLOCK_LENGTH, OPT_STEPS,        OPT_THRESHOLD };
+    static const enum option_id of_decode[] = {
+        OPT_DECODER,       OPT_CACHE,          OPT_PREFIX_LOOK,   OPT_AFTER_LOOK, OPT_CACHE_WARMUP,
+        OPT_GEN_LENGTH,    OPT_BLOCK_LENGTH,   OPT_STEPS,         OPT_THRESHOLD,  OPT_FACTOR,
+        OPT_LOW_THRESHOLD, OPT_EDIT_THRESHOLD, OPT_MAX_POST_STEPS
+    };
     static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
     static const enum option_id of_cpu[] = { OPT_ISA, OPT_THREADS, OPT_UNPINNED };
     bool is_forward = strcmp(b->what, "forward") == 0;
@@ -311,6 +313,7 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     struct job j = { .n_seqs = o->max_batch };
     struct engine_options text_only = *o;
     struct engine *e = NULL;
+    int n_canvas = 0;
     enum status st;
 
     text_only.is_text_only = true;
@@ -322,10 +325,12 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     st = engine_check_decode(e, &j.decode, j.n_prompt, err);
     if (!st && !is_forward)
         st = plan_check_read(b->c, &j.decode, err);
+    if (!st)
+        n_canvas = (int)engine_canvas(e, &j.decode, j.n_prompt).n_positions;
     engine_close(e);
     if (st)
         return st;
-    o->max_canvas = (int)j.n_prompt + j.decode.gen_length;
+    o->max_canvas = n_canvas;
     o->max_block = j.decode.block_length;
     log_info("loading %s (%s weights)", o->model_dir, o->load_format);
     st = engine_open(o, &j.engine, err);

@@ -207,28 +207,38 @@ static enum status canonical_selector(struct arena *a, const char *text, const c
     return st;
 }
 
+/* Options that are numbers of decoders or caches. */
+static const struct decode_number {
+    enum option_id id;
+    const char *name; /* in struct decode_options */
+    size_t at;
+} numbers[] = {
+#define NUMBER(id, field)                                                                          \
+    {                                                                                              \
+        id, #field, offsetof(struct decode_options, field)                                         \
+    }
+    NUMBER(OPT_STEPS, steps),
+    NUMBER(OPT_THRESHOLD, threshold),
+    NUMBER(OPT_LOW_THRESHOLD, low_threshold),
+    NUMBER(OPT_FACTOR, factor),
+    NUMBER(OPT_EDIT_THRESHOLD, edit_threshold),
+    NUMBER(OPT_MAX_POST_STEPS, max_post_steps),
+    NUMBER(OPT_PREFIX_LOOK, prefix_look),
+    NUMBER(OPT_AFTER_LOOK, after_look),
+    NUMBER(OPT_CACHE_WARMUP, cache_warmup),
+#undef NUMBER
+};
+enum { N_NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
+
 /* An option that nothing would ever read is a mistake, not a wish. */
 enum status plan_check_read(const struct options *c, const struct decode_options *d,
                             struct error *err)
 {
-    static const struct {
-        enum option_id id;
-        bool is_cache;
-        const char *of;
-    } readers[] = {
-        { OPT_STEPS, false, "low-confidence" }, { OPT_THRESHOLD, false, "threshold" },
-        { OPT_PREFIX_LOOK, true, "vicinity" },  { OPT_AFTER_LOOK, true, "vicinity" },
-        { OPT_CACHE_WARMUP, true, "vicinity" },
-    };
-
-    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
-        const char *what = readers[i].is_cache ? "cache" : "decoder";
-        const char *found = readers[i].is_cache ? d->cache : d->decoder;
-
-        if (options_has(c, readers[i].id) && strcmp(found, readers[i].of) != 0)
-            return error_set(err, ST_INVALID, "option '--%s' is of %s '%s', the %s is '%s'",
-                             option_table[readers[i].id].name, what, readers[i].of, what, found);
-    }
+    for (int i = 0; i < N_NUMBERS; i++)
+        if (options_has(c, numbers[i].id) && !engine_decode_reads(d, numbers[i].name))
+            return error_set(err, ST_INVALID,
+                             "option '--%s' is read neither by decoder '%s' nor by cache '%s'",
+                             option_table[numbers[i].id].name, d->decoder, d->cache);
     return ST_OK;
 }
 
@@ -238,16 +248,18 @@ void plan_lay_decode(const struct options *c, struct decode_options *ret)
         ret->decoder = options_text(c, OPT_DECODER);
     if (options_has(c, OPT_CACHE))
         ret->cache = options_text(c, OPT_CACHE);
-    if (options_has(c, OPT_PREFIX_LOOK))
-        ret->prefix_look = (int)options_int(c, OPT_PREFIX_LOOK);
-    if (options_has(c, OPT_AFTER_LOOK))
-        ret->after_look = (int)options_int(c, OPT_AFTER_LOOK);
-    if (options_has(c, OPT_CACHE_WARMUP))
-        ret->cache_warmup = (int)options_int(c, OPT_CACHE_WARMUP);
+    for (int i = 0; i < N_NUMBERS; i++) {
+        void *at = (char *)ret + numbers[i].at;
+
+        if (!options_has(c, numbers[i].id))
+            continue;
+        if (option_table[numbers[i].id].kind == OPTION_INT)
+            *(int *)at = (int)options_int(c, numbers[i].id);
+        else
+            *(double *)at = options_real(c, numbers[i].id);
+    }
     if (options_has(c, OPT_BLOCK_LENGTH))
         ret->block_length = (int)options_int(c, OPT_BLOCK_LENGTH);
-    if (options_has(c, OPT_THRESHOLD))
-        ret->threshold = options_real(c, OPT_THRESHOLD);
     if (options_has(c, OPT_TEMPERATURE))
         ret->temperature = options_real(c, OPT_TEMPERATURE);
 }
@@ -269,13 +281,12 @@ static enum status resolve(const struct options *c, const struct engine *e,
         d.gen_length = (int)options_int(c, OPT_GEN_LENGTH);
     else
         d.gen_length = (t->def->gen_length + block - 1) / block * block;
-    if (options_has(c, OPT_STEPS))
-        d.steps = (int)options_int(c, OPT_STEPS);
-    if (!d.steps)
-        d.steps = d.gen_length;
     *ret = d;
     st = engine_check_decode(e, ret, 0, err);
-    return st ? st : plan_check_read(c, &d, err);
+    if (st)
+        return st;
+    ret->steps = engine_decode_steps(&d);
+    return plan_check_read(c, &d, err);
 }
 
 /* Has the answer room behind the task's longest prompt, its k-th, in each of its cells? */
@@ -288,12 +299,16 @@ static enum status check_room(const struct engine *e, struct plan *p, const stru
 
     for (size_t c = 0; c < p->n_cells && !st; c++) {
         const struct decode_options *d = &p->cells[c].decode;
+        int n;
 
         if (p->cells[c].task != t)
             continue;
         st = engine_check_decode(e, d, n_ids, err);
-        if (!st && (int)n_ids + d->gen_length > p->max_canvas)
-            p->max_canvas = (int)n_ids + d->gen_length;
+        if (st)
+            break;
+        n = (int)engine_canvas(e, d, n_ids).n_positions; /* no more than the model sees */
+        if (n > p->max_canvas)
+            p->max_canvas = n;
     }
     if (st) {
         task_get_item(t->task, t->items[k], &facts);
@@ -349,8 +364,10 @@ static enum status tokenize_prompts(const struct engine *e, struct plan *p, stru
 /* ---- combinations ----------------------------------------------------------------------- */
 
 /* Options whose lists make cells; the last runs fastest. */
-static const enum option_id axes[] = { OPT_CACHE, OPT_GEN_LENGTH, OPT_BLOCK_LENGTH,
-                                       OPT_STEPS, OPT_THRESHOLD,  OPT_TEMPERATURE };
+static const enum option_id axes[] = { OPT_DECODER,        OPT_CACHE,      OPT_GEN_LENGTH,
+                                       OPT_BLOCK_LENGTH,   OPT_STEPS,      OPT_THRESHOLD,
+                                       OPT_LOW_THRESHOLD,  OPT_FACTOR,     OPT_EDIT_THRESHOLD,
+                                       OPT_MAX_POST_STEPS, OPT_TEMPERATURE };
 enum { N_AXES = sizeof(axes) / sizeof(axes[0]), MAX_CELLS = 100000 };
 
 struct combinations {

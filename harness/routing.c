@@ -63,13 +63,15 @@ static void fill_blocks(struct job *j)
 static struct decode_options decode_in_blocks(const struct decode_options *own, int n)
 {
     struct decode_options d = *own;
+    bool is_one_each;
 
     if (n == own->block_length)
         return d;
+    d.steps = 0;
+    is_one_each = engine_decode_steps(&d) == own->steps; /* a step for each position */
     d.block_length = n;
     d.gen_length = (own->gen_length + n - 1) / n * n;
-    if (own->steps == own->gen_length)
-        d.steps = d.gen_length; /* one a position */
+    d.steps = is_one_each ? engine_decode_steps(&d) : own->steps;
     return d;
 }
 
@@ -94,11 +96,14 @@ static enum status prepare(struct job *j, struct error *err)
         for (int k = 0; k < j->n_blocks; k++) {
             struct decode_options d = decode_in_blocks(&j->plan.cells[i].decode, j->blocks[k]);
 
+            int n;
+
             st = engine_check_decode(j->engine, &d, j->plan.max_prompt, err);
             if (st)
                 return error_prefix(err, st, "in blocks of %d", j->blocks[k]);
-            if ((int)j->plan.max_prompt + d.gen_length > o->max_canvas)
-                o->max_canvas = (int)j->plan.max_prompt + d.gen_length;
+            n = (int)engine_canvas(j->engine, &d, j->plan.max_prompt).n_positions;
+            if (n > o->max_canvas)
+                o->max_canvas = n;
             if (d.block_length > o->max_block)
                 o->max_block = d.block_length;
         }

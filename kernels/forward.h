@@ -25,7 +25,6 @@ struct forward_layer {
 struct forward_model {
     int n_layer, d_model, n_head, n_kv_head, d_head, d_rot, n_exp, n_vocab;
     int n_moe_layer; /* layers with a router; what goes by layer below counts these alone */
-    int mask_block;  /* of attention */
     float rms_eps;
     double rope_theta;
     enum router_score score;
@@ -47,6 +46,7 @@ struct forward_model {
 struct forward_seq {
     int row, n_tok;           /* its tokens among all */
     int n_kv;                 /* positions it attends to */
+    int mask_block;           /* of attention */
     float *keys, *values;     /* its cache, (n_layer, max_position, n_kv_head, d_head), backend */
     int logits_row, n_logits; /* rows of the sequence that get logits */
     const struct pick_params *pick; /* with ret_picks: proposals (n_logits) would do instead; or */

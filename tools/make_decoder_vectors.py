@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Write tests/vectors/decoder/*.json: which token a decoder commits at which step.
 
-An independent statement of two decoding loops and four cache policies, over the made-up model of
+An independent statement of the decoding loops and cache policies, over the made-up model of
 tests/engine/fake_model.c, whose logits are hashes. Run from the repository root, no arguments.
 tools/make_generation_vectors.py runs the same loops over a checkpoint.
 
-Sources: low-confidence remasking, arXiv:2502.09992; threshold, dInfer (arXiv:2510.08666);
-prefix and dual cache, Fast-dLLM (arXiv:2505.22618); vicinity refresh, dInfer.
+Sources: low-confidence remasking, arXiv:2502.09992; threshold and hierarchy, dInfer
+(arXiv:2510.08666); factor, prefix and dual cache, Fast-dLLM (arXiv:2505.22618); vicinity refresh,
+dInfer; block diffusion and its cache, LLaDA2.0; edit, LLaDA2.1.
 """
 import json
 import math
@@ -35,22 +36,42 @@ def fold(seed, values):
     return seed
 
 
+def grid(c):
+    """The blocks' length where they lie on its multiples, else 0."""
+    return c['block_length'] if c.get('mask_block') or c['decoder'] in ('block-diffusion', 'edit') else 0
+
+
+def layout(c):
+    """Where the first block begins, and the length of the canvas."""
+    n, b = len(c['prompt']), grid(c)
+    if not b:
+        return n, n + c['gen_length']
+    return n // b * b, -(-(n + c['gen_length']) // b) * b
+
+
 class Fake:
     """The model of tests/engine/fake_model.c for one canvas."""
 
     def __init__(self, c):
         self.c = c
-        self.keys = [0] * (len(c['prompt']) + c['gen_length'])
+        self.keys = [0] * layout(c)[1]
+        self.ids = [0] * layout(c)[1]
+
+    def seen(self, values, pos):
+        """Hash of what position pos sees of values."""
+        b = self.c['block_length'] if self.c.get('mask_block') else len(values)
+        return fold(self.c['seed'], values[:(pos // b + 1) * b])
 
     def forward(self, x, fresh, is_stored):
         """Run positions `fresh` of canvas x among the stored keys of the others; return a function
         from position to logits. is_stored: later forwards find the keys of this one."""
-        ctx = fold(self.c['seed'], x)
-        keys = [mix(ctx, i) if i in fresh else key for i, key in enumerate(self.keys)]
-        seen = fold(self.c['seed'], keys)
+        ids = [x[i] if i in fresh else token for i, token in enumerate(self.ids)]
+        if not self.c.get('mask_block'):
+            ids = x
+        keys = [mix(self.seen(ids, i), i) if i in fresh else key for i, key in enumerate(self.keys)]
         if is_stored:
-            self.keys = keys
-        return lambda pos: self.logits(seen, pos)
+            self.keys, self.ids = keys, ids
+        return lambda pos: self.logits(self.seen(keys, pos), pos)
 
     def logits(self, seen, pos):
         c = self.c
@@ -77,26 +98,58 @@ def propose(c, row, draw, pos):
     return token, conf, row.index(top) == c['mask_id']
 
 
+def far(c, conf, bound):
+    """A case must not hang on the last bit of exp()."""
+    assert abs(conf - bound) > 1e-6 or bound == 1, (c, conf, bound)
+    return bound
+
+
 def choose(c, cand, step, n_start, steps_per_block):
     """Positions to commit, from {position: proposal} of the masked ones."""
     ranked = sorted(cand, key=lambda i: (-cand[i][1], i))
+    conf = {i: cand[i][1] for i in cand}
     if c['decoder'] == 'low-confidence':
         return ranked[:n_start // steps_per_block + (step < n_start % steps_per_block)]
+    if c['decoder'] == 'factor':
+        for m, i in enumerate(ranked):
+            if m and conf[i] < far(c, conf[i], 1 - c['factor'] / (m + 2)):
+                break
+        return ranked[:m + 1 if m in (0, len(ranked) - 1) else m]
+    if c['decoder'] == 'hierarchy':
+        runs = []
+        for i in sorted(cand):
+            if runs and runs[-1][-1] == i - 1:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        tops = [i for run in runs for i in run
+                if conf[i] == max(conf[j] for j in run) and conf[i] > far(c, conf[i], f32(c['low_threshold']))]
+        sure = [i for i in cand if conf[i] > far(c, conf[i], f32(c['threshold']))]
+        return sorted({ranked[0], *tops, *sure})
+    if c['decoder'] in ('block-diffusion', 'edit'):
+        n, k = c['block_length'], c['steps'] if c['decoder'] == 'block-diffusion' else c['block_length']
+        want = n // k + (step < n % k) if c['decoder'] == 'block-diffusion' else 1
+        sure = [i for i in ranked if conf[i] > far(c, conf[i], f32(c['threshold']))]
+        return sure if len(sure) >= max(want, 1) else ranked[:max(want, 1)]
     ranked_free = [i for i in ranked if not cand[i][2]]
     if not ranked_free:
         return ranked[:1]
     best = cand[ranked_free[0]][1]
     thr = min(max(f32(best - f32(1e-5)), -1000.0), f32(c['threshold']))
-    for i in ranked_free:  # a case must not hang on the last bit of exp()
-        assert abs(cand[i][1] - thr) > 1e-6 or thr == 1, (c, cand[i])
-    return [i for i in ranked_free if cand[i][1] >= thr]
+    for i in ranked_free:
+        far(c, conf[i], thr)
+    return [i for i in ranked_free if conf[i] >= thr]
 
 
-def plan(c, block, step, n_forwards, n):
+def plan(c, block, step, n_forwards, n, n_final):
     """What goes through the model, and whether it fills the cache that later steps read."""
-    whole, start, end = range(n), block[0], block[-1] + 1
+    start, end = block[0], block[-1] + 1
+    n = end if c.get('mask_block') else n
+    whole = range(n)
     if c['cache'] == 'none' or (c['cache'] == 'vicinity' and n_forwards < c['cache_warmup']):
         return whole, False
+    if c['cache'] == 'block':
+        return range(n_final, end), n_final < start
     if step == 0 or (c['cache'] == 'vicinity' and n_forwards == c['cache_warmup']):
         return whole, True
     if c['cache'] == 'prefix':
@@ -106,31 +159,76 @@ def plan(c, block, step, n_forwards, n):
     return range(max(0, start - c['prefix_look']), min(n, end + c['after_look'])), False
 
 
+def is_over(c, x, block):
+    """Is no mask left before the first EOS of the answer's part of a block?"""
+    for i in block:
+        if i >= len(c['prompt']) and x[i] in (c['mask_id'], c['eos_id']):
+            return x[i] == c['eos_id']
+    return False
+
+
+def denoise(c, model, x, block, n_done, n_final, log):
+    """Complete a block; returns from where on keys are not of the last tokens, and whether the
+    answer is over. log(forward, {position: token}) hears of what changes."""
+    prompt, size, step, post = len(c['prompt']), len(block), 0, 0
+    own = [i for i in block if i >= prompt]
+    while True:
+        masked = [i for i in own if x[i] == c['mask_id']]
+        if not masked:
+            post += 1
+            if c['decoder'] != 'edit' or post > c['max_post_steps']:
+                return block[0], False
+        fresh, is_refresh = plan(c, block, step, n_done + step, len(x), n_final)
+        logits = model.forward(x, fresh, is_refresh or c['cache'] == 'block')
+        cand = {i: propose(c, logits(i), n_done + step, i) for i in masked}
+        chosen = choose(c, cand, step, len(own), c['steps'] * size // c['gen_length']) if masked else []
+        change = {i: cand[i][0] for i in chosen}
+        edits = {}
+        if c['decoder'] == 'edit':
+            for i in own:
+                if x[i] != c['mask_id']:
+                    token, conf, _ = propose(c, logits(i), n_done + step, i)
+                    if token != x[i] and conf > far(c, conf, f32(c['edit_threshold'])):
+                        edits[i] = token
+        for i, token in {**change, **edits}.items():
+            x[i] = token
+        log([len(fresh), len(chosen), int(is_refresh)] + ([len(edits)] if c['decoder'] == 'edit' else []),
+            {**change, **edits})
+        n_final = block[0]
+        step += 1
+        if not masked and not edits:
+            return block[-1] + 1, False
+        if c['decoder'] == 'block-diffusion' and c['eos_early_stop'] and is_over(c, x, block):
+            return n_final, True
+
+
 def generate(c, model):
     prompt, gen, size = c['prompt'], c['gen_length'], c['block_length']
-    x, when, forwards = prompt + [c['mask_id']] * gen, [-1] * gen, []
-    for start in range(len(prompt), len(x), size):
-        block, step = range(start, start + size), 0
-        while any(x[i] == c['mask_id'] for i in block):
-            fresh, is_stored = plan(c, block, step, len(forwards), len(x))
-            logits = model.forward(x, fresh, is_stored)
-            cand = {i: propose(c, logits(i), len(forwards), i) for i in block if x[i] == c['mask_id']}
-            chosen = choose(c, cand, step, size, c['steps'] * size // gen)
-            for i in chosen:
-                x[i] = cand[i][0]
-                when[i - len(prompt)] = len(forwards)
-            forwards.append([len(fresh), len(chosen), int(is_stored)])
-            step += 1
-        if c['eos_early_stop'] and any(x[i] == c['eos_id'] for i in block):
-            x[start + size:] = [c['eos_id']] * (len(x) - start - size)
+    first, n = layout(c)
+    x, when, forwards = prompt + [c['mask_id']] * (n - len(prompt)), [-1] * (n - len(prompt)), []
+
+    def log(forward, change):
+        for i in change:
+            when[i - len(prompt)] = len(forwards)
+        forwards.append(forward)
+
+    n_final = 0
+    for start in range(first, n, size):
+        block = range(start, start + size)
+        n_final, is_cut = denoise(c, model, x, block, len(forwards), n_final, log)
+        if is_cut or (c['eos_early_stop'] and any(x[i] == c['eos_id'] for i in block if i >= len(prompt))):
+            x[start:] = [c['eos_id'] if t == c['mask_id'] and i >= len(prompt) or i >= start + size else t
+                         for i, t in enumerate(x[start:], start)]
             break
-    return x[len(prompt):], when, forwards
+    return x[len(prompt):][:gen], when[:gen], forwards
 
 
 BASE = dict(n_vocab=12, mask_id=11, eos_id=10, seed=1, scale=8.0, levels=0, is_twin=False,
             mask_every=0, eos_from=1000, prompt=[1, 2, 3, 4, 5], gen_length=24, block_length=8,
             steps=24, threshold=0.5, cache='none', prefix_look=3, after_look=2, cache_warmup=4,
             eos_early_stop=True)
+CAUSAL = dict(mask_block=8, cache='block')
+MORE = {'edit': dict(edit_threshold=0.4, max_post_steps=16)}
 CASES = {
     'low-confidence': [
         dict(name='one position a step'),
@@ -177,6 +275,83 @@ CASES = {
         dict(name='vicinity, wider than the canvas', cache='vicinity', prefix_look=99,
              after_look=99),
         dict(name='vicinity, one block', cache='vicinity', block_length=24, threshold=0.6),
+        dict(name='block-causal', mask_block=8, seed=5),
+        dict(CAUSAL, name='block cache', seed=5),
+        dict(CAUSAL, name='block cache, smaller blocks than trained with', block_length=4, seed=5),
+        dict(name='block-causal, dual cache', mask_block=8, cache='dual', seed=5),
+        dict(name='block-causal, prefix cache', mask_block=8, cache='prefix', seed=5),
+        dict(name='block-causal, vicinity', mask_block=8, cache='vicinity', seed=5),
+    ],
+    'factor': [
+        dict(name='plain', factor=1.0),
+        dict(name='sharp', factor=1.0, scale=24.0, seed=6),
+        dict(name='generous', factor=2.5, seed=2),
+        dict(name='one at a time', factor=0.0, seed=2),
+        dict(name='everything at once', factor=100.0, seed=2),
+        dict(name='rows tie', factor=1.5, is_twin=True, seed=3),
+        dict(name='all prefer the mask', factor=1.5, mask_every=1),
+        dict(name='early stop', factor=1.5, eos_from=16),
+        dict(name='dual cache', factor=1.5, cache='dual', seed=5),
+        dict(CAUSAL, name='block cache', factor=1.5, seed=5),
+    ],
+    'hierarchy': [
+        dict(name='plain', threshold=0.6, low_threshold=0.4),
+        dict(name='sharp', threshold=0.92, low_threshold=0.62, scale=24.0, seed=6),
+        dict(name='nothing reaches either', threshold=1.0, low_threshold=1.0, seed=2),
+        dict(name='every run gives its best', threshold=1.0, low_threshold=0.0, seed=2),
+        dict(name='everything reaches it', threshold=0.0, low_threshold=0.0, seed=2),
+        dict(name='rows tie', threshold=0.6, low_threshold=0.3, is_twin=True, seed=3),
+        dict(name='all prefer the mask', threshold=0.3, low_threshold=0.1, mask_every=1),
+        dict(name='early stop', threshold=0.6, low_threshold=0.4, eos_from=16),
+        dict(name='dual cache', threshold=0.6, low_threshold=0.4, cache='dual', seed=5),
+        dict(CAUSAL, name='block cache', threshold=0.6, low_threshold=0.4, seed=5),
+    ],
+    'block-diffusion': [
+        dict(CAUSAL, name='one position a step', steps=8, threshold=1.0),
+        dict(CAUSAL, name='plain', steps=8),
+        dict(CAUSAL, name='no cache', steps=8, cache='none'),
+        dict(CAUSAL, name='steps do not divide the block', steps=3, threshold=0.7),
+        dict(CAUSAL, name='one step a block', steps=1, threshold=0.7),
+        dict(CAUSAL, name='more steps than positions', steps=20, seed=7),
+        dict(CAUSAL, name='everything is above', steps=8, threshold=0.0, seed=2),
+        dict(CAUSAL, name='rows tie', steps=8, is_twin=True, seed=3),
+        dict(CAUSAL, name='tokens tie', steps=8, levels=3, seed=4),
+        dict(CAUSAL, name='the mask is preferred everywhere', steps=8, mask_every=1, seed=8),
+        dict(CAUSAL, name='no prompt', steps=8, prompt=[]),
+        dict(CAUSAL, name='a prompt of one block', steps=8, prompt=[1, 2, 3, 4, 5, 6, 7, 8]),
+        dict(CAUSAL, name='a prompt of one block and a token', steps=8, prompt=[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        dict(CAUSAL, name='a prompt of two blocks but a token', steps=8, prompt=[3] * 15),
+        dict(CAUSAL, name='EOS and a mask in the prompt', steps=8, prompt=[1, 10, 11, 4, 10]),
+        dict(CAUSAL, name='stop within the first block', steps=8, eos_from=6, scale=24.0),
+        dict(CAUSAL, name='stop within the second block', steps=8, eos_from=11, scale=24.0),
+        dict(CAUSAL, name='EOS before masks waits for them', steps=8, eos_from=14, seed=21),
+        dict(CAUSAL, name='EOS, but no early stop', steps=8, eos_from=11, eos_early_stop=False),
+        dict(CAUSAL, name='EOS behind the answer', steps=8, eos_from=30, seed=12),
+        dict(CAUSAL, name='smaller blocks than trained with', steps=4, block_length=4, seed=5),
+        dict(CAUSAL, name='larger blocks than trained with', steps=12, block_length=12, seed=5),
+        dict(name='every position sees every other', steps=8, seed=5),
+        dict(name='every position sees every other, dual cache', steps=8, cache='dual', seed=5),
+        dict(CAUSAL, name='dual cache', steps=8, cache='dual', seed=5),
+    ],
+    'edit': [
+        dict(CAUSAL, name='plain'),
+        dict(CAUSAL, name='no cache', cache='none'),
+        dict(CAUSAL, name='never edits', edit_threshold=1.0, seed=2),
+        dict(CAUSAL, name='always edits', edit_threshold=0.0, seed=2),
+        dict(CAUSAL, name='always edits, a few forwards', edit_threshold=0.0, max_post_steps=3, seed=2),
+        dict(CAUSAL, name='no forward without masks', max_post_steps=0, seed=2),
+        dict(CAUSAL, name='quality', threshold=0.7, edit_threshold=0.5, scale=12.0, seed=6),
+        dict(CAUSAL, name='speed', threshold=0.5, edit_threshold=0.0, max_post_steps=16, seed=6),
+        dict(CAUSAL, name='rows tie', is_twin=True, seed=3),
+        dict(CAUSAL, name='tokens tie', levels=3, seed=4),
+        dict(CAUSAL, name='the mask is preferred everywhere', mask_every=1, threshold=0.3, seed=8),
+        dict(CAUSAL, name='no prompt', prompt=[]),
+        dict(CAUSAL, name='a prompt of one block', prompt=[1, 2, 3, 4, 5, 6, 7, 8]),
+        dict(CAUSAL, name='EOS and a mask in the prompt', prompt=[1, 10, 11, 4, 10]),
+        dict(CAUSAL, name='early stop after the block', eos_from=11, scale=24.0),
+        dict(CAUSAL, name='EOS, but no early stop', eos_from=11, eos_early_stop=False),
+        dict(name='every position sees every other', seed=5),
+        dict(CAUSAL, name='dual cache', cache='dual', seed=5),
     ],
 }
 
@@ -191,4 +366,5 @@ def write(name, cases, make_model):
 
 if __name__ == '__main__':
     for decoder, cases in CASES.items():
-        write(decoder + '.json', [{**BASE, 'decoder': decoder, **c} for c in cases], Fake)
+        write(decoder + '.json', [{**BASE, **MORE.get(decoder, {}), 'decoder': decoder, **c} for c in cases],
+              Fake)

@@ -205,19 +205,24 @@ def llada2(**changes):
     return config | changes
 
 
-def generation(eos_id, gen_length, block_length, threshold):
-    """Decode defaults; steps is what the decoder low-confidence would use, a token a step."""
+def generation(eos_id, gen_length, block_length, threshold, decoder="threshold", cache="dual", **more):
+    """Decode defaults; what is not said, steps among it, is the program's own."""
     return {
         "eos_token_id": eos_id,
         "pad_token_id": eos_id,
-        "decoder": "threshold",
-        "cache": "dual",
+        "decoder": decoder,
+        "cache": cache,
         "gen_length": gen_length,
         "block_length": block_length,
-        "steps": gen_length,
         "threshold": threshold,
+        **more,
         "temperature": 0.0,
     }
+
+
+def generation2(eos_id, gen_length, block_length, threshold, decoder="block-diffusion", **more):
+    """The same for LLaDA2.x."""
+    return generation(eos_id, gen_length, block_length, threshold, decoder, "block", **more)
 
 
 def shapes(corpus):
@@ -227,7 +232,7 @@ def shapes(corpus):
     tiny_eos = tiny["model"]["vocab"]["<|endoftext|>"]
     return {
         "llada-moe-7b-a1b": (llada_moe(), generation(156892, 1024, 64, 0.8), real),
-        "llada2.0-mini": (llada2(), generation(156892, 2048, 32, 0.95), real),
+        "llada2.0-mini": (llada2(), generation2(156892, 2048, 32, 0.95), real),
         "llada2.0-flash": (
             llada2(
                 hidden_size=4096,
@@ -236,10 +241,14 @@ def shapes(corpus):
                 num_attention_heads=32,
                 moe_intermediate_size=1024,
             ),
-            generation(156892, 2048, 32, 0.95),
+            generation2(156892, 2048, 32, 0.95),
             real,
         ),
-        "llada2.1-mini": (llada2(sliding_window=4096), generation(156892, 2048, 32, 0.95), real),
+        "llada2.1-mini": (
+            llada2(sliding_window=4096),
+            generation2(156892, 2048, 32, 0.95, "edit", edit_threshold=0.9, max_post_steps=16),
+            real,
+        ),
         "tiny-llada-moe": (
             llada_moe(
                 hidden_size=64,
@@ -275,7 +284,7 @@ def shapes(corpus):
                 max_position_embeddings=8192,
                 pad_token_id=tiny_eos,
             ),
-            generation(tiny_eos, 64, 32, 0.95),
+            generation2(tiny_eos, 64, 32, 0.95),
             tiny,
         ),
     }

@@ -244,7 +244,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
                                          .keys = s->keys,
                                          .values = s->values,
                                          .n_kv = s->n_kv,
-                                         .mask_block = f->m.mask_block };
+                                         .mask_block = s->mask_block };
         for (int t = 0; t < s->n_tok; t++)
             seqs[s->row + t] = i;
         for (int t = 0; t < s->n_logits; t++, row++) {

@@ -111,6 +111,7 @@ struct model *fake_model_new(const struct fake_settings *s)
                                    .n_moe_layer = FAKE_N_LAYER,
                                    .n_exp = FAKE_N_EXP,
                                    .n_vocab = s->n_vocab,
+                                   .mask_block = s->mask_block,
                                    .mask_id = s->mask_id,
                                    .eos_id = s->eos_id,
                                    .expert_bytes = FAKE_EXPERT_BYTES };
@@ -246,6 +247,14 @@ static void row_logits(const struct fake_settings *s, uint64_t ctx, int pos, flo
         ret[0] = NAN;
 }
 
+/* Where what a position sees ends, of n_kv positions. */
+static int visible_end(int pos, int block, int n_kv)
+{
+    int end = block ? (pos / block + 1) * block : n_kv;
+
+    return end < n_kv ? end : n_kv;
+}
+
 enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                           struct forward_result *ret, struct error *err)
 {
@@ -255,22 +264,29 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     for (int i = 0; i < n_items; i++) {
         const struct forward_item *it = &items[i];
         struct kv_cache *c = it->cache;
-        uint64_t ctx = m->set.seed, keys = m->set.seed;
+        int block = m->set.mask_block && it->mask_block ? it->mask_block : m->set.mask_block;
 
         fake_last[fake_n_last++] =
             (struct fake_item){ it->positions[0], it->n_tok,    it->n_kv,
                                 it->logits_row,   it->n_logits, it->route->top_k };
         for (int t = 0; t < it->n_tok; t++)
             c->ids[it->positions[t]] = (uint64_t)it->ids[t];
-        for (int p = 0; p < it->n_kv; p++)
-            ctx = mix(ctx, c->ids[p]);
-        for (int t = 0; t < it->n_tok; t++)
-            c->keys[it->positions[t]] = mix(ctx, (uint64_t)it->positions[t]);
-        for (int p = 0; p < it->n_kv; p++)
-            keys = mix(keys, c->keys[p]);
-        for (int r = 0; r < it->n_logits; r++)
-            row_logits(&m->set, keys, it->positions[it->logits_row + r],
-                       m->logits + row++ * (size_t)m->set.n_vocab);
+        for (int t = 0; t < it->n_tok; t++) {
+            int pos = it->positions[t];
+            uint64_t ctx = m->set.seed;
+
+            for (int p = 0; p < visible_end(pos, block, it->n_kv); p++)
+                ctx = mix(ctx, c->ids[p]);
+            c->keys[pos] = mix(ctx, (uint64_t)pos);
+        }
+        for (int r = 0; r < it->n_logits; r++) {
+            int pos = it->positions[it->logits_row + r];
+            uint64_t seen = m->set.seed;
+
+            for (int p = 0; p < visible_end(pos, block, it->n_kv); p++)
+                seen = mix(seen, c->keys[p]);
+            row_logits(&m->set, seen, pos, m->logits + row++ * (size_t)m->set.n_vocab);
+        }
         for (int l = 0; l < FAKE_N_LAYER; l++) {
             m->stats[n] = (struct route_stats){ .n_unique = l + it->n_tok % 3,
                                                 .n_rerouted = it->n_tok,

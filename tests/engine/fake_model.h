@@ -3,8 +3,8 @@
  *
  * Logits are a hash of everything a real model's would depend on: the position, and the cached
  * "keys" of the first n_kv positions. A key is a hash of the token and of all tokens at the time
- * of its forward, so a stale cache gives other logits than a fresh one.
- * tools/make_decoder_vectors.py computes the same numbers.
+ * of its forward, so a stale cache gives other logits than a fresh one. Of a block-causal model
+ * both end with the position's block. tools/make_decoder_vectors.py computes the same numbers.
  */
 #ifndef TESTS_ENGINE_FAKE_MODEL_H
 #define TESTS_ENGINE_FAKE_MODEL_H
@@ -19,6 +19,7 @@ struct fake_settings {
     int levels;        /* 0: 24 bits fine; else so many steps: ties within a row */
     bool is_twin;      /* positions 2i and 2i + 1 get the same logits: ties between rows */
     int mask_every;    /* 0: never; else about one position in so many prefers the mask */
+    int mask_block;    /* 0: every position sees every other; else block-causal */
     int eos_from;      /* canvas positions from here on prefer EOS, those before never do */
     bool is_nan;       /* logits are NaN */
     bool has_no_pick;  /* a backend without the op */

@@ -45,11 +45,16 @@ Test(decode_options, without_a_file_the_built_in_defaults_hold)
     cr_assert(o.threshold == 0.8 && o.temperature == 0 && o.is_eos_early_stop);
     cr_assert_eq(read_text(NULL, "LLaDA2MoeModelLM", &o, NULL), ST_OK);
     cr_assert(o.gen_length == 2048 && o.block_length == 32 && o.threshold == 0.95);
+    cr_assert_str_eq(o.decoder, "block-diffusion");
+    cr_assert_str_eq(o.cache, "block");
+    cr_assert(o.edit_threshold == 0.9 && o.max_post_steps == 16 && o.factor == 1);
+    cr_assert(o.low_threshold == 0.62 && o.temperature == 0);
 }
 
 Test(decode_options, built_in_defaults_pass_their_own_check)
 {
     static const char *const names[] = { "LLaDAMoEModelLM", "LLaDA2MoeModelLM" };
+    static const int n_steps[] = { 64, 32 }; /* one a position */
 
     for (int i = 0; i < 2; i++) {
         struct decode_options o;
@@ -58,8 +63,10 @@ Test(decode_options, built_in_defaults_pass_their_own_check)
 
         wide.max_canvas = 4096;
         wide.max_block = 64;
+        wide.is_block_causal = i == 1;
         cr_assert_eq(read_text(NULL, names[i], &o, NULL), ST_OK);
         cr_assert_eq(decode_options_resolve(&o, &wide, 100, &s, NULL), ST_OK);
+        cr_assert_eq(s.rule.n_steps, n_steps[i]);
     }
 }
 
@@ -69,7 +76,8 @@ Test(decode_options, every_key_of_ours_is_read)
     const char *text = "{\"decoder\": \"low-confidence\", \"cache\": \"dual\", \"gen_length\": 96,"
                        "\"block_length\": 32, \"steps\": 48, \"threshold\": 0.25,"
                        "\"temperature\": 0.5, \"prefix_look\": 1, \"after_look\": 0,"
-                       "\"cache_warmup\": 9}";
+                       "\"cache_warmup\": 9, \"low_threshold\": 0.125, \"factor\": 2.5,"
+                       "\"edit_threshold\": 0.75, \"max_post_steps\": 3}";
 
     cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
     cr_assert(o.prefix_look == 1 && o.after_look == 0 && o.cache_warmup == 9);
@@ -77,6 +85,8 @@ Test(decode_options, every_key_of_ours_is_read)
     cr_assert_str_eq(o.cache, "dual");
     cr_assert(o.gen_length == 96 && o.block_length == 32 && o.steps == 48);
     cr_assert(o.threshold == 0.25 && o.temperature == 0.5);
+    cr_assert(o.low_threshold == 0.125 && o.factor == 2.5 && o.edit_threshold == 0.75);
+    cr_assert_eq(o.max_post_steps, 3);
     cr_assert_str_eq(o.selector, "vanilla");
 }
 
@@ -182,12 +192,12 @@ static struct decode_options good(void)
 
 static void refused(const struct decode_options *o, size_t n_prompt, const char *part)
 {
-    struct decode_setup s = { .n_blocks = -7 };
+    struct decode_setup s = { .rule.n_steps = -7 };
     struct error err = { 0 };
 
     cr_assert_eq(decode_options_resolve(o, &limits, n_prompt, &s, &err), ST_INVALID, "%s", part);
     cr_assert(strstr(err.text, part), "wanted '%s' in: %s", part, err.text);
-    cr_assert_eq(s.n_blocks, -7, "the result was touched");
+    cr_assert_eq(s.rule.n_steps, -7, "the result was touched");
 }
 
 Test(decode_options, good_options_resolve)
@@ -197,7 +207,7 @@ Test(decode_options, good_options_resolve)
 
     o.selector = "topk:k=1";
     cr_assert_eq(decode_options_resolve(&o, &limits, 36, &s, NULL), ST_OK);
-    cr_assert(s.n_blocks == 4 && s.n_steps == 8 && s.route.top_k == 1);
+    cr_assert(s.rule.n_steps == 8 && !s.is_on_grid && s.route.top_k == 1);
     cr_assert_eq(s.decoder, decoder_find("low-confidence"));
     cr_assert_eq(s.cache, cache_policy_find("none"));
 }
@@ -209,7 +219,13 @@ Test(decode_options, no_steps_means_one_position_a_step)
 
     o.steps = 0;
     cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, NULL), ST_OK);
-    cr_assert_eq(s.n_steps, 16);
+    cr_assert_eq(s.rule.n_steps, 16);
+    o.decoder = "block-diffusion"; /* there it is of a block */
+    cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, NULL), ST_OK);
+    cr_assert_eq(s.rule.n_steps, 16);
+    o.steps = 3;
+    cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, NULL), ST_OK);
+    cr_assert_eq(s.rule.n_steps, 3);
 }
 
 Test(decode_options, steps_matter_only_to_decoders_that_read_them)
@@ -230,10 +246,12 @@ Test(decode_options, bad_options_are_named_with_their_value)
     struct decode_options o = good();
 
     o.decoder = "magic";
-    refused(&o, 0, "unknown decoder 'magic'; known: low-confidence, threshold");
+    refused(&o, 0,
+            "unknown decoder 'magic'; known: low-confidence, threshold, factor, hierarchy, "
+            "block-diffusion, edit");
     o = good();
     o.cache = "full";
-    refused(&o, 0, "unknown cache 'full'; known: none, prefix, dual, vicinity");
+    refused(&o, 0, "unknown cache 'full'; known: none, prefix, dual, vicinity, block");
     o = good();
     o.selector = "topk:k=3";
     refused(&o, 0, "k 3 is more than the model's own top-k 2");
@@ -265,6 +283,18 @@ Test(decode_options, bad_options_are_named_with_their_value)
     refused(&o, 0, "temperature -1");
     o.temperature = strtod("inf", NULL);
     refused(&o, 0, "temperature inf");
+    o = good();
+    o.low_threshold = 1.5;
+    refused(&o, 0, "low_threshold 1.5");
+    o = good();
+    o.factor = -1;
+    refused(&o, 0, "factor -1");
+    o = good();
+    o.edit_threshold = strtod("nan", NULL);
+    refused(&o, 0, "edit_threshold");
+    o = good();
+    o.max_post_steps = 10001;
+    refused(&o, 0, "max_post_steps 10001 is not within 0 .. 10000");
 }
 
 Test(decode_options, a_prompt_that_does_not_fit_is_refused_with_both_numbers)
@@ -279,12 +309,112 @@ Test(decode_options, a_prompt_that_does_not_fit_is_refused_with_both_numbers)
     refused(&o, 0, "gen_length 112 is more than the 100 positions");
 }
 
+static void check_text(struct decode_options *o, const char *decoder, const char *expected)
+{
+    struct buf b = { 0 };
+
+    o->decoder = decoder;
+    engine_decoder_text(o, &b);
+    cr_assert_str_eq(buf_str(&b), expected);
+    buf_release(&b);
+}
+
+/* ---- models whose mask is block-causal ------------------------------------------------------- */
+
+Test(decode_options, a_cache_of_finished_blocks_is_for_block_causal_models)
+{
+    struct decode_limits causal = limits;
+    struct decode_options o = good();
+    struct decode_setup s;
+    struct error err = { 0 };
+
+    o.cache = "block";
+    cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, &err), ST_UNSUPPORTED);
+    cr_assert(strstr(err.text, "'block'") && strstr(err.text, "block-causal"), "%s", err.text);
+    causal.is_block_causal = true;
+    cr_assert_eq(decode_options_resolve(&o, &causal, 0, &s, NULL), ST_OK);
+    for (const struct engine_choice *c = engine_caches(); c->name; c++) {
+        o.cache = c->name;
+        cr_assert_eq(decode_options_resolve(&o, &causal, 0, &s, NULL), ST_OK);
+        cr_assert(s.is_on_grid);
+    }
+}
+
+Test(decode_options, a_canvas_on_a_grid_is_in_whole_blocks)
+{
+    static const struct {
+        size_t n_prompt, n_positions, first_block;
+    } cases[] = { { 0, 64, 0 },   { 1, 80, 0 },   { 15, 80, 0 },
+                  { 16, 80, 16 }, { 17, 96, 16 }, { 32, 96, 32 } };
+    struct decode_options o = good();
+    struct decode_setup s;
+    struct error err = { 0 };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct canvas_shape x = decode_canvas(&o, true, cases[i].n_prompt);
+
+        cr_assert(x.n_positions == cases[i].n_positions && x.first_block == cases[i].first_block);
+        x = decode_canvas(&o, false, cases[i].n_prompt);
+        cr_assert(x.n_positions == 64 + cases[i].n_prompt && x.first_block == cases[i].n_prompt);
+    }
+    o.decoder = "edit"; /* on a grid by itself: 100 positions are 6 blocks of 16 */
+    cr_assert_eq(decode_options_resolve(&o, &limits, 32, &s, NULL), ST_OK);
+    cr_assert(s.is_on_grid);
+    cr_assert_eq(decode_options_resolve(&o, &limits, 33, &s, &err), ST_INVALID);
+    cr_assert(strstr(err.text, "prompt of 33 tokens is longer than 32"), "%s", err.text);
+}
+
+Test(decode_options, greedy_decoders_refuse_a_temperature)
+{
+    static const char *const names[] = { "block-diffusion", "edit" };
+    struct decode_options o = good();
+    struct decode_setup s;
+
+    o.temperature = 0.5;
+    for (int i = 0; i < 2; i++) {
+        struct error err = { 0 };
+
+        o.decoder = names[i];
+        cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, &err), ST_UNSUPPORTED);
+        cr_assert(strstr(err.text, names[i]) && strstr(err.text, "0.5"), "%s", err.text);
+    }
+}
+
+Test(decode_options, numbers_are_read_by_who_has_them_in_the_text)
+{
+    struct decode_options o = good();
+
+    o.cache = "vicinity";
+    for (const struct engine_choice *c = engine_decoders(); c->name; c++) {
+        struct buf b = { 0 };
+
+        o.decoder = c->name;
+        engine_decoder_text(&o, &b);
+        engine_cache_text(&o, &b);
+        for (int f = 0; f < N_DECODE_FIELDS; f++) {
+            char first[64], later[64];
+
+            snprintf(first, sizeof(first), ":%s=", decode_fields[f].name);
+            snprintf(later, sizeof(later), ",%s=", decode_fields[f].name);
+            cr_assert_eq(engine_decode_reads(&o, decode_fields[f].name),
+                         strstr(buf_str(&b), first) || strstr(buf_str(&b), later), "%s in %s",
+                         first, buf_str(&b));
+        }
+        buf_release(&b);
+    }
+    cr_assert_not(engine_decode_reads(&o, "temperature"));
+}
+
 Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
 {
     struct decode_options o = good();
     struct buf b = { 0 };
 
     o.threshold = 0.1;
+    o.low_threshold = 0.625;
+    o.factor = 1.5;
+    o.edit_threshold = 0.25;
+    o.max_post_steps = 2;
     o.steps = 8;
     o.prefix_look = 3;
     o.after_look = 2;
@@ -303,5 +433,12 @@ Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
     engine_cache_text(&o, &b);
     cr_assert_str_eq(buf_str(&b),
                      "low-confidence:steps=8 vicinity:prefix_look=3,after_look=2,cache_warmup=1");
+    check_text(&o, "factor", "factor:factor=1.5");
+    check_text(&o, "hierarchy", "hierarchy:threshold=0.1,low_threshold=0.625");
+    check_text(&o, "block-diffusion", "block-diffusion:steps=8,threshold=0.1");
+    check_text(&o, "edit", "edit:threshold=0.1,edit_threshold=0.25,max_post_steps=2");
+    o.steps = 0;
+    check_text(&o, "block-diffusion", "block-diffusion:steps=16,threshold=0.1");
+    check_text(&o, "low-confidence", "low-confidence:steps=64");
     buf_release(&b);
 }

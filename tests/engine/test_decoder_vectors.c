@@ -12,6 +12,15 @@ static int64_t get_int(const json_t *c, const char *key)
     return json_integer_value(json_object_get(c, key));
 }
 
+/* Absent: the option is not read. */
+static double get_real(const json_t *c, const char *key)
+{
+    const json_t *v = json_object_get(c, key);
+
+    cr_assert(!v || json_is_number(v), "%s", key);
+    return v ? json_number_value(v) : 0;
+}
+
 static const char *get_str(const json_t *c, const char *key)
 {
     cr_assert(json_is_string(json_object_get(c, key)), "%s", key);
@@ -47,7 +56,12 @@ static void check_vector(const json_t *c)
     o.prefix_look = (int)get_int(c, "prefix_look");
     o.after_look = (int)get_int(c, "after_look");
     o.cache_warmup = (int)get_int(c, "cache_warmup");
-    o.threshold = json_number_value(json_object_get(c, "threshold"));
+    o.threshold = get_real(c, "threshold");
+    o.low_threshold = get_real(c, "low_threshold");
+    o.factor = get_real(c, "factor");
+    o.edit_threshold = get_real(c, "edit_threshold");
+    o.max_post_steps = (int)get_real(c, "max_post_steps");
+    f.mask_block = (int)get_real(c, "mask_block");
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
     for (size_t i = 0; i < json_array_size(prompt); i++)
         ids[i] = (int32_t)json_integer_value(json_array_get(prompt, i));
@@ -73,6 +87,8 @@ static void check_vector(const json_t *c)
                      "%s: forward %zu commits %d", name, i, g->forwards[i].n_committed);
         cr_assert_eq(g->forwards[i].is_cache_refresh, json_integer_value(json_array_get(pair, 2)),
                      "%s: forward %zu", name, i);
+        cr_assert_eq(g->forwards[i].n_edited, json_integer_value(json_array_get(pair, 3)),
+                     "%s: forward %zu edits %d", name, i, g->forwards[i].n_edited);
     }
     sequence_free(s);
     engine_close(e);
@@ -103,4 +119,24 @@ Test(decoder_vectors, low_confidence_matches_the_independent_loop)
 Test(decoder_vectors, threshold_matches_the_independent_loop)
 {
     check_vectors("threshold.json");
+}
+
+Test(decoder_vectors, factor_matches_the_independent_loop)
+{
+    check_vectors("factor.json");
+}
+
+Test(decoder_vectors, hierarchy_matches_the_independent_loop)
+{
+    check_vectors("hierarchy.json");
+}
+
+Test(decoder_vectors, block_diffusion_matches_the_independent_loop)
+{
+    check_vectors("block-diffusion.json");
+}
+
+Test(decoder_vectors, edit_matches_the_independent_loop)
+{
+    check_vectors("edit.json");
 }

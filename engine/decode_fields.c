@@ -1,0 +1,103 @@
+/* Settings of decoders and caches: the table. */
+#include "engine/decode_fields.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "engine/decoder.h"
+#include "engine/forward_plan.h"
+
+#define INT_FIELD(name, max)                                                                       \
+    {                                                                                              \
+#name, offsetof(struct decode_options, name), true, max                                    \
+    }
+#define REAL_FIELD(name, max)                                                                      \
+    {                                                                                              \
+#name, offsetof(struct decode_options, name), false, max                                   \
+    }
+
+const struct decode_field_row decode_fields[N_DECODE_FIELDS] = {
+    [DECODE_STEPS] = INT_FIELD(steps, INT_MAX),
+    [DECODE_THRESHOLD] = REAL_FIELD(threshold, 1),
+    [DECODE_LOW_THRESHOLD] = REAL_FIELD(low_threshold, 1),
+    [DECODE_FACTOR] = REAL_FIELD(factor, 1e6),
+    [DECODE_EDIT_THRESHOLD] = REAL_FIELD(edit_threshold, 1),
+    [DECODE_MAX_POST_STEPS] = INT_FIELD(max_post_steps, 10000),
+    [DECODE_PREFIX_LOOK] = INT_FIELD(prefix_look, INT_MAX),
+    [DECODE_AFTER_LOOK] = INT_FIELD(after_look, INT_MAX),
+    [DECODE_CACHE_WARMUP] = INT_FIELD(cache_warmup, INT_MAX),
+};
+
+double decode_field_get(const struct decode_options *o, enum decode_field f)
+{
+    const char *at = (const char *)o + decode_fields[f].at;
+    double real;
+    int whole;
+
+    if (decode_fields[f].is_int) {
+        memcpy(&whole, at, sizeof(whole));
+        return whole;
+    }
+    memcpy(&real, at, sizeof(real));
+    return real;
+}
+
+void decode_field_set(struct decode_options *o, enum decode_field f, double value)
+{
+    char *at = (char *)o + decode_fields[f].at;
+    int whole = (int)value;
+
+    if (decode_fields[f].is_int)
+        memcpy(at, &whole, sizeof(whole));
+    else
+        memcpy(at, &value, sizeof(value));
+}
+
+int engine_decode_steps(const struct decode_options *opts)
+{
+    if (opts->steps)
+        return opts->steps;
+    return decoder_find(opts->decoder)->is_steps_of_block ? opts->block_length : opts->gen_length;
+}
+
+bool engine_decode_reads(const struct decode_options *opts, const char *name)
+{
+    unsigned reads = decoder_find(opts->decoder)->reads | cache_policy_find(opts->cache)->reads;
+
+    for (int f = 0; f < N_DECODE_FIELDS; f++)
+        if (strcmp(decode_fields[f].name, name) == 0)
+            return (reads & DECODE_BIT(f)) != 0;
+    return false;
+}
+
+/* "NAME", "NAME:field=value,..." */
+static void put_text(const struct decode_options *o, const char *name, unsigned reads,
+                     struct buf *ret)
+{
+    const char *before = ":";
+
+    buf_puts(ret, name);
+    for (int f = 0; f < N_DECODE_FIELDS; f++) {
+        double value = f == DECODE_STEPS ? engine_decode_steps(o) : decode_field_get(o, f);
+
+        if (!(reads & DECODE_BIT(f)))
+            continue;
+        buf_printf(ret, "%s%s=%.*g", before, decode_fields[f].name,
+                   decode_fields[f].is_int ? 10 : 9, value);
+        before = ",";
+    }
+}
+
+void engine_decoder_text(const struct decode_options *opts, struct buf *ret)
+{
+    const struct decoder *d = decoder_find(opts->decoder);
+
+    put_text(opts, d->about->name, d->reads, ret);
+}
+
+void engine_cache_text(const struct decode_options *opts, struct buf *ret)
+{
+    const struct cache_policy *c = cache_policy_find(opts->cache);
+
+    put_text(opts, c->about->name, c->reads, ret);
+}
