@@ -123,7 +123,9 @@ static const struct key llada_moe_keys[] = {
     HARMLESS("dense_intermediate_size"), /* no dense layer: moe_layer_freq is all ones */
 };
 
-/* LLaDA2.x. sliding_window is in the 2.1 files and used by none of the reference paths. */
+/* LLaDA2.x. Keys that would change the maths must be there where the configuration class has
+ * another default, or none. sliding_window is 4096 in the 2.1 files, null in others; like the keys
+ * beside it, none of the reference's paths reads it, and it is not applied here. */
 static const struct key llada2_keys[] = {
     COUNT("intermediate_size", d_ff_dense, 1, CONFIG_MAX_FF),
     COUNT("moe_intermediate_size", d_ff, 1, CONFIG_MAX_FF),
@@ -139,18 +141,19 @@ static const struct key llada2_keys[] = {
     FIXED_REQUIRED("partial_rotary_factor", "0.5|1"),
     FIXED("router_dtype", "\"fp32\""),
     FIXED("use_qk_norm", "true"),
-    FIXED("use_bias", "false"),
+    FIXED_REQUIRED("use_bias", "false"),
     FIXED("use_qkv_bias", "false"),
     FIXED("use_rmsnorm", "true"),
     FIXED("norm_head", "false"),
+    FIXED("norm_softmax", "false"),
+    FIXED("using_split_qkv_in_self_attention", "false"),
     FIXED("num_nextn_predict_layers", "0|null"),
-    HARMLESS("norm_softmax"),
     HARMLESS("sliding_window"),
     HARMLESS("use_sliding_window"),
     HARMLESS("max_window_layers"),
     HARMLESS("mtp_loss_scaling_factor"),
     HARMLESS("seq_aux"),
-    HARMLESS("rotary_dim"), /* partial_rotary_factor says it */
+    HARMLESS("rotary_dim"), /* must say what partial_rotary_factor says: below */
 };
 
 struct family {
@@ -341,8 +344,13 @@ static enum status derive(const struct reader *r)
         c->n_group = c->topk_group = 1;
     } else {
         double part = json_number_value(json_object_get(r->root, "partial_rotary_factor"));
+        const json_t *rotary_dim = json_object_get(r->root, "rotary_dim");
 
         c->d_rot = (int)(c->d_head * part);
+        if (rotary_dim &&
+            (!json_is_integer(rotary_dim) || json_integer_value(rotary_dim) != c->d_rot))
+            return refuse(r, ST_UNSUPPORTED, "rotary_dim",
+                          "not head_dim times partial_rotary_factor");
         c->score = ROUTER_SIGMOID;
         c->has_expert_bias = true;
         c->renorm = true;

@@ -181,6 +181,25 @@ Test(config, values_that_would_change_the_maths_are_refused_by_name)
         { llada2, "topk_group=9", ST_INVALID, "'n_group'", "8" },
         { llada2, "first_k_dense_replace=20", ST_INVALID, "'first_k_dense_replace'", "20" },
         { llada2, "num_shared_experts=2", ST_UNSUPPORTED, "'num_shared_experts'", "2" },
+        { llada2, "num_shared_experts=-1", ST_INVALID, "'num_shared_experts'", "-1" },
+        { llada2, "score_function=null", ST_UNSUPPORTED, "'score_function'", "null" },
+        { llada2, "moe_router_enable_expert_bias=false", ST_UNSUPPORTED,
+          "'moe_router_enable_expert_bias'", "false" },
+        { llada2, "partial_rotary_factor=0.25", ST_UNSUPPORTED, "'partial_rotary_factor'", "0.25" },
+        { llada2, "rotary_dim=128", ST_UNSUPPORTED, "'rotary_dim'", "128" },
+        { llada2, "rope_scaling={\"type\":\"yarn\"}", ST_UNSUPPORTED, "'rope_scaling'", "yarn" },
+        { llada2, "use_bias=true", ST_UNSUPPORTED, "'use_bias'", "true" },
+        { llada2, "use_qkv_bias=true", ST_UNSUPPORTED, "'use_qkv_bias'", "true" },
+        { llada2, "use_rmsnorm=false", ST_UNSUPPORTED, "'use_rmsnorm'", "false" },
+        { llada2, "norm_head=true", ST_UNSUPPORTED, "'norm_head'", "true" },
+        { llada2, "norm_softmax=true", ST_UNSUPPORTED, "'norm_softmax'", "true" },
+        { llada2, "num_nextn_predict_layers=1", ST_UNSUPPORTED, "'num_nextn_predict_layers'", "1" },
+        { llada2, "using_split_qkv_in_self_attention=true", ST_UNSUPPORTED,
+          "'using_split_qkv_in_self_attention'", "true" },
+        { llada2, "topk_group=0", ST_INVALID, "'topk_group'", "0" },
+        { llada2, "routed_scaling_factor=0", ST_INVALID, "'routed_scaling_factor'", "0" },
+        { llada2, "num_key_value_heads=3", ST_INVALID, "'num_key_value_heads'", "3" },
+        { llada2, "image_token_offset=157184", ST_UNSUPPORTED, "'image_token_offset'", "157184" },
         { llada2, "expert_intermediate_size=64", ST_UNSUPPORTED, "'expert_intermediate_size'",
           "64" },
     };
@@ -225,6 +244,27 @@ Test(config, keys_whose_absence_would_change_the_maths_are_required)
         struct error err = { 0 };
 
         cr_expect_eq(parse_without(llada_moe, keys[i], &c, &err), ST_INVALID, "%s", keys[i]);
+        cr_expect(strstr(err.text, keys[i]), "without %s: %s", keys[i], err.text);
+    }
+}
+
+Test(config, keys_whose_absence_would_change_the_maths_are_required_of_llada2)
+{
+    static const char *const keys[] = {
+        "intermediate_size",  "moe_intermediate_size",
+        "num_shared_experts", "first_k_dense_replace",
+        "head_dim",           "n_group",
+        "topk_group",         "routed_scaling_factor",
+        "score_function",     "moe_router_enable_expert_bias",
+        "norm_topk_prob",     "partial_rotary_factor",
+        "use_bias",
+    };
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct model_config c;
+        struct error err = { 0 };
+
+        cr_expect_eq(parse_without(llada2, keys[i], &c, &err), ST_INVALID, "%s", keys[i]);
         cr_expect(strstr(err.text, keys[i]), "without %s: %s", keys[i], err.text);
     }
 }
@@ -327,6 +367,58 @@ Test(config, published_shapes_are_read)
         cr_expect_eq(c.n_layer, shapes[i].n_layer, "%s", shapes[i].name);
         cr_expect_eq(c.n_exp, shapes[i].n_exp, "%s", shapes[i].name);
         buf_release(&dir);
+    }
+}
+
+/* What the files of the listed models have beside the keys that the text above has: those of
+ * dFactory's copies, of the preview, of 2.1, and of what newer transformers writes. */
+Test(config, keys_of_every_llada2_model_are_read_and_change_nothing)
+{
+    static const char *const flash[] = { "hidden_size=4096", "intermediate_size=9216",
+                                         "num_hidden_layers=32", "num_attention_heads=32",
+                                         "moe_intermediate_size=1024" };
+    static const char *const more[] = {
+        "attention_dropout=0.0",
+        "auto_map={\"AutoConfig\":\"configuration_llada2_moe.LLaDA2MoeConfig\"}",
+        "dtype=\"bfloat16\"",
+        "embedding_dropout=0.0",
+        "eos_token_id=156892",
+        "initializer_range=0.02",
+        "mask_token_id=156895",
+        "max_position_embeddings=16384",
+        "max_window_layers=28",
+        "model_type=\"llada2_moe_veomni\"",
+        "norm_softmax=false",
+        "output_dropout=0.0",
+        "output_router_logits=false",
+        "rotary_dim=64",
+        "sliding_window=null",
+        "torch_dtype=\"bfloat16\"",
+        "transformers_version=\"4.57.1\"",
+        "use_cache=false",
+        "use_qk_norm=true",
+        "use_rmsnorm=true",
+        "use_sliding_window=false",
+        "using_split_qkv_in_self_attention=false",
+    };
+    enum { N_FLASH = sizeof(flash) / sizeof(flash[0]), N_MORE = sizeof(more) / sizeof(more[0]) };
+    const char *all[N_MORE + N_FLASH];
+    struct model_config mini, c;
+    struct error err = { 0 };
+
+    cr_assert_eq(parse(llada2, &mini, &err), ST_OK, "%s", err.text);
+    memcpy(all, more, sizeof(more));
+    memcpy(all + N_MORE, flash, sizeof(flash));
+    for (int is_flash = 0; is_flash < 2; is_flash++) {
+        cr_assert_eq(config_parse(llada2, strlen(llada2), "config.json", all,
+                                  N_MORE + (is_flash ? N_FLASH : 0), &c, &err),
+                     ST_OK, "%s", err.text);
+        cr_assert_eq(c.n_layer, is_flash ? 32 : 20);
+        cr_assert_eq(c.d_ff_dense, is_flash ? 9216 : 5120);
+        cr_assert(c.n_kv_head == 4 && c.d_head == 128 && c.d_rot == 64 && c.mask_block == 32);
+        cr_assert(c.n_dense_layer == mini.n_dense_layer && c.n_shared == mini.n_shared);
+        cr_assert(c.n_group == 8 && c.topk_group == 4 && c.scale == mini.scale && c.renorm);
+        cr_assert(c.max_positions == 16384 && c.eos_id == 156892 && c.mask_id == 156895);
     }
 }
 
