@@ -60,8 +60,9 @@ int choose_int(struct rng *r, const int *values, size_t n);
 enum regime choose_regime(struct check *c);
 enum dtype choose_dtype(struct check *c);
 
-/* Whether the backend under test keeps experts of that type: some keep bf16 alone. */
-bool takes_experts(const struct check *c, enum dtype t);
+/* Whether the backend under test keeps experts of that type, so many of them shared: some keep bf16
+ * alone, or routed ones. */
+bool takes_experts(const struct check *c, enum dtype t, int n_shared);
 
 /* x (n) as the reference is to get it beside weights of type t; the caller's. */
 float *reference_x(const struct check *c, const float *x, size_t n, enum dtype t);

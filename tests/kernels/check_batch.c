@@ -78,7 +78,8 @@ static const struct {
 
 /* What does not depend on a batch, in host memory. */
 struct layer_case {
-    struct host_matrix w[N_WEIGHTS], gate[N_EXP], up[N_EXP], down[N_EXP];
+    struct host_matrix w[N_WEIGHTS], gate[N_EXP + 1], up[N_EXP + 1], down[N_EXP + 1];
+    int n_shared; /* 0 or 1 */
     enum router_score score;
     double temperature;
     struct {
@@ -97,14 +98,15 @@ struct loaded {
 
 static void case_new(struct check *c, int i, struct layer_case *ret)
 {
-    enum dtype t = (enum dtype)(i % 3), experts = takes_experts(c, t) ? t : DT_BF16;
+    enum dtype t = (enum dtype)(i % 3), experts = takes_experts(c, t, 0) ? t : DT_BF16;
 
     ret->score = i % 2 ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
     ret->temperature = i % 2 ? 0.7 : 0;
     for (int w = 0; w < N_WEIGHTS; w++)
         ret->w[w] = random_matrix(&c->rng, t, weight_shapes[w].rows, weight_shapes[w].cols,
                                   REGIME_UNIFORM, 0.25F);
-    for (int e = 0; e < N_EXP; e++) {
+    ret->n_shared = i % 2 && takes_experts(c, experts, 1);
+    for (int e = 0; e < N_EXP + 1; e++) {
         ret->gate[e] = random_matrix(&c->rng, experts, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
         ret->up[e] = random_matrix(&c->rng, experts, D_FF, D_MODEL, REGIME_UNIFORM, 0.5F);
         ret->down[e] = random_matrix(&c->rng, experts, D_MODEL, D_FF, REGIME_UNIFORM, 0.5F);
@@ -129,7 +131,7 @@ static void case_free(struct layer_case *l)
 {
     for (int w = 0; w < N_WEIGHTS; w++)
         free((void *)l->w[w].data);
-    for (int e = 0; e < N_EXP; e++) {
+    for (int e = 0; e < N_EXP + 1; e++) {
         free((void *)l->gate[e].data);
         free((void *)l->up[e].data);
         free((void *)l->down[e].data);
@@ -145,8 +147,9 @@ static struct loaded load(const struct side *s, const struct layer_case *l)
 
     for (int w = 0; w < N_WEIGHTS; w++)
         ret.w[w] = load_weight(s, &l->w[w]);
-    check_status(s->ops->experts_load(s->k, N_EXP, 0, l->gate, l->up, l->down, &ret.experts, &err),
-                 &err);
+    check_status(
+        s->ops->experts_load(s->k, N_EXP, l->n_shared, l->gate, l->up, l->down, &ret.experts, &err),
+        &err);
     return ret;
 }
 

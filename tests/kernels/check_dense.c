@@ -230,7 +230,8 @@ static float *run_rope(struct check *c, const struct side *s, const float *x,
 void check_rope(struct check *c, int i)
 {
     int n_tok = CHOOSE(&c->rng, 1, 3, 8, 9, 33), n_head = CHOOSE(&c->rng, 1, 3, 16);
-    int d_head = CHOOSE(&c->rng, 2, 6, 32, 64, 128), d_rot = i % 2 ? d_head : d_head / 4 * 2;
+    int d_head = i % 8 == 2 ? 128 : CHOOSE(&c->rng, 2, 6, 32, 64, 128);
+    int d_rot = i % 2 ? d_head : d_head / 4 * 2; /* half is LLaDA2.x's, of 128 */
     double theta = i % 3 ? 50000 : 600000;
     size_t per_tok = (size_t)n_head * (size_t)d_head, n = (size_t)n_tok * per_tok;
     int32_t *positions = random_ids(&c->rng, (size_t)n_tok, 32768);
@@ -311,6 +312,11 @@ static void attention_case_new(struct check *c, int i, struct attention_case *a)
     a->n_kv_head = heads[which][1];
     a->d_head = CHOOSE(&c->rng, 1, 4, 12, 16, 33, 64, 100, 128);
     a->n_segs = CHOOSE(&c->rng, 1, 2, 3, 4);
+    if (i % 8 == 1) { /* LLaDA2.x: mini, flash */
+        a->n_head = i % 16 == 1 ? 16 : 32;
+        a->n_kv_head = 4;
+        a->d_head = 128;
+    }
     a->n_tok = 0;
     width = (size_t)a->n_kv_head * (size_t)a->d_head;
     for (int s = 0; s < a->n_segs; s++) {
@@ -319,6 +325,8 @@ static void attention_case_new(struct check *c, int i, struct attention_case *a)
         seg->n_tok = i == 0 ? 200 : CHOOSE(&c->rng, 1, 3, 5, 32, 33, 40);
         seg->n_kv = seg->n_tok + CHOOSE(&c->rng, 0, 1, 24, 31, 32, 61, 130);
         seg->mask_block = CHOOSE(&c->rng, 0, 0, 1, 4, 32);
+        if (i % 8 == 1)
+            seg->mask_block = 32;
         seg->row = a->n_tok;
         a->n_tok += seg->n_tok;
         a->capacity[s] = seg->n_kv + 3;

@@ -32,14 +32,19 @@ void check_router(struct check *c, int i)
     int d = CHOOSE(&c->rng, 1, 16, 33, 128, 2048);
     enum router_score score = i % 2 ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
     enum regime regime = choose_regime(c);
-    struct host_matrix w =
-        random_matrix(&c->rng, choose_dtype(c), n_exp, d, regime, i % 7 ? 1 : 30);
-    float *x = random_floats(&c->rng, (size_t)n_tok * (size_t)d, regime, 1), *ref, *new, *other;
-    size_t n = (size_t)n_tok * (size_t)n_exp, row = rng_below(&c->rng, (uint64_t)n_tok);
-    double *unit = must_alloc((size_t)n_tok, sizeof(*unit)), widest = 0;
+    struct host_matrix w;
+    double *unit, widest = 0;
+    float *x, *z, *ref, *new, *other;
     struct buffer bz;
-    float *z;
+    size_t n, row;
 
+    if (i == 1) /* LLaDA2.0-flash's */
+        n_tok = 32, n_exp = 256, d = 4096;
+    w = random_matrix(&c->rng, choose_dtype(c), n_exp, d, regime, i % 7 ? 1 : 30);
+    x = random_floats(&c->rng, (size_t)n_tok * (size_t)d, regime, 1);
+    n = (size_t)n_tok * (size_t)n_exp;
+    row = rng_below(&c->rng, (uint64_t)n_tok);
+    unit = must_alloc((size_t)n_tok, sizeof(*unit));
     SHAPE(c, "n_tok %d n_exp %d d %d %s %s", n_tok, n_exp, d, score ? "sigmoid" : "softmax",
           regime_names[regime]);
     for (int e = 0; e < n_exp; e++)
@@ -73,8 +78,8 @@ void check_router(struct check *c, int i)
 /* ---- moe ---- */
 
 struct moe_case {
-    int n_tok, top_k, n_exp, d_model, d_ff;
-    struct host_matrix *gate, *up, *down; /* (n_exp) */
+    int n_tok, top_k, n_exp, n_shared, d_model, d_ff;
+    struct host_matrix *gate, *up, *down; /* (n_exp + n_shared) */
     int32_t *ids;
     float *w, *x;
 };
@@ -90,9 +95,10 @@ static float *run_moe(struct check *c, const struct side *s, const struct moe_ca
     struct error err;
     float *out;
 
-    check_status(s->ops->experts_load(s->k, m->n_exp, 0, m->gate, m->up, m->down, &e, &err), &err);
-    check_status(s->ops->moe(s->k, x.data, e, (const int32_t *)ids.data, w.data, m->n_tok, m->top_k,
-                             y.data, &err),
+    check_status(
+        s->ops->experts_load(s->k, m->n_exp, m->n_shared, m->gate, m->up, m->down, &e, &err), &err);
+    check_status(s->ops->moe(s->k, x.data, e, m->top_k ? (const int32_t *)ids.data : NULL,
+                             m->top_k ? w.data : NULL, m->n_tok, m->top_k, y.data, &err),
                  &err);
     out = buffer_take(c, &y);
     buffer_free(&x);
@@ -110,9 +116,10 @@ static double moe_unit(const struct moe_case *m, int t)
     const float *x = m->x + (size_t)t * d;
     double *sum = must_alloc(d, sizeof(*sum)), max = 0, x_norm = norm(x, d);
 
-    for (int i = 0; i < m->top_k; i++) {
-        int id = m->ids[t * m->top_k + i];
-        double weight = fabs((double)m->w[t * m->top_k + i]);
+    for (int i = 0; i < m->top_k + m->n_shared; i++) {
+        bool is_shared = i >= m->top_k;
+        int id = is_shared ? m->n_exp + i - m->top_k : m->ids[t * m->top_k + i];
+        double weight = is_shared ? 1 : fabs((double)m->w[t * m->top_k + i]);
 
         for (int f = 0; id >= 0 && f < m->d_ff; f++) {
             const struct host_matrix *g = &m->gate[id], *u = &m->up[id], *o = &m->down[id];
@@ -165,23 +172,30 @@ void check_moe(struct check *c, int i)
     enum regime regime = choose_regime(c);
     enum dtype t = (enum dtype)(i % 3);
     int n_used = 1 + (int)rng_below(&c->rng, (uint64_t)m.n_exp);
-    size_t d, n_pairs, row;
+    size_t d, n, n_pairs, row;
     struct moe_case alone, rounded;
     float *ref, *new, *other;
     double *unit;
 
-    if (!takes_experts(c, t))
+    if (!takes_experts(c, t, 0))
         t = DT_BF16;
+    if (i % 4 == 1 && takes_experts(c, t, 2))
+        m.n_shared = 1 + i / 4 % 2;
     if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
         m.n_tok = 101, n_used = 1, m.top_k = 1;
     if (i == 2) /* the widths of a real layer */
         m.n_tok = 9, m.n_exp = 3, n_used = 2, m.top_k = 2, m.d_model = 2048, m.d_ff = 1024;
+    if (i == 9 && m.n_shared) /* and of one of LLaDA2.0-mini's */
+        m.n_tok = 5, m.n_exp = 9, n_used = 9, m.top_k = 8, m.d_model = 2048, m.d_ff = 512;
+    if (i % 8 == 5 && m.n_shared) /* a dense layer, narrow or not, more tokens than a block */
+        m.n_tok = i % 16 == 5 ? 65 : m.n_tok, m.n_exp = 0, m.n_shared = 1, m.top_k = n_used = 0;
+    n = (size_t)m.n_exp + (size_t)m.n_shared;
     d = (size_t)m.d_model;
     n_pairs = (size_t)m.n_tok * (size_t)m.top_k;
-    m.gate = must_alloc((size_t)m.n_exp, sizeof(*m.gate));
-    m.up = must_alloc((size_t)m.n_exp, sizeof(*m.up));
-    m.down = must_alloc((size_t)m.n_exp, sizeof(*m.down));
-    for (int e = 0; e < m.n_exp; e++) {
+    m.gate = must_alloc(n, sizeof(*m.gate));
+    m.up = must_alloc(n, sizeof(*m.up));
+    m.down = must_alloc(n, sizeof(*m.down));
+    for (size_t e = 0; e < n; e++) {
         m.gate[e] = random_matrix(&c->rng, t, m.d_ff, m.d_model, regime, 1);
         m.up[e] = random_matrix(&c->rng, t, m.d_ff, m.d_model, regime, 1);
         m.down[e] = random_matrix(&c->rng, t, m.d_model, m.d_ff, regime, 1);
@@ -190,8 +204,8 @@ void check_moe(struct check *c, int i)
     m.w = random_floats(&c->rng, n_pairs, REGIME_UNIFORM, 1);
     m.ids = must_alloc(n_pairs, sizeof(*m.ids));
     random_routing(c, &m, n_used);
-    SHAPE(c, "n_tok %d n_exp %d of %d top_k %d d_model %d d_ff %d %s %s", m.n_tok, n_used, m.n_exp,
-          m.top_k, m.d_model, m.d_ff, dtype_name(t), regime_names[regime]);
+    SHAPE(c, "n_tok %d n_exp %d of %d and %d top_k %d d_model %d d_ff %d %s %s", m.n_tok, n_used,
+          m.n_exp, m.n_shared, m.top_k, m.d_model, m.d_ff, dtype_name(t), regime_names[regime]);
     unit = must_alloc((size_t)m.n_tok, sizeof(*unit));
     for (int j = 0; j < m.n_tok; j++)
         unit[j] = moe_unit(&m, j);
@@ -216,7 +230,7 @@ void check_moe(struct check *c, int i)
     other = run_moe(c, &c->new, &alone);
     compare_bits(c, "a token alone", new + row *d, other, d);
 
-    for (int e = 0; e < m.n_exp; e++) {
+    for (size_t e = 0; e < n; e++) {
         free((void *)m.gate[e].data);
         free((void *)m.up[e].data);
         free((void *)m.down[e].data);

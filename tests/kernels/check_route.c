@@ -61,6 +61,16 @@ static struct route_params choose_params(struct rng *r, int i)
         p.n_group = 8;
         p.topk_group = up_to(r, 8);
     }
+    if (i % 8 == 3) { /* LLaDA2.x */
+        p.n_exp = 256;
+        p.top_k = p.top_k_base = 8;
+        p.renorm = true;
+        p.scale = 2.5f;
+        p.n_group = 8;
+        p.topk_group = 4;
+        p.mask = p.mask > 256 ? 256 : p.mask;
+        p.n_core = p.n_core > 256 ? 38 : p.n_core;
+    }
     return p;
 }
 

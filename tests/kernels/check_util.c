@@ -51,13 +51,13 @@ enum dtype choose_dtype(struct check *c)
     return (enum dtype)rng_below(&c->rng, 3);
 }
 
-bool takes_experts(const struct check *c, enum dtype t)
+bool takes_experts(const struct check *c, enum dtype t, int n_shared)
 {
     static const float one[1] = { 1 };
-    const struct host_matrix m = { one, t, 1, 1 };
+    const struct host_matrix m[3] = { { one, t, 1, 1 }, { one, t, 1, 1 }, { one, t, 1, 1 } };
     struct experts *e = NULL;
     struct error err;
-    enum status st = c->new.ops->experts_load(c->new.k, 1, 0, &m, &m, &m, &e, &err);
+    enum status st = c->new.ops->experts_load(c->new.k, 1, n_shared, m, m, m, &e, &err);
 
     if (st != ST_UNSUPPORTED)
         check_status(st, &err);
