@@ -323,6 +323,7 @@ struct generation {
                                  * others filled after an early stop */
     size_t n_before_eos;        /* tokens before the first EOS or <|role_end|> (or all) */
     size_t n_prompt;
+    size_t first_block; /* canvas position where block 0 begins: struct canvas_shape */
     enum stop_reason stop;
     const struct forward_record *forwards;
     size_t n_forwards, n_forwards_cache; /* the latter: those with is_cache_refresh */

@@ -203,6 +203,7 @@ static enum status sequence_alloc(struct sequence *s, size_t n_gen, struct error
     g->tokens_per_expert = s->tokens_per_expert;
     g->n_positions = n_gen;
     g->n_prompt = (size_t)s->n_prompt;
+    g->first_block = (size_t)s->first_block;
     g->n_moe_layer = info->n_moe_layer;
     g->n_exp = info->n_exp;
     return ST_OK;

@@ -79,6 +79,9 @@ static struct work forward_work(const struct job *j, size_t f)
 
         if (f >= g->n_forwards)
             continue;
+        if (m->mask_block)
+            n_keys = (double)g->first_block +
+                     (g->forwards[f].block + 1) * (double)j->decode.block_length;
         n_tok = g->forwards[f].n_tok;
         w.flops += n_tok * (per_tok + m->n_layer * 4 * heads * n_keys) +
                    g->forwards[f].n_masked_before * 2 * embed;

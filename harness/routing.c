@@ -119,7 +119,7 @@ static enum status add_layer(void *arg, const struct sequence *s, const struct l
     struct job *j = arg;
     const struct generation *g = sequence_result(s);
     const struct forward_record *f = &g->forwards[g->n_forwards];
-    int n = j->blocks[j->current], start = (int)g->n_prompt + f->block * n, row = 0, n_rows = 0;
+    int n = j->blocks[j->current], start = (int)g->first_block + f->block * n, row = 0, n_rows = 0;
 
     (void)err;
     while (row < v->n_tok && v->positions[row] < start)

@@ -339,6 +339,7 @@ static enum status copy_generation(struct sample *s, const struct generation *g,
                                                   .n_tok = f->n_tok,
                                                   .n_masked_before = f->n_masked_before,
                                                   .n_committed = f->n_committed,
+                                                  .n_edited = f->n_edited,
                                                   .is_cache_refresh = f->is_cache_refresh,
                                                   .wall_ns = f->wall_ns };
     }

@@ -128,8 +128,9 @@ static bool put_steps(struct buf *b, const struct telemetry *t, bool is_full)
     struct table table;
     bool is_ok;
 
-    table_init(&table,
-               ">forward|>block|>step|>tokens|>masked|>committed|>unique experts|>ms|cache");
+    table_init(
+        &table,
+        ">forward|>block|>step|>tokens|>masked|>committed|>edited|>unique experts|>ms|cache");
     for (int f = 0; f < t->n_forwards; f++) {
         const struct telemetry_forward *x = &t->forwards[f];
         double unique = 0;
@@ -145,6 +146,7 @@ static bool put_steps(struct buf *b, const struct telemetry *t, bool is_full)
         table_cell(&table, "%d", x->n_tok);
         table_cell(&table, "%d", x->n_masked_before);
         table_cell(&table, "%d", x->n_committed);
+        table_cell(&table, "%d", x->n_edited);
         table_cell(&table, "%.2f", t->n_layer ? unique / t->n_layer : 0.0);
         table_cell(&table, "%.3f", (double)x->wall_ns * 1e-6);
         table_cell(&table, "%s", x->is_cache_refresh ? "refresh" : "");
@@ -271,10 +273,10 @@ static void put_sample_json(const struct stored_sample *s, struct buf *b)
 
         buf_printf(b,
                    "%s{\"block\":%d,\"step\":%d,\"n_tok\":%d,\"n_masked_before\":%d,"
-                   "\"n_committed\":%d,\"cache_refresh\":%s,\"wall_ns\":%" PRId64
+                   "\"n_committed\":%d,\"n_edited\":%d,\"cache_refresh\":%s,\"wall_ns\":%" PRId64
                    ",\"unique_experts\":[",
                    f ? "," : "", x->block, x->step, x->n_tok, x->n_masked_before, x->n_committed,
-                   x->is_cache_refresh ? "true" : "false", x->wall_ns);
+                   x->n_edited, x->is_cache_refresh ? "true" : "false", x->wall_ns);
         for (int l = 0; l < t->n_layer; l++)
             buf_printf(b, "%s%d", l ? "," : "", t->layers[f * t->n_layer + l].n_unique);
         buf_puts(b, "],\"vanilla_experts\":[");

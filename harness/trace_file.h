@@ -56,7 +56,8 @@ struct trace_sequence {
     const char *item; /* its name, such as "gsm8k/17": item_len bytes, any */
     size_t item_len;
     uint64_t seed;       /* of the sequence: control `random` draws from it */
-    int n_prompt, n_gen; /* canvas positions: the prompt's, then those denoised */
+    int n_prompt, n_gen; /* canvas positions before the first block, then those of blocks: the
+                          * prompt's and those denoised, but for a prompt's tail in that block */
     int block_length;    /* of the latter; 0 where there are none */
 };
 

@@ -96,6 +96,7 @@ static enum status record_item(struct recording *rec, const struct plan_cell *ce
     struct decode_options decode = cell->decode;
     struct trace_sequence s = { 0 };
     struct sequence *seq = NULL;
+    struct canvas_shape shape;
     struct task_item facts;
     struct arena a = { 0 };
     const char *text, *name;
@@ -112,11 +113,12 @@ static enum status record_item(struct recording *rec, const struct plan_cell *ce
         goto out;
     decode.seed =
         runner_seed((uint64_t)options_int(rec->c, OPT_SEED), cell->task->def->name, facts.id, 0);
+    shape = engine_canvas(e, &decode, n_ids);
     s = (struct trace_sequence){ .item = name,
                                  .item_len = strlen(name),
                                  .seed = decode.seed,
-                                 .n_prompt = (int)n_ids,
-                                 .n_gen = decode.gen_length,
+                                 .n_prompt = (int)shape.first_block,
+                                 .n_gen = (int)(shape.n_positions - shape.first_block),
                                  .block_length = decode.block_length };
     st = trace_put_sequence(rec->writer, &s, err);
     if (!st)

@@ -109,7 +109,7 @@ struct item_row {
 
 /* Per forward and per layer telemetry; field meanings: engine/engine.h of the same names. */
 struct telemetry_forward {
-    int32_t block, step, n_tok, n_masked_before, n_committed;
+    int32_t block, step, n_tok, n_masked_before, n_committed, n_edited;
     bool is_cache_refresh;
     int64_t wall_ns;
 };
@@ -120,7 +120,7 @@ struct telemetry_layer {
     int64_t expert_bytes;
 };
 /* (n_forwards) and (n_forwards, n_layer) and (n_forwards, n_layer, n_exp). commit_step
- * (n_positions): forward index that committed each generated position, -1 never. */
+ * (n_positions): forward index that committed each generated position, or edited it last, -1 never. */
 struct telemetry {
     int32_t n_forwards, n_layer, n_exp, n_positions;
     bool has_output_error; /* was it measured? */

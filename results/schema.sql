@@ -356,7 +356,8 @@ FROM x JOIN run r USING (run_id) JOIN cell c USING (cell_key);
 -- Telemetry, expanded. A row for each forward pass of a sample ...
 CREATE VIEW step AS
 SELECT s.sample_id, t.forward, t.block, t.step, t.n_tok, t.n_masked_before, t.n_committed,
-       t.is_cache_refresh, t.wall_ns
+       t.is_cache_refresh, t.wall_ns,
+       t.n_edited -- tokens that gave way to others (decoder edit)
 FROM sample s, telemetry_forward(s.telemetry) t;
 
 -- ... for each MoE layer of a forward pass ...
@@ -373,7 +374,8 @@ CREATE VIEW expert_load AS
 SELECT s.sample_id, t.forward, t.layer, t.expert, t.n_tok
 FROM sample s, telemetry_expert(s.telemetry) t;
 
--- ... and for each generated position: the forward that committed it, NULL where none did.
+-- ... and for each generated position: the forward that committed it, or edited it last; NULL where
+-- none did.
 CREATE VIEW position AS
 SELECT s.sample_id, t.position, t.forward, t.token
 FROM sample s, telemetry_position(s.telemetry, s.tokens) t;

@@ -25,8 +25,8 @@ static const struct {
     [FORWARD] = { "telemetry_forward",
                   "CREATE TABLE x (forward INTEGER, block INTEGER, step INTEGER, n_tok INTEGER,"
                   " n_masked_before INTEGER, n_committed INTEGER, is_cache_refresh INTEGER,"
-                  " wall_ns INTEGER, telemetry BLOB HIDDEN)",
-                  8 },
+                  " wall_ns INTEGER, n_edited INTEGER, telemetry BLOB HIDDEN)",
+                  9 },
     [LAYER] = { "telemetry_layer",
                 "CREATE TABLE x (forward INTEGER, block INTEGER, step INTEGER, layer INTEGER,"
                 " n_tok INTEGER, n_unique INTEGER, n_rerouted INTEGER, n_lost_top1 INTEGER,"
@@ -239,6 +239,7 @@ static void forward_column(const struct telemetry *t, int64_t row, int column, s
     case 5: sqlite3_result_int(ctx, f->n_committed); break;
     case 6: sqlite3_result_int(ctx, f->is_cache_refresh); break;
     case 7: sqlite3_result_int64(ctx, f->wall_ns); break;
+    case 8: sqlite3_result_int(ctx, f->n_edited); break;
     default: break; /* an argument: NULL */
     }
 }

@@ -4,11 +4,11 @@
  * expert loads, nine tenths of the raw size, take about 6 bits for each expert that ran and
  * nothing for those that did not.
  *
- * Format, version 2. Fixed-width numbers are little-endian; `v` is a LEB128 varint: 7 bits a
+ * Format, version 3. Fixed-width numbers are little-endian; `v` is a LEB128 varint: 7 bits a
  * byte, lowest first, the top bit says that more follow, in the fewest bytes that hold it.
  *
  *    0  2  "DT"
- *    2  1  version, 2
+ *    2  1  version, 3
  *    3  1  zero
  *    4  4  length of the body, the bytes from 12 to the end
  *    8  4  CRC-32 (polynomial 0x04c11db7 reflected, as in zlib) of the body
@@ -18,7 +18,7 @@
  *          v       has_output_error
  *          n_forwards times
  *            v     block, v step, v n_tok, v n_masked_before
- *            v     2 * n_committed + is_cache_refresh
+ *            v     2 * n_committed + is_cache_refresh, v n_edited
  *            v     wall_ns
  *          n_forwards * n_layer times
  *            v     n_unique, v n_rerouted, v n_lost_top1, v n_natural, v n_core
@@ -48,7 +48,7 @@
 #include "base/size.h"
 #include "results/results.h"
 
-enum { VERSION = 2, HEAD_BYTES = 12, MAX_EXP = 65535, MAX_LOADS = 1 << 28 };
+enum { VERSION = 3, HEAD_BYTES = 12, MAX_EXP = 65535, MAX_LOADS = 1 << 28 };
 
 /* CRC-32, four bits a step: 16 table entries are enough for some 60 KB a sample. */
 static uint32_t crc32_of(const unsigned char *p, size_t len)
@@ -170,7 +170,7 @@ static enum status check(const struct telemetry *t, size_t n_rows, struct error 
         const struct telemetry_forward *f = &t->forwards[i];
 
         if (f->block < 0 || f->step < 0 || f->n_tok < 0 || f->n_masked_before < 0 ||
-            f->n_committed < 0 || f->wall_ns < 0)
+            f->n_committed < 0 || f->n_edited < 0 || f->wall_ns < 0)
             return error_set(err, ST_INVALID, "telemetry: negative number in forward %d", i);
     }
     for (size_t i = 0; i < n_rows; i++) {
@@ -228,6 +228,7 @@ enum status telemetry_encode(const struct telemetry *t, struct buf *ret, struct 
         put_varint(ret, (uint64_t)f->n_tok);
         put_varint(ret, (uint64_t)f->n_masked_before);
         put_varint(ret, (uint64_t)f->n_committed << 1 | f->is_cache_refresh);
+        put_varint(ret, (uint64_t)f->n_edited);
         put_varint(ret, (uint64_t)f->wall_ns);
     }
     for (size_t i = 0; i < n_rows; i++) {
@@ -384,7 +385,7 @@ enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
     t.has_output_error = get_varint(&r, 1);
     left = (size_t)(r.end - r.p);
     if (r.is_bad || !unit || !count_rows(t.n_forwards, t.n_layer, t.n_exp, &n_rows, &n_loads) ||
-        (size_t)t.n_forwards > left / 6 || n_rows > left / 7 || (size_t)t.n_positions > left)
+        (size_t)t.n_forwards > left / 7 || n_rows > left / 7 || (size_t)t.n_positions > left)
         return error_set(err, ST_INVALID, "telemetry: sizes are out of range");
     forwards = arena_array(arena, (size_t)t.n_forwards, sizeof(*forwards));
     layers = arena_array(arena, n_rows, sizeof(*layers));
@@ -404,6 +405,7 @@ enum status telemetry_decode(const void *blob, size_t len, struct arena *arena,
         v = get_varint(&r, (uint64_t)INT32_MAX << 1 | 1);
         f->n_committed = (int32_t)(v >> 1);
         f->is_cache_refresh = v & 1;
+        f->n_edited = get_i32(&r);
         f->wall_ns = (int64_t)get_varint(&r, INT64_MAX);
     }
     for (size_t i = 0; i < n_rows; i++) {

@@ -118,6 +118,7 @@ static int64_t time_encode(const struct generation *g)
                                            .n_tok = g->forwards[i].n_tok,
                                            .n_masked_before = g->forwards[i].n_masked_before,
                                            .n_committed = g->forwards[i].n_committed,
+                                           .n_edited = g->forwards[i].n_edited,
                                            .is_cache_refresh = g->forwards[i].is_cache_refresh,
                                            .wall_ns = g->forwards[i].wall_ns };
     for (size_t i = 0; i < n_rows; i++)

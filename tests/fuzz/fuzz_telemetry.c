@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         check(data + 1, len - 1);
         return 0;
     }
-    memcpy(blob, "DT\2\0", 4);
+    memcpy(blob, "DT\3\0", 4);
     put32(blob + 4, (uint32_t)len);
     put32(blob + 8, (uint32_t)crc32(0, data, (uInt)len));
     memcpy(blob + 12, data, len);

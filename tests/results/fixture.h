@@ -119,6 +119,7 @@ static inline struct sample_row a_sample(const char *run_id, const char *key, co
           .n_tok = 2,
           .n_masked_before = 1,
           .n_committed = 1,
+          .n_edited = 2,
           .wall_ns = 500 },
     };
     static const struct telemetry_layer layers[] = {
@@ -233,6 +234,7 @@ static inline struct telemetry random_telemetry(struct arena *arena, uint64_t se
                                            32,
                                            (int)rng_below(&rng, 33),
                                            (int)rng_below(&rng, 5),
+                                           i % 3,
                                            i % 8 == 0,
                                            (int64_t)rng_below(&rng, 30000000) };
     for (size_t i = 0; i < rows; i++) {
@@ -268,7 +270,8 @@ static inline bool is_same_telemetry(const struct telemetry *a, const struct tel
         const struct telemetry_forward *x = &a->forwards[i], *y = &b->forwards[i];
         if (x->block != y->block || x->step != y->step || x->n_tok != y->n_tok ||
             x->n_masked_before != y->n_masked_before || x->n_committed != y->n_committed ||
-            x->is_cache_refresh != y->is_cache_refresh || x->wall_ns != y->wall_ns)
+            x->n_edited != y->n_edited || x->is_cache_refresh != y->is_cache_refresh ||
+            x->wall_ns != y->wall_ns)
             return false;
     }
     for (size_t i = 0; i < rows; i++) {

@@ -58,7 +58,7 @@ Test(telemetry, what_was_encoded_is_decoded)
 Test(telemetry, extreme_numbers_survive)
 {
     struct telemetry_forward f = { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX,
-                                   INT32_MAX, true,      INT64_MAX };
+                                   INT32_MAX, INT32_MAX, true,      INT64_MAX };
     struct telemetry_layer l[3] = {
         { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INFINITY, NAN, INT64_MAX },
         { 0, 0, 0, 0, 0, NAN, INFINITY, INT64_MAX - 1 },
@@ -81,7 +81,7 @@ Test(telemetry, extreme_numbers_survive)
 Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
 {
     /* one forward of one layer of 4 experts, of which 1 and 3 got 1 and 5 tokens */
-    struct telemetry_forward f = { 0, 2, 6, 200, 5, true, 300 };
+    struct telemetry_forward f = { 0, 2, 6, 200, 5, 4, true, 300 };
     struct telemetry_layer l = { .n_unique = 2,
                                  .n_rerouted = 1,
                                  .n_natural = 3,
@@ -95,9 +95,9 @@ Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
     static const unsigned char want[] = {
         'D',
         'T',
-        2,
+        3,
         0,
-        31,
+        32,
         0,
         0,
         0, /* the check sum is compared apart */
@@ -118,6 +118,7 @@ Test(telemetry, the_format_is_the_documented_one_byte_by_byte)
         0xc8,
         0x01,
         11,
+        4,
         0xac,
         0x02, /* forward */
         2,
@@ -249,7 +250,7 @@ Test(telemetry, a_small_blob_cannot_ask_for_much_memory)
     for (int i = 0; i < 2; i++) {
         struct buf blob = { 0 };
 
-        buf_append(&blob, "DT\2\0........", 12);
+        buf_append(&blob, "DT\3\0........", 12);
         buf_append(&blob, bodies[i], 16);
         seal(&blob);
         cr_expect_eq(telemetry_decode(blob.data, blob.len, &arena, &got, &err), ST_INVALID);
@@ -280,7 +281,7 @@ Test(telemetry, numbers_that_the_format_cannot_hold_are_refused)
     struct buf blob = { 0 };
     struct error err;
 
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         struct telemetry t = random_telemetry(&arena, 7, 2, 2, 4, 3);
         struct telemetry_forward *f = (struct telemetry_forward *)t.forwards;
         struct telemetry_layer *l = (struct telemetry_layer *)t.layers;
@@ -295,6 +296,7 @@ Test(telemetry, numbers_that_the_format_cannot_hold_are_refused)
         case 5: commit[0] = -2; break;
         case 6: t.n_exp = 65536; break;
         case 7: t.n_forwards = -1; break;
+        case 8: f[1].n_edited = -1; break;
         }
         cr_expect_eq(telemetry_encode(&t, &blob, &err), ST_INVALID, "case %d", i);
     }
