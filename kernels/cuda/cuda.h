@@ -45,9 +45,9 @@ struct weight {
     struct weight *next;
 };
 
-/* The routed experts of one layer on the device. */
+/* The experts of one layer on the device, shared ones behind those that are routed. */
 struct experts {
-    int n_exp;
+    int n_exp, n_shared;
     int64_t d_model, d_ff;
     enum dtype dtype;
     void *dev;                 /* all of it: experts.c */

@@ -26,15 +26,21 @@ static size_t aligned(size_t bytes)
 
 /* ---- loading ------------------------------------------------------------------------------ */
 
-/* Memory of n_exp experts of each bytes, and n_more for other use, in e->dev. */
+static size_t count_experts(const struct experts *e)
+{
+    return (size_t)e->n_exp + (size_t)e->n_shared;
+}
+
+/* Memory of all experts of each bytes, and n_more for other use, in e->dev. */
 static enum status take_memory(struct cuda *c, struct experts *e, size_t each, size_t n_more,
                                struct error *err)
 {
     size_t bytes;
 
-    if (!size_mul(each, (size_t)e->n_exp, &bytes) || bytes > SIZE_MAX - n_more)
-        return error_set(err, ST_NOMEM, "%d experts of %lld times %lld do not fit an address space",
-                         e->n_exp, (long long)e->d_ff, (long long)e->d_model);
+    if (!size_mul(each, count_experts(e), &bytes) || bytes > SIZE_MAX - n_more)
+        return error_set(err, ST_NOMEM,
+                         "%zu experts of %lld times %lld do not fit an address space",
+                         count_experts(e), (long long)e->d_ff, (long long)e->d_model);
     return cuda_malloc(c, bytes + n_more, &e->dev, err);
 }
 
@@ -42,10 +48,10 @@ static enum status load_packed(struct cuda *c, struct experts *e, const struct h
                                const struct host_matrix *up, const struct host_matrix *down,
                                struct error *err)
 {
-    const size_t n = (size_t)e->d_ff * (size_t)e->d_model;
+    const size_t n = (size_t)e->d_ff * (size_t)e->d_model, n_exp = count_experts(e);
     const size_t gate_up = (size_t)pack_elems(pack_pair_rows(e->d_ff), e->d_model);
     const size_t n_down = (size_t)pack_elems(e->d_model, e->d_ff);
-    const size_t ready = moe_ready_words(e->n_exp, (int)e->d_model) * sizeof(uint32_t);
+    const size_t ready = moe_ready_words((int)n_exp, (int)e->d_model) * sizeof(uint32_t);
     uint16_t *dev, *rows;
     void *scratch = NULL;
     enum status st = take_memory(c, e, (gate_up + n_down) * sizeof(*dev), ready, err);
@@ -56,29 +62,28 @@ static enum status load_packed(struct cuda *c, struct experts *e, const struct h
         return st;
     dev = e->dev;
     rows = scratch;
-    e->packed = (struct moe_weights){ .n_exp = e->n_exp,
+    e->packed = (struct moe_weights){ .n_exp = (int)n_exp,
                                       .d_model = (int)e->d_model,
                                       .d_ff = (int)e->d_ff,
                                       .gate_up = dev,
-                                      .down = dev + gate_up * (size_t)e->n_exp };
-    e->dev_ready = (uint32_t *)(dev + (gate_up + n_down) * (size_t)e->n_exp);
+                                      .down = dev + gate_up * n_exp };
+    e->dev_ready = (uint32_t *)(dev + (gate_up + n_down) * n_exp);
     CUDA_TRY(c, cudaMemsetAsync(e->dev_ready, 0, ready, c->stream), err);
-    for (int i = 0; i < e->n_exp; i++) {
+    for (size_t i = 0; i < n_exp; i++) {
         st = cuda_send(c, rows, gate[i].data, n * sizeof(*rows), err);
         if (!st)
             st = cuda_send(c, rows + n, up[i].data, n * sizeof(*rows), err);
         if (st)
             return st;
-        CUDA_TRY(c,
-                 pack_pair_launch(rows, rows + n, e->d_ff, e->d_model, dev + gate_up * (size_t)i,
-                                  c->stream),
-                 err);
+        CUDA_TRY(
+            c, pack_pair_launch(rows, rows + n, e->d_ff, e->d_model, dev + gate_up * i, c->stream),
+            err);
         st = cuda_send(c, rows, down[i].data, n * sizeof(*rows), err);
         if (st)
             return st;
         CUDA_TRY(c,
-                 pack_rows_launch(rows, 0, e->d_model, e->d_ff,
-                                  dev + gate_up * (size_t)e->n_exp + n_down * (size_t)i, c->stream),
+                 pack_rows_launch(rows, 0, e->d_model, e->d_ff, dev + gate_up * n_exp + n_down * i,
+                                  c->stream),
                  err);
     }
     return ST_OK;
@@ -95,7 +100,7 @@ static enum status load_plain(struct cuda *c, struct experts *e, const struct ho
     if (!rows)
         return error_set(err, ST_NOMEM, "out of memory loading an expert of %zu bytes", n * 4);
     st = take_memory(c, e, 3 * n * sizeof(*rows), 0, err);
-    for (size_t i = 0; !st && i < 3 * (size_t)e->n_exp; i++) {
+    for (size_t i = 0; !st && i < 3 * count_experts(e); i++) {
         const struct host_matrix *m = (i % 3 == 0 ? gate : i % 3 == 1 ? up : down) + i / 3;
 
         dtype_to_f32(m->data, m->dtype, n, rows);
@@ -111,16 +116,13 @@ enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
                               struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
-    struct experts *e;
+    struct experts *e = calloc(1, sizeof(*e));
     enum status st;
 
-    if (n_shared || !n_exp)
-        return error_set(err, ST_UNSUPPORTED,
-                         "backend 'cuda' has no shared experts and no dense layers");
-    e = calloc(1, sizeof(*e));
     if (!e)
         return error_set(err, ST_NOMEM, "out of memory keeping experts");
     e->n_exp = n_exp;
+    e->n_shared = n_shared;
     e->d_ff = gate->rows;
     e->d_model = gate->cols;
     e->dtype = gate->dtype;
@@ -144,9 +146,10 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
 {
     struct cuda *c = (struct cuda *)k;
     const int chunk = n_tok < CHUNK_TOKENS ? n_tok : CHUNK_TOKENS;
-    const size_t n_pairs = (size_t)chunk * (size_t)top_k, d_model = (size_t)e->d_model;
+    const int n_slots = top_k + e->n_shared, n_exp = e->n_exp + e->n_shared;
+    const size_t n_pairs = (size_t)chunk * (size_t)n_slots, d_model = (size_t)e->d_model;
     const bool is_packed = e->dtype == DT_BF16;
-    const size_t list = aligned(worklist_bytes(chunk, top_k, e->n_exp));
+    const size_t list = aligned(worklist_bytes(chunk, n_slots, n_exp));
     const size_t h = aligned(n_pairs * (size_t)pack_row_elems(e->d_ff) * (is_packed ? 2 : 4));
     const size_t x_rounded = aligned((size_t)chunk * (size_t)pack_row_elems(e->d_model) * 2);
     void *scratch = NULL;
@@ -160,20 +163,21 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
     for (int t = 0; t < n_tok; t += chunk) {
         struct moe_args a = { .weights = e->packed,
                               .n_tok = n_tok - t < chunk ? n_tok - t : chunk,
-                              .top_k = top_k,
+                              .top_k = n_slots,
                               .is_fast = c->is_fast,
                               .y = ret_y + (size_t)t * d_model };
+        const size_t slot = (size_t)t * (size_t)top_k;
         const float *from = x + (size_t)t * d_model;
 
-        a.list = worklist_place(at, a.n_tok, top_k, e->n_exp);
+        a.list = worklist_place(at, a.n_tok, n_slots, n_exp);
         CUDA_TRY(c,
-                 worklist_launch(ids + (size_t)t * (size_t)top_k, w + (size_t)t * (size_t)top_k,
-                                 a.n_tok, top_k, e->n_exp, 0, a.list, c->stream),
+                 worklist_launch(top_k ? ids + slot : NULL, top_k ? w + slot : NULL, a.n_tok, top_k,
+                                 e->n_exp, e->n_shared, a.list, c->stream),
                  err);
         if (!is_packed) {
             CUDA_TRY(c,
                      moe_plain_launch(from, e->dev, (int)e->d_model, (int)e->d_ff, &a.list, a.n_tok,
-                                      top_k, (float *)(at + list), a.y, c->stream),
+                                      n_slots, (float *)(at + list), a.y, c->stream),
                      err);
             continue;
         }

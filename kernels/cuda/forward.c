@@ -8,10 +8,10 @@
  *     attn   yb = attention                                           attention.cu
  *     o      x += yb Wo                                               gemm.cu
  *     route  xb = norm(x), scores, slots, list of experts             router.cu, or where it cannot
- *                                                                     fused, dense, route, worklist
- *     moe    x += experts(xb)                                         moe.cu
- *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
- *   head     logits = xb times the head, or proposals                gemm.cu
+ *                                                                     fused, dense, route,
+ * worklist; of a dense layer fused, worklist moe    x += experts(xb) moe.cu norm   xb = norm(x), at
+ * the end of the rows asked for           fused.cu head     logits = xb times the head, or
+ * proposals                gemm.cu
  *
  * xb, yb: bf16, what products take; x, h: f32. Kernels that fetch weights may start while the one
  * before them ends (sm90.cuh).
@@ -130,11 +130,12 @@ static bool is_routed_at_once(const struct forward *f)
     return true;
 }
 
-/* Slots of all tokens and xb, a launch a set. list: of the only set's only sequence, or none. */
+/* Slots of all tokens at MoE layer l, and xb, a launch a set. list: of the only set's only
+ * sequence, or none. */
 static enum status route_at_once(struct forward *f, int l, struct worklist list, struct error *err)
 {
     const struct forward_model *m = &f->m;
-    const struct forward_layer *w = &f->layers[l];
+    const struct forward_layer *w = forward_moe_layer(f, l);
 
     for (int i = 0; i < f->key.n_sets; i++) {
         const struct router_call call = { .route = f->calls[l * m->max_seqs + i],
@@ -146,31 +147,39 @@ static enum status route_at_once(struct forward *f, int l, struct worklist list,
                                           .d = m->d_model,
                                           .router_w = w->router->dev_rows,
                                           .ret_h = f->xb,
-                                          .list = list };
+                                          .list = list,
+                                          .n_shared = w->experts->n_shared };
 
         CUDA_TRY(f->c, router_launch(&call, true, f->c->stream), err);
     }
     return ST_OK;
 }
 
+/* xb = norm(x), and m->h if a router reads it. */
+static cudaError_t norm_ffn(const struct forward *f, const struct forward_layer *w)
+{
+    const struct fused_norm norm = { .x = f->m.x,
+                                     .w = w->norm_ffn->dev_rows,
+                                     .eps = f->m.rms_eps,
+                                     .n_rows = f->key.n_tok,
+                                     .d = f->m.d_model,
+                                     .ret_h = w->router ? f->m.h : NULL,
+                                     .ret_bf16 = f->xb,
+                                     .ld = f->ld_x };
+
+    return fused_norm_launch(&norm, f->c->stream);
+}
+
 /* The same by the ops' kernels. */
 static enum status route_by_ops(struct forward *f, int l, struct error *err)
 {
     const struct forward_model *m = &f->m;
-    const struct forward_layer *w = &f->layers[l];
+    const struct forward_layer *w = forward_moe_layer(f, l);
     const struct forward_key *k = &f->key;
     struct cuda *c = f->c;
-    const struct fused_norm norm = { .x = m->x,
-                                     .w = w->norm_ffn->dev_rows,
-                                     .eps = m->rms_eps,
-                                     .n_rows = k->n_tok,
-                                     .d = m->d_model,
-                                     .ret_h = m->h,
-                                     .ret_bf16 = f->xb,
-                                     .ld = f->ld_x };
     enum status st;
 
-    CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+    CUDA_TRY(c, norm_ffn(f, w), err);
     st = cuda_router(&c->base, m->h, w->router, k->n_tok, m->score, m->scores,
                      k->has_logits ? m->router_logits : NULL, err);
     if (!st && k->has_importance)
@@ -182,25 +191,22 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
-static enum status run_experts(struct forward *f, int l, struct error *err)
+/* x += experts(xb). has_list: f->list is that of all tokens; else it is made here, of the slots of
+ * routed experts where there are any. */
+static enum status run_experts(struct forward *f, const struct experts *e, bool has_list,
+                               struct error *err)
 {
     const struct forward_model *m = &f->m;
-    const struct experts *e = f->layers[l].experts;
     const struct forward_key *k = &f->key;
+    const int n_routed = e->n_exp ? k->stride : 0, n_slots = n_routed + e->n_shared;
     struct cuda *c = f->c;
-    const struct worklist all = worklist_place(f->list.dev, k->n_tok, k->stride, m->n_exp);
-    bool is_at_once = is_routed_at_once(f), has_list = is_at_once && k->n_seqs == 1;
-    enum status st = is_at_once ? route_at_once(f, l, has_list ? all : (struct worklist){ 0 }, err)
-                                : route_by_ops(f, l, err);
 
-    if (st)
-        return st;
     for (int t = 0; t < k->n_tok; t += FORWARD_MOE_TOKENS) {
-        const size_t row = (size_t)t, pair = row * (size_t)k->stride;
+        const size_t row = (size_t)t, slot = row * (size_t)n_routed;
         const size_t at = row * (size_t)m->d_model;
         struct moe_args a = { .weights = e->packed,
                               .n_tok = k->n_tok - t,
-                              .top_k = k->stride,
+                              .top_k = n_slots,
                               .is_fast = c->is_fast,
                               .x = f->xb + row * (size_t)f->ld_x,
                               .residual = m->x + at,
@@ -210,15 +216,41 @@ static enum status run_experts(struct forward *f, int l, struct error *err)
             a.n_tok = FORWARD_MOE_TOKENS;
         forward_place_moe(f, a.n_tok, f->moe.dev, &a.work);
         a.work.ready = e->dev_ready;
-        a.list = worklist_place(f->list.dev, a.n_tok, k->stride, m->n_exp);
+        a.list = worklist_place(f->list.dev, a.n_tok, n_slots, e->n_exp + e->n_shared);
         if (!has_list)
             CUDA_TRY(c,
-                     worklist_launch(m->route_ids + pair, m->route_w + pair, a.n_tok, k->stride,
-                                     m->n_exp, 0, a.list, c->stream),
+                     worklist_launch(m->route_ids + slot, m->route_w + slot, a.n_tok, n_routed,
+                                     e->n_exp, e->n_shared, a.list, c->stream),
                      err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
     }
     return ST_OK;
+}
+
+/* x += what the layer's experts make of norm(x). */
+static enum status run_ffn(struct forward *f, int l, struct error *err)
+{
+    const struct forward_layer *w = &f->layers[l];
+    const struct experts *e = w->experts;
+    const struct forward_key *k = &f->key;
+    const int moe_layer = l - (f->m.n_layer - f->m.n_moe_layer);
+    bool has_list = false;
+    enum status st = ST_OK;
+
+    if (!w->router) {
+        CUDA_TRY(f->c, norm_ffn(f, w), err);
+    } else if (is_routed_at_once(f)) {
+        struct worklist list = { 0 };
+
+        has_list = k->n_seqs == 1;
+        if (has_list)
+            list = worklist_place(f->list.dev, k->n_tok, k->stride + e->n_shared,
+                                  e->n_exp + e->n_shared);
+        st = route_at_once(f, moe_layer, list, err);
+    } else {
+        st = route_by_ops(f, moe_layer, err);
+    }
+    return st ? st : run_experts(f, e, has_list, err);
 }
 
 static enum status enqueue(struct forward *f, struct error *err)
@@ -248,7 +280,7 @@ static enum status enqueue(struct forward *f, struct error *err)
     for (int l = 0; l < m->n_layer; l++) {
         st = run_attention(f, l, err);
         if (!st)
-            st = run_experts(f, l, err);
+            st = run_ffn(f, l, err);
         if (st)
             return st;
         norm.w = (l + 1 < m->n_layer ? f->layers[l + 1].norm_in : m->norm_out)->dev_rows;
@@ -377,14 +409,13 @@ static bool is_bf16(const struct weight *w)
 /* Only what the kernels take: bf16 throughout (vectors are f32 on the device anyway). */
 static bool can_take(const struct forward_model *m)
 {
-    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD &&
-               m->n_moe_layer == m->n_layer;
+    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD;
 
     for (int l = 0; l < m->n_layer && can; l++) {
         const struct forward_layer *w = &m->layers[l];
 
         can = is_bf16(w->q) && is_bf16(w->k) && is_bf16(w->v) && is_bf16(w->o) &&
-              is_bf16(w->router) && !w->router_bias && w->experts->dtype == DT_BF16;
+              (!w->router || is_bf16(w->router)) && w->experts->dtype == DT_BF16;
     }
     return can;
 }
@@ -398,7 +429,10 @@ static enum status prepare_weights(struct forward *f, struct error *err)
         const struct forward_layer *w = &f->layers[l];
         struct weight *const list[] = { w->q, w->k, w->v, w->o };
 
-        st = cuda_weight_rows(w->router, &rows, err);
+        if (w->router)
+            st = cuda_weight_rows(w->router, &rows, err);
+        if (w->experts->n_shared > f->n_shared)
+            f->n_shared = w->experts->n_shared;
         for (int i = 0; i < 4 && !st; i++)
             st = cuda_weight_packed(f->c, list[i], &f->packed[4 * l + i], err);
     }

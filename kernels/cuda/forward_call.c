@@ -62,10 +62,20 @@ static size_t take(size_t *at, size_t count, size_t size)
 
 size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret)
 {
-    const struct experts *e = f->layers[0].experts; /* of all layers alike */
-    size_t n_pairs = (size_t)n_tok * (size_t)f->key.stride, at = 0;
-    size_t h = take(&at, n_pairs * (size_t)pack_row_elems(e->d_ff), sizeof(uint16_t));
-    size_t results = take(&at, n_pairs * (size_t)e->d_model, sizeof(float));
+    const struct experts *first = f->layers[0].experts, *last = f->layers[f->m.n_layer - 1].experts;
+    const size_t n_tokens = (size_t)n_tok, d_model = (size_t)f->m.d_model;
+    size_t n_pairs = 0, n_h = 0, at = 0, h, results;
+
+    /* layers of a kind are alike: dense ones come first */
+    for (const struct experts *e = first; e; e = e == last ? NULL : last) {
+        size_t n = n_tokens * (size_t)((e->n_exp ? f->key.stride : 0) + e->n_shared);
+
+        n_pairs = n > n_pairs ? n : n_pairs;
+        n *= (size_t)pack_row_elems(e->d_ff);
+        n_h = n > n_h ? n : n_h;
+    }
+    h = take(&at, n_h, sizeof(uint16_t));
+    results = take(&at, n_pairs * d_model, sizeof(float));
 
     if (base)
         *ret = (struct moe_work){ .h = (uint16_t *)(void *)(base + h),
@@ -131,7 +141,7 @@ static void make_sets(struct forward *f, const struct forward_call *call)
     }
 }
 
-/* The segments that set number `set` routes at layer l, in f->segs; returns how many. */
+/* The segments that set number `set` routes at MoE layer l, in f->segs; returns how many. */
 static int set_segments(struct forward *f, const struct forward_call *call, int set, int l)
 {
     int n = 0;
@@ -266,7 +276,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
 }
 
-/* The routing of one layer and set: its arguments at `in` of meta, its results at `out`. */
+/* The routing of one MoE layer and set: its arguments at `in` of meta, its results at `out`. */
 static void plan_routing(struct forward *f, const struct forward_call *call, int l, int set,
                          size_t in, size_t out)
 {
@@ -280,7 +290,7 @@ static void plan_routing(struct forward *f, const struct forward_call *call, int
     r->scores = f->m.scores;
     r->logits = f->m.router_logits;
     r->importance = f->m.importance;
-    route_call_set_bias(r, call->bias);
+    route_call_set_bias(r, call->bias ? call->bias : forward_moe_layer(f, l)->router_bias);
     r->out = (struct route_output){ f->m.route_ids, f->m.route_w, f->key.stride };
 }
 
@@ -299,7 +309,9 @@ static enum status make_room(struct forward *f, size_t work, struct error *err)
     if (!st)
         st = room_reserve(c, &f->moe, forward_place_moe(f, n_moe, NULL, NULL), err);
     if (!st)
-        st = room_reserve(c, &f->list, worklist_bytes(n_moe, k->stride, f->m.n_exp), err);
+        st = room_reserve(c, &f->list,
+                          worklist_bytes(n_moe, k->stride + f->n_shared, f->m.n_exp + f->n_shared),
+                          err);
     k->meta = f->meta.dev;
     k->results = f->results.dev;
     k->work = f->work.dev;
@@ -310,7 +322,7 @@ static enum status make_room(struct forward *f, size_t work, struct error *err)
 
 enum status forward_prepare(struct forward *f, const struct forward_call *call, struct error *err)
 {
-    const size_t n_tok = (size_t)call->n_tok, n_layer = (size_t)f->m.n_layer;
+    const size_t n_tok = (size_t)call->n_tok, n_layer = (size_t)f->m.n_moe_layer;
     struct forward_key *k = &f->key;
     struct route_call_size size;
     struct meta at = { 0 };
@@ -359,7 +371,7 @@ void forward_deliver(struct forward *f, const struct forward_call *call)
             memcpy(call->seqs[i].ret_picks, picks, bytes);
         picks += bytes;
     }
-    for (int l = 0; l < f->m.n_layer; l++)
+    for (int l = 0; l < f->m.n_moe_layer; l++)
         for (int i = 0; i < f->key.n_sets; i++) {
             const char *from = f->host_results + at;
             struct route_call c = f->calls[l * f->m.max_seqs + i];

@@ -27,7 +27,7 @@ struct forward_room {
 /* Sequences that are routed by one call a layer. */
 struct forward_set {
     struct route_params p;
-    const double *popularity; /* (n_layer, n_exp), host memory; NULL: none */
+    const double *popularity; /* (n_moe_layer, n_exp), host memory; NULL: none */
     int joint;
     int n_seqs, n_tok, n_groups, max_tok;
     size_t args, results; /* bytes a layer */
@@ -60,6 +60,7 @@ struct forward {
     uint16_t *xb, *yb; /* (max_tok, ld_x) and (max_tok, ld_y): what products take, bf16 */
     int ld_x, ld_y;
     void *tiled; /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
+    int n_shared; /* experts of every token, at most, of a layer */
 
     struct forward_room meta, results, work, moe, list;
     char *host_meta, *host_results; /* pinned, as large as meta and results */
@@ -70,7 +71,7 @@ struct forward {
     struct forward_set *sets;
     int *set_of;                                  /* of a sequence */
     struct route_segment *segs;                   /* of one call of routing */
-    struct route_call *calls;                     /* (n_layer, max_seqs) */
+    struct route_call *calls;                     /* (n_moe_layer, max_seqs) */
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
     const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
     size_t picks_at;                              /* of proposals in results; with is_picked */
@@ -81,6 +82,12 @@ struct forward {
     uint64_t n_calls;
     struct forward *next;
 };
+
+/* Layers without a router come first: MoE layer l is the l-th of the others. */
+static inline const struct forward_layer *forward_moe_layer(const struct forward *f, int l)
+{
+    return &f->layers[f->m.n_layer - f->m.n_moe_layer + l];
+}
 
 /* Make room for the call, fill the meta block and plan the routing of each layer. */
 MUST_CHECK enum status forward_prepare(struct forward *f, const struct forward_call *call,

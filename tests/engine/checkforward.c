@@ -71,12 +71,23 @@ static enum status open_model(const char *shapes, const char *name, const char *
 
 enum { MAX_OVERRIDES = 8 };
 
-static const char *const shapes_checked[][MAX_OVERRIDES] = {
-    { NULL },
-    { "hidden_size=256", "expert_intermediate_size=40", "num_experts=16", "vocab_size=800" },
-    { "hidden_size=512", "num_key_value_heads=2", "expert_intermediate_size=256", "num_experts=64",
-      "num_experts_per_tok=8" },
-    { "hidden_size=320", "num_attention_heads=5", "num_key_value_heads=5", "num_experts=24" },
+static const struct {
+    const char *name;
+    const char *overrides[MAX_OVERRIDES];
+} shapes_checked[] = {
+    { "tiny-llada-moe", { NULL } },
+    { "tiny-llada-moe",
+      { "hidden_size=256", "expert_intermediate_size=40", "num_experts=16", "vocab_size=800" } },
+    { "tiny-llada-moe",
+      { "hidden_size=512", "num_key_value_heads=2", "expert_intermediate_size=256",
+        "num_experts=64", "num_experts_per_tok=8" } },
+    { "tiny-llada-moe",
+      { "hidden_size=320", "num_attention_heads=5", "num_key_value_heads=5", "num_experts=24" } },
+    { "tiny-llada2", { NULL } },
+    { "tiny-llada2",
+      { "hidden_size=512", "num_attention_heads=8", "head_dim=64", "num_experts=64",
+        "num_experts_per_tok=8", "n_group=8", "topk_group=4", "intermediate_size=300" } },
+    { "llada2.0-mini", { "num_hidden_layers=2" } },
 };
 enum { N_SHAPES = sizeof(shapes_checked) / sizeof(shapes_checked[0]) };
 
@@ -125,6 +136,8 @@ static struct route_params random_route(const struct model *m)
         p.is_joint = between(0, 3) == 0;
         p.is_lagged = !p.is_joint && between(0, 3) == 0;
         p.is_truncated = between(0, 3) == 0;
+        p.inside = (enum route_inside)between(INSIDE_NATURAL, INSIDE_LIFTED);
+        p.is_guard_drop = between(0, 3) == 0;
         break;
     }
     return p;
@@ -322,7 +335,7 @@ static int check_picks(struct model *m, struct batch *b, int shape, int number)
 
 static int check_shape(const char *shapes, int shape, const char *backend, int n_forwards)
 {
-    const char *const *o = shapes_checked[shape];
+    const char *const *o = shapes_checked[shape].overrides;
     struct batch *b = must_alloc(1, sizeof(*b));
     const struct model_info *info;
     struct model *m = NULL;
@@ -333,8 +346,8 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
 
     while (n_overrides < MAX_OVERRIDES && o[n_overrides])
         n_overrides++;
-    check(open_model(shapes, "tiny-llada-moe", o, n_overrides, backend, MAX_BATCH, MAX_CANVAS, 64,
-                     &m, &err),
+    check(open_model(shapes, shapes_checked[shape].name, o, n_overrides, backend, MAX_BATCH,
+                     MAX_CANVAS, 64, &m, &err),
           &err);
     info = model_get_info(m);
     k = model_kernels(m);
@@ -358,7 +371,9 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
         }
     }
     for (int i = 0; i < n_forwards; i++) {
-        int n_dealt = i % 4 == 3 ? between(model_route(m)->top_k, info->n_exp) : 0;
+        const struct route_params *own = model_route(m);
+        int n_grouped = own->n_group ? info->n_exp / own->n_group * own->topk_group : info->n_exp;
+        int n_dealt = i % 4 == 3 ? between(own->top_k, n_grouped) : 0;
 
         check(model_deal(m, n_dealt, MAX_CANVAS, &err), &err);
         random_items(m, b, i == 0);
