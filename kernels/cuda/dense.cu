@@ -252,7 +252,7 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
         st = cuda_weight_rows(w, &rows, err);
     if (st)
         return st;
-    if (w->dtype == DT_BF16 && router_product_fits((int)w->rows, (int)w->cols)) {
+    if (w->dtype == DT_BF16 && router_product_fits((int)w->cols)) {
         CUDA_TRY(c,
                  router_product_launch(x, rows, n_tok, (int)w->rows, (int)w->cols, (float *)z,
                                        c->stream),

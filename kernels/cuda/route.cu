@@ -46,7 +46,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) vote_kernel(const struct r
     if (i >= c.n_tok || !c.tokens[i].is_voter)
         return;
     row = c.tokens[i].row;
-    read_token<N>(c.p, row_of(c.scores, c, row), bias_of(c, row), &t, warp_room(groups_room(&c.p)));
+    read_token<N>(c, row, &t, warp_room(groups_room(&c.p)));
     if (c.p.warm) {
         uint32_t words[N];
 
@@ -122,7 +122,7 @@ static __device__ void find_margin(const struct route_call &c, int i, const stru
     struct route_token<N> t;
     struct route_margin m = { 0, 0, 0 };
 
-    read_token<N>(c.p, row_of(c.scores, c, row), bias_of(c, row), &t, groups);
+    read_token<N>(c, row, &t, groups);
 #pragma unroll
     for (int k = 0; k < N; k++)
         if (k * WARP + lane < c.p.n_exp && x->core[k * WARP + lane])
@@ -174,7 +174,10 @@ static __device__ double sum_gains(const struct route_call &c, const struct rout
             !(c.natural[(size_t)i * (size_t)c.n_words + (size_t)(e / 32)] >> (e % 32) & 1))
             continue;
         score = row_of(c.scores, c, c.tokens[i].row)[e];
-        key = c.bias ? __fadd_rn(score, bias_of(c, c.tokens[i].row)[e]) : score;
+        key = c.bias
+                  ? __fadd_rn(score,
+                              c.bias[(size_t)c.tokens[i].row * (size_t)c.bias_stride + (size_t)e])
+                  : score;
         order = order_of(key);
         if (!m.order)
             sum = __dadd_rn(sum, (double)score);
@@ -285,7 +288,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
     if (i >= c.n_tok)
         return;
     at = c.tokens[i];
-    read_token<N>(c.p, row_of(c.scores, c, at.row), bias_of(c, at.row), &t, groups);
+    read_token<N>(c, at.row, &t, groups);
     select_best<N>(t.order, t.natural, natural_depth(c.p), &n_natural, room->order, room);
     __syncwarp();
     natural = set_of_first(room->order, min(n_natural, c.p.top_k_base));

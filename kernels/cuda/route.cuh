@@ -399,45 +399,53 @@ static __device__ __forceinline__ uint32_t limit_groups(const struct route_param
     return set;
 }
 
-/* What is added to the scores of a row, (n_exp), or NULL. */
-static __device__ __forceinline__ const float *bias_of(const struct route_call &c, int row)
+/* What is added to a row's scores. */
+template <int N>
+static __device__ __forceinline__ void load_bias(const struct route_call &c, int row,
+                                                 float (&ret)[N])
 {
-    return c.bias ? c.bias + (size_t)row * (size_t)c.bias_stride : NULL;
+    const float *bias = c.bias + (size_t)row * (size_t)c.bias_stride;
+
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int e = i * WARP + (int)threadIdx.x % WARP;
+
+        ret[i] = c.bias && e < c.p.n_exp ? bias[e] : 0.0f;
+    }
 }
 
-/* Keys and natural order of a token whose scores are in place; bias (n_exp) or NULL. */
+/* Keys and natural order of a token whose scores are in place. */
 template <int N>
-static __device__ __forceinline__ void read_keys(const struct route_params &p, const float *bias,
-                                                 struct route_token<N> *t, void *groups)
+static __device__ __forceinline__ void make_keys(const struct route_params &p,
+                                                 const float (&bias)[N], struct route_token<N> *t,
+                                                 void *groups)
 {
     int lane = (int)threadIdx.x % WARP;
 
     t->valid = 0;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        int e = i * WARP + lane;
-        float key = t->score[i];
-
-        if (bias && e < p.n_exp)
-            key = __fadd_rn(key, bias[e]);
-        t->order[i] = e < p.n_exp ? order_of(key) : 0;
+    for (int i = 0; i < N; i++) { /* adding 0 changes no order */
+        t->order[i] = i * WARP + lane < p.n_exp ? order_of(__fadd_rn(t->score[i], bias[i])) : 0;
         t->valid |= (uint32_t)(t->order[i] != 0) << i;
     }
     t->natural = p.n_group ? limit_groups<N>(p, t->order, t->valid, groups) : t->valid;
 }
 
 template <int N>
-static __device__ __forceinline__ void read_token(const struct route_params &p, const float *scores,
-                                                  const float *bias, struct route_token<N> *t,
-                                                  void *groups)
+static __device__ __forceinline__ void read_token(const struct route_call &c, int row,
+                                                  struct route_token<N> *t, void *groups)
 {
+    const float *scores = c.scores + (size_t)row * (size_t)c.p.n_exp;
+    float bias[N];
+
 #pragma unroll
     for (int i = 0; i < N; i++) {
         int e = i * WARP + (int)threadIdx.x % WARP;
 
-        t->score[i] = e < p.n_exp ? scores[e] : 0.0f;
+        t->score[i] = e < c.p.n_exp ? scores[e] : 0.0f;
     }
-    read_keys<N>(p, bias, t, groups);
+    load_bias<N>(c, row, bias);
+    make_keys<N>(c.p, bias, t, groups);
 }
 
 /* How much of a token's order is looked at. */

@@ -1,229 +1,36 @@
 /*
- * The router of a layer in one launch (router.h): a cluster of 16 blocks a segment.
+ * The router of a layer in one launch (router.h): a cluster of ROUTER_BLOCKS a segment. What costs
+ * time is the way from block to block, so there are as few as can be, and they are messages
+ * (cluster.cuh). A block's part of the product lies in its registers before the kernel ahead is
+ * done, in the order in which the tensor cores take it (router_product.cuh).
  *
- *   1. block b takes the squares of rows b, b + 16, ...; their factors go to all blocks
- *   2. block b multiplies its slice of d with the experts' rows; the sums of token t go to block
- *      t % 16, which adds the slices in their order
- *   3. warp t / 16 of that block has the token's scores in registers: natural order, votes; the
- *      votes go to all blocks
- *   4. every block elects the same coreset
- *   5. the token's warp chooses its experts; what it chose goes to all blocks, each of which then
- *      knows where in the worklist its tokens' pairs are; block 0 makes the statistics
+ *   1. squares  a warp has eight tokens of a slice of x in registers; the sums of its squares go to
+ *               who needs the rows' factors
+ *   2. product  of what is in registers; sums of tokens 8 o + 2 p, 8 o + 2 p + 1 of a chunk go to
+ *               block 4 o + p
+ *   3. scores   votes go to all blocks                                          router_route.cuh
+ *   4. coreset  every block elects the same one
+ *   5. slots    what a token chose goes to all blocks: then each knows where in the worklist its
+ *               tokens' pairs are
  *
- * The product. A slice is 1/16 of d, rounded up to 16. An element of x after the norm is split into
- * three bf16 that add up to it (24 bits), the router's weights are bf16: every product is exact,
- * and tensor cores add them in f32, one sum a slice for each of the three. This is f32
- * arithmetic at a third of the tensor cores' rate, still several times that of multiply-adds.
- * A token is a column of the tensor cores' product: its sums do not depend on its neighbours.
+ * Few experts, up to 64: block 4 o + p has octet o of the tokens, slices 8 p to 8 p + 7, one a
+ * warp, and all experts; the sums of its slices are added before they are sent.
  *
- *     z = s[0] + s[1] + ... + s[15],   s = (high + middle) + low
+ * Many: block b has slices 2 b and 2 b + 1 and all tokens and experts. Each warp splits an octet of
+ * a slice for all, and multiplies 32 experts.
  */
 #include "kernels/cuda/router.h"
 
-#include "kernels/cuda/cluster.cuh"
-#include "kernels/cuda/route.cuh"
-#include "kernels/cuda/row.cuh"
-#include "kernels/cuda/sm90.cuh"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/router_route.cuh"
 
 enum {
-    N_BLOCKS = 16,
-    THREADS = 256,
-    N_WARPS = THREADS / WARP,
-    CHUNK = 32, /* tokens that are multiplied at once */
-    N_SPLIT = 3,
-    ROWS = CHUNK / N_WARPS /* of a chunk that a warp makes ready */
+    MAX_STEPS = 4, /* of 16 columns, of a slice: registers */
+    MAX_WIDTH = MAX_STEPS * 16 * ROW_SLICES,
+    OCTETS = ROUTER_CHUNK / 8
 };
 
-/* Elements of d in a slice. */
-static __host__ __device__ inline int slice_of(int d)
-{
-    return ((d + N_BLOCKS - 1) / N_BLOCKS + 15) / 16 * 16;
-}
-
-/* Shared rows of bf16 are 16 bytes longer, so that eight of them lie in different banks. */
-static __host__ __device__ inline int row_stride(int slice)
-{
-    return slice + 8;
-}
-
-/* ---- product ----------------------------------------------------------------------------- */
-
-/* Split four elements into three bf16 each, to places `stride` elements apart. */
-static __device__ __forceinline__ uint2 split_store(float4 h, uint16_t *to, int stride)
-{
-    uint2 first = make_uint2(0, 0);
-
-#pragma unroll
-    for (int s = 0; s < N_SPLIT; s++) {
-        uint2 part = make_uint2(pack_bf16(h.x, h.y), pack_bf16(h.z, h.w));
-
-        *(uint2 *)(to + (size_t)s * (size_t)stride) = part;
-        if (s == 0)
-            first = part;
-        h.x = __fsub_rn(h.x, __uint_as_float(part.x << 16));
-        h.y = __fsub_rn(h.y, __uint_as_float(part.x & 0xffff0000u));
-        h.z = __fsub_rn(h.z, __uint_as_float(part.y << 16));
-        h.w = __fsub_rn(h.w, __uint_as_float(part.y & 0xffff0000u));
-    }
-    return first;
-}
-
-/* Start copying a slice of the experts' rows: w (n_exp, d) from column `from`, what lies beyond d
- * or n_exp is 0. */
-static __device__ __forceinline__ void load_experts(const uint16_t *w, int n_exp, int d, int from,
-                                                    int slice, uint16_t *to)
-{
-    int per_row = slice / 8, rows = (n_exp + 15) / 16 * 16;
-
-    for (int i = (int)threadIdx.x; i < rows * per_row; i += THREADS) {
-        int e = i / per_row, k = i % per_row * 8;
-        bool is_there = e < n_exp && from + k < d;
-
-        async_copy16(to + e * row_stride(slice) + k,
-                     is_there ? w + (size_t)e * (size_t)d + (size_t)(from + k) : w, is_there);
-    }
-    async_commit();
-}
-
-/*
- * A warp's part of a slice's product for CHUNK tokens: token octet warp % 4, every other 16 experts
- * from warp / 4 on. put(token, expert, sum). x: N_SPLIT planes of CHUNK rows.
- */
-template <int TILES, class Put>
-static __device__ __forceinline__ void multiply(const uint16_t *w, const uint16_t *x, int n_exp,
-                                                int slice, Put put)
-{
-    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, stride = row_stride(slice);
-    int n_tiles = (n_exp + 15) / 16, octet = warp % 4, col = lane / 4, pair = lane % 4 * 2;
-    const uint16_t *b = x + (octet * 8 + col) * stride + pair;
-    float acc[TILES][N_SPLIT][4] = {};
-
-    for (int k = 0; k < slice; k += 16) {
-        uint32_t of_x[N_SPLIT][2];
-
-#pragma unroll
-        for (int s = 0; s < N_SPLIT; s++) {
-            of_x[s][0] = *(const uint32_t *)(b + s * CHUNK * stride + k);
-            of_x[s][1] = *(const uint32_t *)(b + s * CHUNK * stride + k + 8);
-        }
-#pragma unroll
-        for (int i = 0; i < TILES; i++) {
-            int tile = warp / 4 + 2 * i;
-
-            if (tile < n_tiles) {
-                const uint16_t *a = w + (tile * 16 + col) * stride + pair + k;
-                uint4 of_w =
-                    make_uint4(*(const uint32_t *)a, *(const uint32_t *)(a + 8 * stride),
-                               *(const uint32_t *)(a + 8), *(const uint32_t *)(a + 8 * stride + 8));
-
-#pragma unroll
-                for (int s = 0; s < N_SPLIT; s++)
-                    mma_bf16(acc[i][s], of_w, of_x[s][0], of_x[s][1]);
-            }
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < TILES; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            int e = (warp / 4 + 2 * i) * 16 + col + j / 2 * 8, t = octet * 8 + pair + j % 2;
-
-            if (e < n_exp)
-                put(t, e, __fadd_rn(__fadd_rn(acc[i][0][j], acc[i][1][j]), acc[i][2][j]));
-        }
-}
-
-/* ---- the op's product -------------------------------------------------------------------- */
-
-static int padded(int n_exp)
-{
-    return (n_exp + 15) / 16 * 16;
-}
-
-static size_t product_shared(int n_exp, int d)
-{
-    int rows = padded(n_exp < ROUTER_MAX_EXPERTS ? n_exp : (int)ROUTER_MAX_EXPERTS);
-
-    return (size_t)(rows + N_SPLIT * CHUNK) * (size_t)row_stride(slice_of(d)) * sizeof(uint16_t) +
-           (size_t)(CHUNK * rows) * sizeof(float);
-}
-
-/* A cluster: CHUNK tokens and ROUTER_MAX_EXPERTS experts. Block b has a slice; token t's sums go to
- * block t % N_BLOCKS: (N_BLOCKS, 2, n_exp) f32. */
-static __global__ void __launch_bounds__(THREADS)
-    product_kernel(const float *x, const uint16_t *router_w, int n_tok, int n_exp, int d, float *z)
-{
-    int slice = slice_of(d), stride = row_stride(slice), rank = (int)cluster_rank();
-    int first = (int)blockIdx.x / N_BLOCKS * CHUNK, from_exp = (int)blockIdx.y * ROUTER_MAX_EXPERTS;
-    int n = min(n_exp - from_exp, (int)ROUTER_MAX_EXPERTS), tid = (int)threadIdx.x;
-    int lane = tid % WARP, warp = tid / WARP, rows = (n + 15) / 16 * 16;
-    float *slices = (float *)dynamic_shared();
-    uint16_t *w = (uint16_t *)(slices + CHUNK * rows), *xs = w + rows * stride;
-
-    cluster_arrive();
-    load_experts(router_w + (size_t)from_exp * (size_t)d, n, d, rank * slice, slice, w);
-    for (int r = warp; r < CHUNK; r += N_WARPS)
-        for (int k = lane * 4; k < slice; k += 4 * WARP) {
-            int at = rank * slice + k;
-            float4 h = make_float4(0, 0, 0, 0);
-
-            if (first + r < n_tok && at < d)
-                h = *(const float4 *)(x + (size_t)(first + r) * (size_t)d + (size_t)at);
-            split_store(h, xs + r * stride + k, CHUNK * stride);
-        }
-    async_wait<0>();
-    __syncthreads();
-    cluster_wait();
-    multiply<8>(w, xs, n, slice, [&](int t, int e, float sum) {
-        cluster_peer(slices, (unsigned)(t % N_BLOCKS))[(rank * 2 + t / N_BLOCKS) * n + e] = sum;
-    });
-    cluster_arrive();
-    cluster_wait();
-    for (int i = tid; i < 2 * n; i += THREADS) {
-        int t = first + i / n * N_BLOCKS + rank, e = i % n;
-        float sum = slices[i];
-
-        for (int b = 1; b < N_BLOCKS; b++)
-            sum = __fadd_rn(sum, slices[b * 2 * n + i]);
-        if (t < n_tok)
-            z[(size_t)t * (size_t)n_exp + (size_t)(from_exp + e)] = sum;
-    }
-}
-
-/* ---- one launch -------------------------------------------------------------------------- */
-
-/* What a token tells all blocks. */
-struct choice {
-    uint32_t chosen[ROUTER_MAX_EXPERTS / 32], natural[ROUTER_MAX_EXPERTS / 32];
-    double kept;
-    int n_rerouted, is_lost;
-};
-
-/* Shared memory of a block; offsets in bytes. What others send after the product, or is made then,
- * lies where the product's operands lay: nobody sends before all have done their part of it. */
-struct layout {
-    int w;        /* (n_exp up to 16, slice) bf16 */
-    int election; /* in its place */
-    int room;     /* a struct route_room a warp */
-    int groups;   /* groups_room() a warp */
-    int columns;  /* (n_exp, 4) the tokens of an expert, one a bit */
-    int places;   /* (n_exp + 1) its first pair; then four sums a warp */
-    int x;        /* (N_SPLIT, CHUNK, slice) bf16 */
-    int divisors; /* in its place: (n_tok) f64 from all */
-    int warm;     /* (n_tok, words) from all */
-    int choices;  /* (n_tok) from all */
-    int slices;   /* (N_BLOCKS, tokens of this block, n_exp) f32 from all */
-    int votes;    /* (n_tok, n_exp) f32 from all, NaN: none */
-    int factor;   /* (n_tok) f32 from all */
-    int bytes;
-};
-
-struct router_args {
-    struct router_call c;
-    struct layout l;
-    int n_words, slice;
-    bool has_votes;
-};
+/* ---- what lies where --------------------------------------------------------------------- */
 
 static int take(int *at, size_t bytes)
 {
@@ -233,687 +40,432 @@ static int take(int *at, size_t bytes)
     return from;
 }
 
-static struct router_args args_of(const struct router_call *c)
+/* Bytes of a stage of the product; two take turns. Few: (slices of the block, rows, 8) f32. Many:
+ * (2, MAX_STEPS, OCTETS, N_SPLIT, lanes) pairs of bf16. */
+static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
+{
+    return is_few ? 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
+}
+
+template <int N> static struct router_args args_for(const struct router_call *c)
 {
     struct router_args a = {};
-    size_t n_exp = (size_t)c->route.p.n_exp, rows = (size_t)padded(c->route.p.n_exp),
-           n = (size_t)c->max_tok;
+    const struct route_params *p = &c->route.p;
+    const bool is_few = N == 2;
+    size_t n_exp = (size_t)p->n_exp, n = (size_t)c->max_tok;
+    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
     struct layout *l = &a.l;
-    int at = 0, stride, end;
+    int at = N_BARRIERS * 8, route;
 
     a.c = *c;
-    a.n_words = (c->route.p.n_exp + 31) / 32;
-    a.slice = slice_of(c->d);
-    a.has_votes = (c->route.p.size == SIZE_FIXED || c->route.p.size == SIZE_TOP_P) &&
-                  c->route.p.elect == ELECT_VOTES;
-    stride = row_stride(a.slice) * 2;
-    l->election = take(&at, sizeof(struct election_room));
-    l->room = take(&at, N_WARPS * sizeof(struct route_room));
-    l->groups = take(&at, (size_t)(N_WARPS * groups_room(&c->route.p)));
-    l->columns = take(&at, n_exp * 4 * sizeof(uint32_t));
-    l->places = take(&at, (n_exp + 1 + 4 * N_WARPS) * sizeof(int));
-    end = at;
-    at = 0;
-    l->w = take(&at, rows * (size_t)stride);
-    at = l->x = at > end ? at : end;
-    l->divisors = take(&at, n * sizeof(double));
-    l->warm = take(&at, n * (size_t)a.n_words * sizeof(uint32_t));
-    l->choices = take(&at, n * sizeof(struct choice));
-    end = at;
-    at = l->x;
-    take(&at, (size_t)(N_SPLIT * CHUNK * stride));
-    at = at > end ? at : end;
-    l->slices = take(&at, N_BLOCKS * ((n + N_BLOCKS - 1) / N_BLOCKS) * n_exp * sizeof(float));
-    l->votes = take(&at, a.has_votes ? n * n_exp * sizeof(float) : 0);
-    l->factor = take(&at, n * sizeof(float));
+    a.rows = (p->n_exp + 15) / 16 * 16;
+    a.steps = row_slice(c->d) / 16;
+    a.has_votes = (p->size == SIZE_FIXED || p->size == SIZE_TOP_P) && p->elect == ELECT_VOTES;
+    l->before = take(&at, n_exp);
+    l->logits = take(&at, chunks * (is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8);
+    route = at;
+    l->squares = take(&at, chunks * (is_few ? 1 : OCTETS) * ROW_SLICES * 8 * sizeof(double));
+    l->stage = take(&at, 2 * (size_t)stage_bytes(is_few, a.rows));
     l->bytes = at;
+    /* Who has the logits of its tokens knows that all blocks are done with the product, where it
+     * has them from all of them. */
+    at = is_few ? at : route;
+    l->election = take(&at, sizeof(struct election_room));
+    l->rooms = take(&at, 2 * N_WARPS * sizeof(struct route_room));
+    l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
+    l->votes = take(&at, a.has_votes ? n * (is_few ? N * WARP : (size_t)OWN) * sizeof(float) : 0);
+    l->divisors = take(&at, n * sizeof(double));
+    l->warm = take(&at, n * 2 * sizeof(uint32_t));
+    l->sums = take(&at, ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
+    l->choices = take(&at, n * choice_stride<N>() * sizeof(uint32_t));
+    l->facts = take(&at, n * (N_FACTS + N) * sizeof(uint32_t));
+    l->bytes = l->bytes > at ? l->bytes : at;
     return a;
 }
 
-/* x, or x + y, at elements from `at` on; 0 beyond d. */
-static __device__ __forceinline__ float4 read_four(const struct router_call &c, int row, int at)
+static struct router_args args_of(const struct router_call *c)
 {
-    size_t from = (size_t)row * (size_t)c.d + (size_t)at;
-    float4 v = make_float4(0, 0, 0, 0);
-
-    if (at < c.d) {
-        v = *(const float4 *)(c.x + from);
-        if (c.y) {
-            float4 y = *(const float4 *)(c.y + from);
-
-            v = make_float4(__fadd_rn(v.x, y.x), __fadd_rn(v.y, y.y), __fadd_rn(v.z, y.z),
-                            __fadd_rn(v.w, y.w));
-        }
-    }
-    return v;
+    return c->route.p.n_exp <= FEW ? args_for<2>(c) : args_for<8>(c);
 }
 
-/* row_sum_squares() of row.cuh of x, or of x + y: loads first, BATCH at a time. */
-template <bool HAS_Y>
-static __device__ __forceinline__ double sum_squares(const struct router_call &c, int row, int lane)
+/* ---- norm -------------------------------------------------------------------------------- */
+
+/* A warp's part of x: eight tokens of a chunk, a slice of columns. Lane 4 g + q has token g, and of
+ * each step of 16 columns the four from 4 q on. */
+struct part {
+    int octet, slice;
+    float4 x[MAX_STEPS];
+};
+
+static __device__ __forceinline__ int column(const struct scene &s, const struct part &p, int step)
 {
-    const int BATCH = 16;
-    const float *x = c.x + (size_t)row * (size_t)c.d, *y = c.y + (size_t)row * (size_t)c.d;
-    double sum[4] = { 0, 0, 0, 0 };
-
-    for (int from = 4 * lane; from < c.d; from += BATCH * 4 * WARP) {
-        float4 v[BATCH], add[BATCH];
-
-#pragma unroll
-        for (int i = 0; i < BATCH; i++) {
-            int at = from + i * 4 * WARP;
-
-            v[i] = at < c.d ? *(const float4 *)(x + at) : make_float4(0, 0, 0, 0);
-            if (HAS_Y)
-                add[i] = at < c.d ? *(const float4 *)(y + at) : make_float4(0, 0, 0, 0);
-        }
-#pragma unroll
-        for (int i = 0; i < BATCH; i++) {
-            if (HAS_Y)
-                v[i] = make_float4(__fadd_rn(v[i].x, add[i].x), __fadd_rn(v[i].y, add[i].y),
-                                   __fadd_rn(v[i].z, add[i].z), __fadd_rn(v[i].w, add[i].w));
-            sum[0] = fma((double)v[i].x, (double)v[i].x, sum[0]);
-            sum[1] = fma((double)v[i].y, (double)v[i].y, sum[1]);
-            sum[2] = fma((double)v[i].z, (double)v[i].z, sum[2]);
-            sum[3] = fma((double)v[i].w, (double)v[i].w, sum[3]);
-        }
-    }
-    return warp_sum(add_four(sum));
+    return (p.slice * s.a.steps + step) * 16 + s.lane % 4 * 4;
 }
 
-/* Scores of the logits z, as row_softmax() and sigmoid() have them. */
+static __device__ __forceinline__ int token(const struct scene &s, const struct part &p, int chunk)
+{
+    return chunk * ROUTER_CHUNK + p.octet * 8 + s.lane / 4;
+}
+
+static __device__ __forceinline__ void load_x(const struct scene &s, int chunk, struct part *p)
+{
+    const struct router_call &c = s.a.c;
+    const int t = token(s, *p, chunk);
+    const float *row = c.x + (size_t)(s.u.row + t) * (size_t)c.d;
+
+#pragma unroll
+    for (int j = 0; j < MAX_STEPS; j++) {
+        const int k = column(s, *p, j);
+
+        p->x[j] = make_float4(0, 0, 0, 0);
+        if (t < s.u.n_tok && j < s.a.steps && k < c.d)
+            p->x[j] = __ldcg((const float4 *)(row + k));
+    }
+}
+
+/* The sums of a part's squares to the blocks that need them. */
 template <int N>
-static __device__ __forceinline__ void score_logits(enum router_score kind, int n_exp,
-                                                    const float (&z)[N], float (&ret)[N])
+static __device__ __forceinline__ void send_squares(const struct scene &s, int chunk,
+                                                    const struct part &p)
 {
-    int lane = (int)threadIdx.x % WARP;
-    float max = -INFINITY, total;
-    double sum = 0;
+    const int octet = is_few<N>() ? 0 : p.octet, octets = is_few<N>() ? 1 : (int)OCTETS;
+    double *to = (double *)(s.shared + s.a.l.squares) +
+                 ((chunk * octets + octet) * ROW_SLICES + p.slice) * 8 + s.lane / 4;
+    double sum[4] = { 0, 0, 0, 0 }, all;
 
-    if (kind == ROUTER_SIGMOID) {
 #pragma unroll
-        for (int i = 0; i < N; i++)
-            ret[i] = sigmoid(z[i]);
+    for (int j = 0; j < MAX_STEPS; j++)
+        add_squares(sum, p.x[j]);
+    all = quad_sum(add_four(sum));
+    if (is_few<N>()) {
+        cluster_send(to, (unsigned)(p.octet * 4 + s.lane % 4), s.barriers + SQUARES + chunk, all);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            cluster_send(to, (unsigned)(s.lane % 4 * 4 + i), s.barriers + SQUARES + chunk, all);
+    }
+}
+
+/* The factor of the lane's token. */
+template <int N>
+static __device__ __forceinline__ float receive_factor(const struct scene &s, int chunk,
+                                                       const struct part &p)
+{
+    const int octet = is_few<N>() ? 0 : p.octet, octets = is_few<N>() ? 1 : (int)OCTETS;
+    const double *from = (const double *)(s.shared + s.a.l.squares) +
+                         ((chunk * octets + octet) * ROW_SLICES + s.lane % 4 * 8) * 8 + s.lane / 4;
+    double v[8];
+
+    cluster_receive(s.barriers + SQUARES + chunk);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        v[i] = from[i * 8];
+    v[0] = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+    return rms_factor(quad_sum(v[0]), s.a.c.d, s.a.c.eps);
+}
+
+/* A step of the part after the norm, split; what the experts take goes to memory. */
+static __device__ __forceinline__ void make_step(const struct scene &s, int chunk,
+                                                 const struct part &p, int step, float factor,
+                                                 const float4 &w, uint2 (&ret)[N_SPLIT])
+{
+    const struct router_call &c = s.a.c;
+    const int t = token(s, p, chunk), k = column(s, p, step);
+    const float4 x = p.x[step];
+
+    split_four(make_float4(rms_apply(x.x, factor, w.x), rms_apply(x.y, factor, w.y),
+                           rms_apply(x.z, factor, w.z), rms_apply(x.w, factor, w.w)),
+               ret);
+    if (t < s.u.n_tok && step < s.a.steps && k < (int)pack_row_elems(c.d))
+        *(uint2 *)(c.ret_h + (size_t)(s.u.row + t) * (size_t)pack_row_elems(c.d) + (size_t)k) =
+            ret[0];
+}
+
+/* ---- product ----------------------------------------------------------------------------- */
+
+/* A block's weights of the router, spread over its lanes; and the norm's. */
+template <int N> struct weights {
+    static constexpr int TILES = is_few<N>() ? 4 : 2;  /* of 16 experts, a warp */
+    static constexpr int SLICES = is_few<N>() ? 1 : 2; /* that they are multiplied with */
+    uint4 of[SLICES][TILES][MAX_STEPS];
+    float4 norm[MAX_STEPS];
+};
+
+template <int N> static __device__ __forceinline__ int first_tile(const struct scene &s)
+{
+    return is_few<N>() ? 0 : s.warp * weights<N>::TILES;
+}
+
+template <int N>
+static __device__ __forceinline__ void load_weights(const struct scene &s, const struct part &p,
+                                                    struct weights<N> *ret)
+{
+    const struct router_call &c = s.a.c;
+
+#pragma unroll
+    for (int i = 0; i < weights<N>::SLICES; i++)
+#pragma unroll
+        for (int y = 0; y < weights<N>::TILES; y++)
+#pragma unroll
+            for (int j = 0; j < MAX_STEPS; j++) {
+                const int slice = is_few<N>() ? p.slice : 2 * s.rank + i;
+
+                ret->of[i][y][j] = make_uint4(0, 0, 0, 0);
+                if (j < s.a.steps)
+                    ret->of[i][y][j] =
+                        expert_step((const uint16_t *)c.router_w, c.route.p.n_exp, c.d,
+                                    (first_tile<N>(s) + y) * 16, (slice * s.a.steps + j) * 16);
+            }
+#pragma unroll
+    for (int j = 0; j < MAX_STEPS; j++) {
+        const int k = column(s, p, j);
+
+        ret->norm[j] = make_float4(0, 0, 0, 0);
+        if (j < s.a.steps && k < c.d)
+            ret->norm[j] = __ldg((const float4 *)(c.norm_w + k));
+    }
+}
+
+/* Two tokens' sums with an expert to the block of the tokens. */
+static __device__ __forceinline__ void send_logits(const struct scene &s, int chunk, int source,
+                                                   int sources, int e, unsigned to, float first,
+                                                   float second)
+{
+    uint2 *at = (uint2 *)(s.shared + s.a.l.logits) + (chunk * sources + source) * s.a.rows + e;
+
+    cluster_send(at, to, s.barriers + LOGITS + chunk,
+                 make_uint2(__float_as_uint(first), __float_as_uint(second)));
+}
+
+/* Few experts: the warp's slice with all of them, then the sum over the block's slices. */
+static __device__ __forceinline__ void multiply(const struct scene &s, int chunk,
+                                                const struct part &p, const struct weights<2> &w,
+                                                float factor)
+{
+    constexpr int TILES = weights<2>::TILES;
+    float *sums = (float *)(s.shared + s.a.l.stage + chunk % 2 * stage_bytes(true, s.a.rows));
+    float acc[TILES][N_SPLIT][4] = {};
+
+#pragma unroll
+    for (int j = 0; j < MAX_STEPS; j++) {
+        uint2 b[N_SPLIT];
+
+        make_step(s, chunk, p, j, factor, w.norm[j], b);
+#pragma unroll
+        for (int i = 0; i < N_SPLIT; i++)
+#pragma unroll
+            for (int y = 0; y < TILES; y++)
+                mma_bf16(acc[y][i], w.of[0][y][j], b[i].x, b[i].y);
+    }
+#pragma unroll
+    for (int y = 0; y < TILES; y++)
+        if (y * 16 < s.a.rows) {
+            float *to = sums + (s.warp * s.a.rows + y * 16 + s.lane / 4) * 8 + s.lane % 4 * 2;
+
+            *(float2 *)to = make_float2(slice_sum(acc[y], 0), slice_sum(acc[y], 1));
+            *(float2 *)(to + 64) = make_float2(slice_sum(acc[y], 2), slice_sum(acc[y], 3));
+        }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < s.a.rows * 4; i += ROUTER_THREADS) {
+        float first[N_WARPS], second[N_WARPS];
+
+#pragma unroll
+        for (int b = 0; b < N_WARPS; b++) {
+            const float2 v = ((const float2 *)sums)[b * s.a.rows * 4 + i];
+
+            first[b] = v.x;
+            second[b] = v.y;
+        }
+        send_logits(s, chunk, s.rank % 4, 4, i / 4, (unsigned)(p.octet * 4 + i % 4),
+                    tree_sum(first), tree_sum(second));
+    }
+}
+
+/* Many experts: all parts of the block's slices with the warp's experts. */
+static __device__ __forceinline__ void multiply(const struct scene &s, int chunk,
+                                                const struct part &p, const struct weights<8> &w,
+                                                float factor)
+{
+    constexpr int TILES = weights<8>::TILES, SLICES = weights<8>::SLICES;
+    uint2 *parts = (uint2 *)(s.shared + s.a.l.stage + chunk % 2 * stage_bytes(false, s.a.rows));
+    const int slice = p.slice % 2;
+
+#pragma unroll
+    for (int j = 0; j < MAX_STEPS; j++) {
+        uint2 b[N_SPLIT];
+
+        make_step(s, chunk, p, j, factor, w.norm[j], b);
+#pragma unroll
+        for (int i = 0; i < N_SPLIT; i++)
+            parts[(((slice * MAX_STEPS + j) * OCTETS + p.octet) * N_SPLIT + i) * WARP + s.lane] =
+                b[i];
+    }
+    __syncthreads();
+    if (first_tile<8>(s) * 16 >= s.a.rows)
         return;
-    }
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        if (i * WARP + lane < n_exp)
-            max = fmaxf(max, z[i]);
-    max = warp_max(max);
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        if (i * WARP + lane < n_exp) {
-            ret[i] = expf(__fsub_rn(z[i], max));
-            sum += (double)ret[i];
-        }
-    total = (float)warp_sum(sum);
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        ret[i] = i * WARP + lane < n_exp ? __fdiv_rn(ret[i], total) : 0.0f;
-}
-
-/* What a warp has laid in its shared memory, to the same place of every block. */
-template <class T> static __device__ __forceinline__ void send_all(const T *mine, T *to)
-{
-    const int n = (int)sizeof(T) / 4;
-
-    __syncwarp();
-#pragma unroll
-    for (unsigned b = 0; b < N_BLOCKS; b++) {
-        uint32_t *peer = (uint32_t *)cluster_peer(to, b);
+    for (int o = 0; o < OCTETS; o++) {
+        float acc[SLICES][TILES][N_SPLIT][4] = {};
 
 #pragma unroll
-        for (int i = 0; i < n; i += WARP)
-            if (i + (int)threadIdx.x % WARP < n)
-                peer[i + (int)threadIdx.x % WARP] =
-                    ((const uint32_t *)mine)[i + (int)threadIdx.x % WARP];
-    }
-    __syncwarp();
-}
-
-/* A token's votes and warm-up set to all. */
-template <int N>
-static __device__ __forceinline__ void
-send_ballot(const struct router_args &a, char *shared, int t_mine, bool is_voter,
-            const struct route_token<N> &t, const float (&z)[N], uint32_t first, int n_first,
-            uint32_t warm, struct route_room *room)
-{
-    int lane = (int)threadIdx.x % WARP, n_exp = a.c.route.p.n_exp;
-
-    if (a.has_votes) {
-        float votes[N], *to = (float *)(shared + a.l.votes) + t_mine * n_exp;
-        double divisor = token_votes<N>(a.c.route.p, t, z, first, n_first, votes, room);
+        for (int j = 0; j < MAX_STEPS; j++)
+#pragma unroll
+            for (int i = 0; i < N_SPLIT; i++)
+#pragma unroll
+                for (int z = 0; z < SLICES; z++) {
+                    const uint2 b =
+                        parts[(((z * MAX_STEPS + j) * OCTETS + o) * N_SPLIT + i) * WARP + s.lane];
 
 #pragma unroll
-        for (unsigned b = 0; b < N_BLOCKS; b++) {
-            float *peer = cluster_peer(to, b);
-
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i * WARP + lane < n_exp)
-                    peer[i * WARP + lane] = is_voter ? votes[i] : NAN;
-        }
-        if (a.c.route.p.is_vote_normed && lane < N_BLOCKS)
-            *cluster_peer((double *)(shared + a.l.divisors) + t_mine, (unsigned)lane) = divisor;
-    }
-    if (a.c.route.p.warm) {
-        uint32_t words[N];
-
-        set_words<N>(is_voter ? warm : 0, words);
-        if (lane < N_BLOCKS) {
-            uint32_t *peer =
-                cluster_peer((uint32_t *)(shared + a.l.warm) + t_mine * a.n_words, (unsigned)lane);
-
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i < a.n_words)
-                    peer[i] = words[i];
-        }
-    }
-}
-
-/* Everybody's votes, summed in token order, into x. */
-static __device__ __forceinline__ void hear_voters(const struct router_args &a,
-                                                   const struct route_call_group *g, int n_tok,
-                                                   const char *shared, struct election_room *x)
-{
-    const float *votes = (const float *)(shared + a.l.votes);
-    const double *divisors = (const double *)(shared + a.l.divisors);
-    const uint32_t *warm = (const uint32_t *)(shared + a.l.warm);
-    const struct route_params &p = a.c.route.p;
-
-    for (int e = (int)threadIdx.x; e < p.n_exp; e += THREADS) {
-        bool is_warm = false, is_voted = false;
-        double sum = 0;
-
-        if (a.has_votes && !p.is_vote_normed) {
-            for (int from = 0; from < n_tok; from += 16) {
-                float v[16];
-
-#pragma unroll
-                for (int i = 0; i < 16; i++)
-                    v[i] = from + i < n_tok ? votes[(from + i) * p.n_exp + e] : NAN;
-#pragma unroll
-                for (int i = 0; i < 16; i++) {
-                    is_voted |= v[i] == v[i];
-                    /* adding 0 changes no sum */
-                    sum = __dadd_rn(sum, (double)(v[i] == v[i] ? v[i] : 0.0f));
+                    for (int y = 0; y < TILES; y++)
+                        mma_bf16(acc[z][y][i], w.of[z][y][j], b.x, b.y);
                 }
-            }
-        } else if (a.has_votes) {
-            for (int t = 0; t < n_tok; t++) {
-                double v = vote_value(p, votes[t * p.n_exp + e], divisors[t]);
+#pragma unroll
+        for (int y = 0; y < TILES; y++) {
+            const int e = (first_tile<8>(s) + y) * 16 + s.lane / 4;
+            float sum[4];
 
-                is_voted |= v == v;
-                sum = __dadd_rn(sum, v == v ? v : 0.0);
-            }
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sum[i] = __fadd_rn(slice_sum(acc[0][y], i), slice_sum(acc[1][y], i));
+            if ((first_tile<8>(s) + y) * 16 < s.a.rows)
+#pragma unroll
+                for (int h = 0; h < 2; h++)
+                    send_logits(s, chunk, s.rank, ROUTER_BLOCKS, e + 8 * h,
+                                (unsigned)(o * 4 + s.lane % 4), sum[2 * h], sum[2 * h + 1]);
         }
-        for (int t = 0; p.warm && t < n_tok; t++)
-            is_warm |= warm[t * a.n_words + e / 32] >> (e % 32) & 1;
-        x->v[e] = sum;
-        x->has_vote[e] = is_voted;
-        x->core[e] = is_warm;
-        if (p.elect != ELECT_VOTES)
-            x->has_vote[e] = 1;
-        if (p.elect == ELECT_STATIC)
-            x->v[e] = a.c.route.popularity[e];
-        if (p.elect == ELECT_RANDOM)
-            x->v[e] = route_hash_of(g->key, g->number, e);
-        rank_later(p, x, e);
     }
 }
 
-/* elect_by_votes() where it is short: SIZE_FIXED, at most 64 experts. Four threads an expert, a
- * quarter of the others each. */
-static __device__ __forceinline__ void elect_few(const struct route_params &p,
-                                                 struct election_room *x)
-{
-    int tid = (int)threadIdx.x, e = tid / 4, n = 0, n_warm = 0;
-    bool is_warm = tid < p.n_exp && x->core[tid]; /* by who wrote it */
-    bool is_nan = tid < p.n_exp && x->v[tid] != x->v[tid];
-    uint64_t mine;
+/* ---- kernel ------------------------------------------------------------------------------ */
 
-    if (tid >= p.n_exp && tid < 64)
-        x->key[tid] = 0;
-    if (__syncthreads_or(is_nan)) {
-        elect_by_votes(p, x);
+/* Make the barriers and say what they wait for: a thread a barrier. */
+template <int N> static __device__ __forceinline__ void expect_messages(const struct scene &s)
+{
+    const int i = (int)threadIdx.x, n_tok = s.u.n_tok;
+    uint32_t bytes = (uint32_t)((is_few<N>() ? 4 : (int)ROUTER_BLOCKS) * s.a.rows * 8);
+
+    if (i >= N_BARRIERS)
         return;
-    }
-    if (p.warm)
-        n_warm = __syncthreads_count(is_warm);
-    mine = x->key[e];
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        int f = tid % 4 * 16 + (i + tid) % 16;
-
-        n += x->key[f] + (f < e) > mine;
-    }
-    n += __shfl_xor_sync(ALL_LANES, n, 1);
-    n += __shfl_xor_sync(ALL_LANES, n, 2);
-    if (tid % 4 == 0 && mine && n < p.n_core - n_warm)
-        x->core[e] = 1;
-    __syncthreads();
-}
-
-/* Statistics that tokens add to, by one warp. */
-static __device__ __forceinline__ void count_tokens(const struct router_args &a,
-                                                    const struct route_call_segment &u,
-                                                    const struct choice *choices,
-                                                    struct route_stats *ret) /* device memory */
-{
-    int lane = (int)threadIdx.x % WARP, n_rerouted = 0, n_lost = 0;
-    double kept = 0;
-
-    for (int t = lane; t < u.n_tok; t += WARP) {
-        n_rerouted += choices[t].n_rerouted;
-        n_lost += choices[t].is_lost;
-    }
-    n_rerouted = __reduce_add_sync(ALL_LANES, n_rerouted);
-    n_lost = __reduce_add_sync(ALL_LANES, n_lost);
-    for (int from = 0; from < u.n_tok; from += 8) {
-        double v[8];
-
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            v[i] = from + i < u.n_tok ? choices[from + i].kept : 0.0;
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            kept = __dadd_rn(kept, v[i]);
-    }
-    if (lane == 0) {
-        ret->n_rerouted = n_rerouted;
-        ret->n_lost_top1 = n_lost;
-        ret->kept_mass = u.n_tok ? kept / u.n_tok : 0;
-    }
-}
-
-/*
- * After all have told what they chose: places of the experts' pairs and, in block 0, the head of
- * the worklist and the statistics. A thread an expert.
- */
-static __device__ __forceinline__ void count_experts(const struct router_args &a,
-                                                     const struct route_call_segment &u, int unit,
-                                                     int rank, char *shared, const uint8_t *core)
-{
-    const struct choice *choices = (const struct choice *)(shared + a.l.choices);
-    uint32_t *columns = (uint32_t *)(shared + a.l.columns);
-    int *places = (int *)(shared + a.l.places);
-    int e = (int)threadIdx.x, lane = e % WARP, warp = e / WARP, n = 0, word = e / 32;
-    int n_exp = a.c.route.p.n_exp, n_before, n_active_before = 0;
-    uint32_t active, any = 0;
-    int *pairs = places + a.c.route.p.n_exp + 1, *actives = pairs + N_WARPS,
-        *naturals = actives + N_WARPS;
-    int *members = naturals + N_WARPS;
-
-    if (e < n_exp)
-        for (int from = 0; from < u.n_tok; from += 32) {
-            uint32_t column = 0;
-
-#pragma unroll 8
-            for (int t = from; t < min(from + 32, u.n_tok); t++) {
-                column |= (choices[t].chosen[word] >> lane & 1) << (t - from);
-                any |= choices[t].natural[word] >> lane & 1;
-            }
-            columns[e * 4 + from / 32] = column;
-            n += __popc(column);
-        }
-    active = __ballot_sync(ALL_LANES, n > 0);
-    n_before = n;
-#pragma unroll
-    for (int d = 1; d < WARP; d *= 2) {
-        int below = __shfl_up_sync(ALL_LANES, n_before, (unsigned)d);
-
-        if (lane >= d)
-            n_before += below;
-    }
-    if (lane == WARP - 1)
-        pairs[warp] = n_before;
-    n_before -= n;
-    {
-        bool is_core = a.c.route.p.size != SIZE_NONE && u.n_tok && e < n_exp && core[e];
-        uint32_t all_natural = __ballot_sync(ALL_LANES, any != 0);
-        uint32_t all_core = __ballot_sync(ALL_LANES, is_core);
-
-        if (lane == 0) {
-            actives[warp] = __popc(active);
-            naturals[warp] = __popc(all_natural);
-            members[warp] = __popc(all_core);
-        }
-    }
-    __syncthreads();
-    for (int i = 0; i < warp; i++) {
-        n_before += pairs[i];
-        n_active_before += actives[i];
-    }
-    if (e < n_exp)
-        places[e] = n_before;
-    if (rank == 0) {
-        int at = n_active_before + __popc(active & ((1u << lane) - 1));
-
-        if (e < n_exp)
-            a.c.route.tokens_per_expert[(size_t)unit * (size_t)n_exp + (size_t)e] = n;
-        if (a.c.list.n_active && n > 0) {
-            a.c.list.experts[at] = e;
-            a.c.list.offsets[at] = n_before;
-        }
-        if (e == THREADS - 1) { /* of the last warp, all others are before it */
-            struct route_stats *r = &a.c.route.stats[unit];
-            int n_natural = 0, n_core = 0;
-
-            for (int i = 0; i < N_WARPS; i++) {
-                n_natural += naturals[i];
-                n_core += members[i];
-            }
-            r->n_unique = at + (n > 0);
-            r->n_natural = n_natural;
-            r->n_core = n_core;
-            if (a.c.list.n_active) {
-                int n_active = at + (n > 0);
-
-                *a.c.list.n_active = n_active + a.c.n_shared;
-                a.c.list.offsets[n_active] = n_before + n;
-                for (int i = 0; i < a.c.n_shared; i++) {
-                    a.c.list.experts[n_active + i] = n_exp + i;
-                    a.c.list.offsets[n_active + i + 1] = n_before + n + (i + 1) * u.n_tok;
-                }
-            }
-        }
-    }
-    if (e == THREADS - 1)
-        places[n_exp] = n_before + n;
-    __syncthreads();
-}
-
-/* The pairs of a token, whose slots are in room. */
-static __device__ __forceinline__ void list_pairs(const struct router_args &a, const char *shared,
-                                                  int t_mine, int n_tok,
-                                                  const struct route_room *room, int n_slots,
-                                                  double sum)
-{
-    const uint32_t *columns = (const uint32_t *)(shared + a.l.columns);
-    const int *places = (const int *)(shared + a.l.places);
-    int top_k = a.c.route.p.top_k, stride = top_k + a.c.n_shared;
-
-    for (int s = (int)threadIdx.x % WARP; s < stride; s += WARP) {
-        int pair = -1;
-
-        if (s < n_slots) {
-            int e = room->id[s];
-
-            pair = places[e];
-            for (int i = 0; i < t_mine / 32; i++)
-                pair += __popc(columns[e * 4 + i]);
-            pair += __popc(columns[e * 4 + t_mine / 32] & ((1u << (t_mine % 32)) - 1));
-            a.c.list.tokens[pair] = t_mine;
-            a.c.list.weights[pair] = slot_weight(a.c.route.p, room->score[s], sum);
-        } else if (s >= top_k) {
-            pair = places[a.c.route.p.n_exp] + (s - top_k) * n_tok + t_mine;
-            a.c.list.tokens[pair] = t_mine;
-            a.c.list.weights[pair] = 1;
-        }
-        a.c.list.token_pairs[t_mine * stride + s] = pair;
-    }
+    if (i < LOGITS)
+        bytes = (uint32_t)((is_few<N>() ? 1 : (int)OCTETS) * ROW_SLICES * 8 * 8);
+    else if (i == VOTES)
+        bytes = ballot_bytes<N>(s.a, n_tok);
+    else if (i == SUMS)
+        bytes = ROUTER_MAX_EXPERTS * 12;
+    else if (i == CHOICES)
+        bytes = (uint32_t)(n_tok * N * 4);
+    else if (i == FACTS)
+        bytes = (uint32_t)(n_tok * (N_FACTS + N) * 4);
+    barrier_init(s.barriers + i, 1);
+    barrier_init_fence();
+    barrier_expect(s.barriers + i, bytes);
 }
 
 template <int N>
-static __global__ void __launch_bounds__(THREADS, 1)
+static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     router_kernel(const __grid_constant__ struct router_args a)
 {
     const struct router_call &c = a.c;
     char *shared = dynamic_shared();
-    int tid = (int)threadIdx.x, lane = tid % WARP, warp = tid / WARP, n_exp = c.route.p.n_exp;
-    int unit = (int)blockIdx.x / N_BLOCKS, rank = (int)cluster_rank();
-    int from = rank * a.slice, stride = row_stride(a.slice);
-    int t_mine = warp * N_BLOCKS + rank; /* the token of this warp */
-    uint16_t *w = (uint16_t *)(shared + a.l.w), *xs = (uint16_t *)(shared + a.l.x);
-    float *slices = (float *)(shared + a.l.slices), *factor = (float *)(shared + a.l.factor);
-    struct election_room *x = (struct election_room *)(shared + a.l.election);
-    struct route_room *room = (struct route_room *)(shared + a.l.room) + warp;
-    struct choice *choices = (struct choice *)(shared + a.l.choices);
-    void *groups = shared + a.l.groups + warp * groups_room(&c.route.p);
+    const int warp = (int)threadIdx.x / WARP, rank = (int)cluster_rank();
+    const int unit = (int)blockIdx.x / ROUTER_BLOCKS, t_mine = warp / 2 * 32 + 2 * rank + warp % 2;
     const struct route_call_segment u = c.route.segs[unit];
-    bool is_mine = t_mine < u.n_tok;
-    int n_natural = 0, n_slots = 0, stay = (c.max_tok + N_BLOCKS - 1) / N_BLOCKS;
-    float4 norm_w = make_float4(0, 0, 0, 0), next[ROWS];
-    constexpr bool IS_RANKED = N == 2;
-    struct route_token<N> t;
-    int ranks[2] = { 0, 0 };
-    uint32_t first_set = 0;
-    double sum = 0;
+    const struct scene s = { .a = a,
+                             .shared = shared,
+                             .barriers = (uint64_t *)(void *)shared,
+                             .u = u,
+                             .unit = unit,
+                             .rank = rank,
+                             .warp = warp,
+                             .lane = (int)threadIdx.x % WARP,
+                             .t_mine = t_mine,
+                             .is_mine = t_mine < u.n_tok,
+                             .room = (struct route_room *)(shared + a.l.rooms) + 2 * warp,
+                             .other = (struct route_room *)(shared + a.l.rooms) + 2 * warp + 1,
+                             .groups = shared + a.l.groups + warp * groups_room(&c.route.p) };
+    const int n_exp = c.route.p.n_exp, n_chunks = (u.n_tok + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
+    const bool has_core = c.route.p.size != SIZE_NONE;
+    const uint8_t *core = NULL;
+    struct route_call_group g = {};
+    struct weights<N> w;
+    struct part now, next;
+    bool is_voter = false;
+    float bias[N] = {};
 
-    cluster_arrive(); /* all blocks run before anything is sent */
-    load_experts((const uint16_t *)c.router_w, n_exp, c.d, from, a.slice, w);
-    if (lane * 4 < a.slice && from + lane * 4 < c.d)
-        norm_w = *(const float4 *)(c.norm_w + from + lane * 4);
+    /* What nobody writes, while the kernel ahead still runs. */
+    grid_release();
+    expect_messages<N>(s);
+    cluster_arrive(); /* all blocks are there before anything is sent */
+    now.octet = next.octet = is_few<N>() ? rank / 4 : warp % 4;
+    now.slice = next.slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + warp / 4;
+    load_weights(s, now, &w);
+    if (has_core && u.n_tok)
+        g = c.route.groups[u.first_group];
+    for (int e = (int)threadIdx.x; g.core_before && e < n_exp; e += ROUTER_THREADS)
+        (shared + a.l.before)[e] = (char)g.core_before[e];
+    if (s.is_mine) {
+        is_voter = c.route.tokens[u.first + t_mine].is_voter;
+        load_bias<N>(c.route, u.row + t_mine, bias);
+    }
+    __syncthreads();
+    cluster_wait();
     grid_wait();
 
-    /* 1. Factors of the norm. Beside them, this block's columns of the first tokens. */
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        int r = warp * ROWS + i;
-
-        next[i] = make_float4(0, 0, 0, 0);
-        if (r < u.n_tok && lane * 4 < a.slice)
-            next[i] = read_four(c, u.row + r, from + lane * 4);
+    if (n_chunks) {
+        load_x(s, 0, &now);
+        send_squares<N>(s, 0, now);
     }
+    for (int chunk = 0; chunk < n_chunks; chunk++) {
+        if (chunk + 1 < n_chunks)
+            load_x(s, chunk + 1, &next);
+        multiply(s, chunk, now, w, receive_factor<N>(s, chunk, now));
+        now = next;
+        if (chunk + 1 < n_chunks)
+            send_squares<N>(s, chunk + 1, now);
+    }
+
+    /* Every block waits for all that is sent to it, and so knows that the product is done. */
+    for (int chunk = 0; chunk < n_chunks; chunk++)
+        cluster_receive(s.barriers + LOGITS + chunk);
     {
-        float mine = 0;
-
-        if (is_mine)
-            mine = rms_factor(c.y ? sum_squares<true>(c, u.row + t_mine, lane)
-                                  : sum_squares<false>(c, u.row + t_mine, lane),
-                              c.d, c.eps);
-        cluster_wait();
-        if (is_mine && lane < N_BLOCKS)
-            *cluster_peer(factor + t_mine, (unsigned)lane) = mine;
-    }
-    cluster_arrive();
-    async_wait<0>();
-    cluster_wait();
-
-    /* 2. Product. */
-    for (int first = 0; first < u.n_tok; first += CHUNK) {
-        for (int k = lane * 4; k < a.slice; k += 4 * WARP) {
-            if (first || k >= 4 * WARP) { /* not fetched ahead */
-                if (k >= 4 * WARP && from + k < c.d)
-                    norm_w = *(const float4 *)(c.norm_w + from + k);
-#pragma unroll
-                for (int i = 0; i < ROWS; i++)
-                    if (first + warp * ROWS + i < u.n_tok)
-                        next[i] = read_four(c, u.row + first + warp * ROWS + i, from + k);
-            }
-#pragma unroll
-            for (int i = 0; i < ROWS; i++) {
-                int r = warp * ROWS + i;
-                uint16_t *to = xs + r * stride + k;
-                float4 h = make_float4(0, 0, 0, 0);
-
-                if (first + r < u.n_tok) {
-                    size_t row = (size_t)(u.row + first + r);
-                    float f = factor[first + r];
-
-                    if (c.y && from + k < c.d)
-                        *(float4 *)(c.x + row * (size_t)c.d + (size_t)(from + k)) = next[i];
-                    if (from + k < c.d)
-                        h = make_float4(
-                            rms_apply(next[i].x, f, norm_w.x), rms_apply(next[i].y, f, norm_w.y),
-                            rms_apply(next[i].z, f, norm_w.z), rms_apply(next[i].w, f, norm_w.w));
-                    *(uint2 *)(c.ret_h + row * (size_t)(N_BLOCKS * a.slice) + (size_t)(from + k)) =
-                        split_store(h, to, CHUNK * stride);
-                } else {
-                    split_store(h, to, CHUNK * stride);
-                }
-            }
-        }
-        if (a.slice > 4 * WARP && lane * 4 < c.d - from) /* back to the first columns */
-            norm_w = *(const float4 *)(c.norm_w + from + lane * 4);
-        __syncthreads();
-        multiply<N <= 2 ? 2 : 8>(w, xs, n_exp, a.slice, [&](int r, int e, float v) {
-            int of = first + r;
-
-            if (of < u.n_tok)
-                cluster_peer(slices,
-                             (unsigned)(of % N_BLOCKS))[(rank * stay + of / N_BLOCKS) * n_exp + e] =
-                    v;
-        });
-        __syncthreads();
-    }
-    cluster_arrive();
-    cluster_wait();
-    grid_release();
-
-    /* 3. Scores, natural order, votes. */
-    if (is_mine) {
         float z[N];
+        struct route_token<N> t;
+        struct natural<N> natural = {
+        };
+        struct census<N> all;
+        uint32_t chosen = 0;
+        int n_slots = 0;
+        double sum = 0;
 
+        if (s.is_mine) {
+            read_logits<N>(s, z);
+            score_logits<N>(c.score, n_exp, z, t.score);
+            if (c.ret_scores)
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            int e = i * WARP + lane;
-
-            z[i] = 0;
-            if (e < n_exp) {
-                z[i] = slices[warp * n_exp + e];
-#pragma unroll
-                for (int s = 1; s < N_BLOCKS; s++)
-                    z[i] = __fadd_rn(z[i], slices[(s * stay + warp) * n_exp + e]);
-            }
+                for (int i = 0; i < N; i++)
+                    if (i * WARP + s.lane < n_exp)
+                        c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
+                                     (size_t)(i * WARP + s.lane)] = t.score[i];
+            make_keys<N>(c.route.p, bias, &t, s.groups);
+            rank_token<N>(s, t, &natural);
+            if (a.has_votes || (has_core && c.route.p.warm))
+                vote<N>(s, is_voter, t, z, natural);
         }
-        score_logits<N>(c.score, n_exp, z, t.score);
-        if (c.ret_scores)
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i * WARP + lane < n_exp)
-                    c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
-                                 (size_t)(i * WARP + lane)] = t.score[i];
-        read_keys<N>(c.route.p, bias_of(c.route, u.row + t_mine), &t, groups);
-        if (IS_RANKED) {
-            rank_all(reinterpret_cast<const uint32_t(&)[2]>(t.order), t.natural, room, ranks);
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-                if (ranks[i] < KERNEL_MAX_TOP_K)
-                    room->order[ranks[i]] = i * WARP + lane;
-            n_natural =
-                min(natural_depth(c.route.p), __reduce_add_sync(ALL_LANES, __popc(t.natural)));
-            first_set = (uint32_t)(ranks[0] < n_natural) | (uint32_t)(ranks[1] < n_natural) << 1;
-        } else {
-            first_set = select_best<N>(t.order, t.natural, natural_depth(c.route.p), &n_natural,
-                                       room->order, room);
+        if (has_core)
+            core = elect<N>(s, g);
+        if (s.is_mine) {
+            chosen = choose<N>(s, t, natural, core);
+            send_choice<N>(s, chosen);
+            n_slots = fill_slots<N>(s, t, natural, chosen, &sum);
         }
-        __syncwarp();
-        if (a.has_votes || (c.route.p.size != SIZE_NONE && c.route.p.warm)) {
-            uint32_t warm = 0;
-            int n;
-
-            if (c.route.p.warm > natural_depth(c.route.p))
-                warm = select_best<N>(t.order, t.natural, c.route.p.warm, &n, NULL, room);
-            else if (c.route.p.warm)
-                warm = set_of_first(room->order, min(n_natural, c.route.p.warm));
-            send_ballot<N>(a, shared, t_mine, c.route.tokens[u.first + t_mine].is_voter, t, z,
-                           first_set, natural_depth(c.route.p), warm, room);
-        }
+        cluster_receive(s.barriers + CHOICES);
+        take_census<N>(s, &all);
+        if (s.is_mine && c.list.n_active)
+            list_pairs<N>(s, all, n_slots, sum);
+        list_experts<N>(s, all);
+        if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
+            count<N>(s, all, core);
     }
-
-    /* 4. The coreset. */
-    if (c.route.p.size != SIZE_NONE) {
-        const struct route_call_group *g = &c.route.groups[u.first_group];
-        const uint8_t *core_before = u.n_tok ? g->core_before : NULL;
-        uint8_t *ret_core = u.n_tok && rank == 0 ? g->ret_core : NULL;
-
-        cluster_arrive();
-        cluster_wait();
-        hear_voters(a, g, u.n_tok, shared, x);
-        if (c.route.p.size == SIZE_UNION)
-            __syncthreads();
-        else if (N == 2 && c.route.p.size == SIZE_FIXED)
-            elect_few(c.route.p, x);
-        else
-            elect_by_votes(c.route.p, x);
-        if (ret_core)
-            for (int e = tid; e < n_exp; e += THREADS)
-                ret_core[e] = x->core[e];
-        if (core_before) {
-            __syncthreads();
-            for (int e = tid; e < n_exp; e += THREADS)
-                x->core[e] = core_before[e];
-            __syncthreads();
-        }
-    }
-
-    /* 5. Slots. */
-    if (is_mine) {
-        uint32_t natural, chosen, core = 0, words[N];
-        double natural_mass;
-        int n = c.route.p.top_k, n_rerouted;
-        struct choice *mine = (struct choice *)room->few; /* free once all is selected */
-
-        if (c.route.p.keep != KEEP_ALL)
-            n = slots_used<N>(c.route.p, t, n_natural, room);
-        if (c.route.p.size != SIZE_NONE) {
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i * WARP + lane < n_exp)
-                    core |= (uint32_t)x->core[i * WARP + lane] << i;
-        }
-        natural = n_natural <= c.route.p.top_k_base
-                      ? first_set
-                      : set_of_first(room->order, c.route.p.top_k_base);
-        if (c.route.p.size == SIZE_NONE || c.route.p.is_truncated) {
-            chosen = n_natural <= n ? first_set : set_of_first(room->order, n);
-            if (c.route.p.size != SIZE_NONE)
-                chosen &= core;
-        } else if (IS_RANKED && !c.route.p.n_group) {
-            chosen = first_of_ranked(ranks, core, n);
-        } else {
-            chosen = choose_inside<N>(c.route.p, t, core, n, groups, room);
-        }
-        n_slots = list_set<N>(t.score, natural, room);
-        sum = natural_mass = sum_slots(room, n_slots);
-        if (__any_sync(ALL_LANES, chosen != natural)) {
-            n_slots = list_set<N>(t.score, chosen, room);
-            sum = sum_slots(room, n_slots);
-        }
-        n_rerouted = __reduce_add_sync(ALL_LANES, __popc(chosen & ~natural));
-        {
-            int first = n_natural ? room->order[0] : -1;
-            bool has_top1 = __any_sync(ALL_LANES, first >= 0 && first % WARP == lane &&
-                                                      (chosen >> (first / WARP) & 1));
-
-            __syncwarp();
-            if (lane == 0) {
-                mine->kept = natural_mass > 0 ? sum / natural_mass : 1;
-                mine->n_rerouted = n_rerouted;
-                mine->is_lost = !has_top1;
-            }
-        }
-        set_words<N>(chosen, words);
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            if (lane == i)
-                mine->chosen[i] = words[i];
-        set_words<N>(natural, words);
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            if (lane == i)
-                mine->natural[i] = words[i];
-        send_all(mine, choices + t_mine);
-    }
-    cluster_arrive();
-    if (is_mine) {
-        for (int s = lane; s < c.route.out.stride; s += WARP) {
-            size_t at = (size_t)(u.row + t_mine) * (size_t)c.route.out.stride + (size_t)s;
-
-            c.route.out.ids[at] = s < n_slots ? room->id[s] : -1;
-            c.route.out.w[at] = s < n_slots ? slot_weight(c.route.p, room->score[s], sum) : 0;
-        }
-    }
-    cluster_wait();
-    if (rank == 0 || c.list.n_active)
-        count_experts(a, u, unit, rank, shared, x->core);
-    if (rank == N_BLOCKS - 1 && warp == N_WARPS - 1)
-        count_tokens(a, u, choices, &c.route.stats[unit]);
-    if (is_mine && c.list.n_active)
-        list_pairs(a, shared, t_mine, u.n_tok, room, n_slots, sum);
 }
 
 /* ---- launches ---------------------------------------------------------------------------- */
@@ -927,67 +479,50 @@ bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, i
     c.d = d;
     c.max_tok = max_tok;
     return p->n_exp <= ROUTER_MAX_EXPERTS && max_tok <= ROUTER_MAX_TOKENS && d % 8 == 0 &&
-           d <= ROUTER_MAX_WIDTH && !is_greedy && !(p->protect > 0 && p->keep != KEEP_ALL) &&
+           d <= MAX_WIDTH && !is_greedy && !(p->protect > 0 && p->keep != KEEP_ALL) &&
            !p->is_joint && n_groups == n_segs && args_of(&c).l.bytes <= ROUTER_MAX_SHARED;
-}
-
-size_t router_row_elems(int d)
-{
-    return (size_t)N_BLOCKS * (size_t)slice_of(d);
-}
-
-/* Launch clusters of N_BLOCKS. */
-template <class... Params, class... Args>
-static cudaError_t launch_clusters(void (*kernel)(Params...), dim3 grid, size_t shared,
-                                   bool is_early, cudaStream_t stream, Args... args)
-{
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attrs[2] = {};
-    cudaError_t rc =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-
-    if (rc == cudaSuccess)
-        rc = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    if (rc != cudaSuccess)
-        return rc;
-    attrs[0].id = cudaLaunchAttributeClusterDimension;
-    attrs[0].val.clusterDim.x = N_BLOCKS;
-    attrs[0].val.clusterDim.y = attrs[0].val.clusterDim.z = 1;
-    attrs[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attrs[1].val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim = grid;
-    config.blockDim = dim3(THREADS);
-    config.dynamicSmemBytes = shared;
-    config.stream = stream;
-    config.attrs = attrs;
-    config.numAttrs = is_early ? 2 : 1;
-    return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
 }
 
 cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream_t stream)
 {
     struct router_args a = args_of(c);
-    dim3 grid((unsigned)(c->route.n_segs * N_BLOCKS));
+    dim3 grid((unsigned)(c->route.n_segs * ROUTER_BLOCKS));
 
     if (!c->route.n_segs)
         return cudaSuccess;
-    return launch_clusters(c->route.p.n_exp <= 64 ? router_kernel<2> : router_kernel<8>, grid,
-                           (size_t)a.l.bytes, is_early, stream, a);
+    return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2> : router_kernel<8>,
+                                 grid, (size_t)a.l.bytes, is_early, stream, a);
 }
 
-bool router_product_fits(int n_exp, int d)
+template <int N> static cudaError_t count_clusters(int *ret)
 {
-    return d % 8 == 0 && d <= ROUTER_MAX_WIDTH && product_shared(n_exp, d) <= ROUTER_MAX_SHARED;
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attr = {};
+    cudaError_t rc =
+        cudaFuncSetAttribute(router_kernel<N>, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+
+    if (rc == cudaSuccess)
+        rc = cudaFuncSetAttribute(router_kernel<N>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)ROUTER_MAX_SHARED);
+    attr.id = cudaLaunchAttributeClusterDimension;
+    attr.val.clusterDim.x = ROUTER_BLOCKS;
+    attr.val.clusterDim.y = attr.val.clusterDim.z = 1;
+    config.gridDim = dim3(ROUTER_BLOCKS);
+    config.blockDim = dim3(ROUTER_THREADS);
+    config.dynamicSmemBytes = ROUTER_MAX_SHARED;
+    config.attrs = &attr;
+    config.numAttrs = 1;
+    return rc == cudaSuccess ? cudaOccupancyMaxActiveClusters(ret, router_kernel<N>, &config) : rc;
 }
 
-cudaError_t router_product_launch(const float *x, const void *router_w, int n_tok, int n_exp, int d,
-                                  float *ret_z, cudaStream_t stream)
+cudaError_t router_check(int *ret_n_clusters)
 {
-    dim3 grid((unsigned)((n_tok + CHUNK - 1) / CHUNK * N_BLOCKS),
-              (unsigned)((n_exp + ROUTER_MAX_EXPERTS - 1) / ROUTER_MAX_EXPERTS));
+    int few = 0, many = 0;
+    cudaError_t rc = count_clusters<2>(&few);
 
-    if (!n_tok)
-        return cudaSuccess;
-    return launch_clusters(product_kernel, grid, product_shared(n_exp, d), false, stream, x,
-                           (const uint16_t *)router_w, n_tok, n_exp, d, ret_z);
+    if (rc == cudaSuccess)
+        rc = count_clusters<8>(&many);
+    if (rc == cudaSuccess)
+        *ret_n_clusters = few < many ? few : many;
+    return rc;
 }

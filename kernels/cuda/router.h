@@ -1,7 +1,6 @@
 /*
- * The router of a layer in one launch: residual sum, norm, product, scores, routing, worklist, for
- * a forward that is to be fast. It gives the same bits as the ops add, rms_norm, router and route
- * after each other.
+ * The router of a layer in one launch: norm, product, scores, routing, worklist, for a forward that
+ * is to be fast. It gives the same bits as the ops rms_norm, router and route after each other.
  */
 #ifndef KERNELS_CUDA_ROUTER_H
 #define KERNELS_CUDA_ROUTER_H
@@ -22,42 +21,41 @@ extern "C" {
 enum {
     ROUTER_MAX_TOKENS = 128, /* of a segment */
     ROUTER_MAX_EXPERTS = 256,
-    ROUTER_MAX_WIDTH = 1 << 16,
     ROUTER_MAX_SHARED = 227 * 1024 /* bytes a block may have */
 };
 
-/* Device memory throughout; x, y, norm_w and the rows of router_w are aligned to 16 bytes. */
+/* Device memory throughout; x, norm_w and the rows of router_w are aligned to 16 bytes. */
 struct router_call {
     struct route_call route; /* as route_launch() would get it; of its scores, working space and
                               * importance nothing is read or written */
     int max_tok;             /* tokens of a segment at most */
     enum router_score score;
-    float *x;            /* (n_row, d) */
-    const float *y;      /* (n_row, d) is added to x first, in place; or NULL */
+    const float *x;      /* (n_row, d) */
     const float *norm_w; /* (d) */
     float eps;
     int d;
     const void *router_w; /* (n_exp, d) bf16 */
-    uint16_t *ret_h;      /* (n_row, router_row_elems(d)) bf16: x after the norm, zeros beyond d */
+    uint16_t *ret_h;      /* (n_row, pack_row_elems(d)) bf16: x after the norm, zeros beyond d */
     float *ret_scores;    /* (n_row, n_exp) or NULL */
     struct worklist list; /* of one segment that begins at row 0: what the experts run by, top_k
                            * + n_shared slots a token; n_active NULL: not wanted */
     int n_shared;         /* experts that every token goes to, beside those chosen: worklist.h */
 };
 
+/* Clusters of these kernels that the current device can run at a time. Without one (a GPU cut in
+ * pieces has too few multiprocessors beside each other) nothing here runs. */
+cudaError_t router_check(int *ret_n_clusters);
+
 /* Whether one launch can do it; else the ops after each other do. n_groups: of tokens, of n_segs
  * segments with tokens. */
 bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, int n_groups);
-
-/* Elements of a row of ret_h: d up to a multiple of 256. */
-size_t router_row_elems(int d);
 
 /* Enqueue. is_early: may start before the kernel ahead of it is done, as kernels/cuda/sm90.cuh
  * says. */
 cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream_t stream);
 
 /* Whether router_product_launch() can do it. */
-bool router_product_fits(int n_exp, int d);
+bool router_product_fits(int d);
 
 /* The product alone, for the op: ret_z (n_tok, n_exp) = x (n_tok, d) times router_w transposed, the
  * same bits. */

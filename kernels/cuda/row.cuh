@@ -5,10 +5,14 @@
  * An order is: which lane adds which elements (always in ascending order), then a butterfly over
  * the lanes, after which all of them hold the sum. It depends on the length of the row alone.
  *
- *   row_sum_squares, row_l1   element i belongs to lane (i / 4) % 32, sums in f64; of squares one
- *                             sum for each i % 4
- *   row_dot                   element i belongs to lane (i / 8) % 32, multiply-adds in f32
- *   row_softmax               element i belongs to lane i % 32, sum in f64
+ *   row_l1       element i belongs to lane (i / 4) % 32, sums in f64
+ *   row_dot      element i belongs to lane (i / 8) % 32, multiply-adds in f32
+ *   row_softmax  element i belongs to lane i % 32, sum in f64
+ *
+ * Sums that several blocks share, of squares and of the router's product, go by slices: a row is
+ * ROW_SLICES slices of row_slice() elements, the last ones short or empty. The slices' sums are
+ * added as a balanced tree, neighbours first. In a slice of squares, element i belongs to lane
+ * (i / 4) % 4, which has one sum in f64 for each i % 4.
  */
 #ifndef KERNELS_CUDA_ROW_CUH
 #define KERNELS_CUDA_ROW_CUH
@@ -19,6 +23,13 @@
 #include "kernels/kernels.h"
 
 static constexpr int WARP_LANES = 32;
+static constexpr int ROW_SLICES = 32;
+
+/* Elements of a slice: a multiple of 16. */
+static __host__ __device__ inline int row_slice(int d)
+{
+    return (d + 16 * ROW_SLICES - 1) / (16 * ROW_SLICES) * 16;
+}
 
 static __device__ __forceinline__ double warp_sum(double v)
 {
@@ -61,17 +72,55 @@ static __device__ __forceinline__ double add_four(const double (&sum)[4])
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* Sum of the squares of x (d). Products of two f32 are exact in f64. */
+/* Add the squares of four elements. Products of two f32 are exact in f64. */
+static __device__ __forceinline__ void add_squares(double (&sum)[4], float4 v)
+{
+    sum[0] = fma((double)v.x, (double)v.x, sum[0]);
+    sum[1] = fma((double)v.y, (double)v.y, sum[1]);
+    sum[2] = fma((double)v.z, (double)v.z, sum[2]);
+    sum[3] = fma((double)v.w, (double)v.w, sum[3]);
+}
+
+/* The sum over four neighbouring lanes. */
+static __device__ __forceinline__ double quad_sum(double v)
+{
+    v += __shfl_xor_sync(0xffffffffu, v, 1);
+    return v + __shfl_xor_sync(0xffffffffu, v, 2);
+}
+
+/* Sum of the squares of x (d). */
 static __device__ __forceinline__ double row_sum_squares(const float *x, int d, int lane)
 {
-    double sum[4] = { 0, 0, 0, 0 };
+    const bool by_four = d % 4 == 0 && (uintptr_t)x % 16 == 0;
+    const int cols = row_slice(d);
+    double quarter[4] = { 0, 0, 0, 0 };
 
-    for (int i = 4 * lane; i < d; i += 4 * WARP_LANES)
 #pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (i + j < d)
-                sum[j] = fma((double)x[i + j], (double)x[i + j], sum[j]);
-    return warp_sum(add_four(sum));
+    for (int i = 0; i < 4; i++) {
+        const int from = (8 * i + lane / 4) * cols;
+        double sum[4] = { 0, 0, 0, 0 };
+
+        if (8 * i * cols >= d)
+            continue;
+        for (int k = from + lane % 4 * 4; k < min(from + cols, d); k += 16) {
+            float4 v;
+
+            if (by_four) {
+                v = *(const float4 *)(x + k);
+            } else {
+                v.x = x[k];
+                v.y = k + 1 < d ? x[k + 1] : 0;
+                v.z = k + 2 < d ? x[k + 2] : 0;
+                v.w = k + 3 < d ? x[k + 3] : 0;
+            }
+            add_squares(sum, v);
+        }
+        quarter[i] = quad_sum(add_four(sum));
+#pragma unroll
+        for (int o = 4; o < WARP_LANES; o *= 2)
+            quarter[i] += __shfl_xor_sync(0xffffffffu, quarter[i], o);
+    }
+    return (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
 }
 
 /* What rms_norm() multiplies a row by, from the sum of its squares. */
