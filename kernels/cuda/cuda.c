@@ -8,6 +8,7 @@
 
 #include "base/size.h"
 #include "kernels/cuda/forward.h"
+#include "kernels/cuda/router.h"
 
 enum {
     NEEDED_MAJOR = 9, /* the build has code for compute capability 9.0a alone */
@@ -61,6 +62,7 @@ static enum status find_gpu(struct error *err)
 static enum status open_gpu(struct cuda *c, struct error *err)
 {
     struct cudaDeviceProp p;
+    int n_clusters = 0;
 
     CUDA_TRY(c, cudaGetDeviceProperties(&p, 0), err);
     snprintf(c->name, sizeof(c->name), "%s", p.name);
@@ -76,6 +78,12 @@ static enum status open_gpu(struct cuda *c, struct error *err)
              p.major, p.minor, (double)p.totalGlobalMem / 0x1p30,
              c->is_fast ? ", numeric mode fast" : "");
     CUDA_TRY(c, cudaSetDevice(0), err);
+    CUDA_TRY(c, router_check(&n_clusters), err);
+    if (!n_clusters)
+        return error_set(err, ST_UNSUPPORTED,
+                         "GPU '%s', of %d multiprocessors, cannot run the router's %d blocks at a "
+                         "time",
+                         p.name, p.multiProcessorCount, (int)ROUTER_BLOCKS);
     CUDA_TRY(c, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), err);
     return ST_OK;
 }

@@ -21,7 +21,8 @@ extern "C" {
 enum {
     ROUTER_MAX_TOKENS = 128, /* of a segment */
     ROUTER_MAX_EXPERTS = 256,
-    ROUTER_MAX_SHARED = 227 * 1024 /* bytes a block may have */
+    ROUTER_BLOCKS = 16,             /* of a cluster */
+    ROUTER_MAX_SHARED = 227 * 1024, /* bytes a block may have */
 };
 
 /* Device memory throughout; x, norm_w and the rows of router_w are aligned to 16 bytes. */

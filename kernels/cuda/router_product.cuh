@@ -20,11 +20,11 @@
 #include <stdint.h>
 
 #include "kernels/cuda/cluster.cuh"
+#include "kernels/cuda/router.h"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 enum {
-    ROUTER_BLOCKS = 16, /* of a cluster */
     ROUTER_THREADS = 256,
     ROUTER_CHUNK = 32, /* tokens that are multiplied at once: four octets */
     N_SPLIT = 3,
