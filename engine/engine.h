@@ -334,6 +334,26 @@ struct generation {
 };
 const struct generation *sequence_result(const struct sequence *s);
 
+/* ---- times of parts --------------------------------------------------------------------- */
+
+/* A part of a forward: kernels/profile.h lists them. */
+struct part_time {
+    const char *part; /* "qkv", "moe", ...; static text */
+    int layer;        /* -1: a part that no layer has */
+    int64_t ns;
+    int n_unique; /* part "moe": distinct experts that the step's tokens went to; else 0 */
+};
+
+/*
+ * The next step runs its forward once more and times the parts of that. Tokens and telemetry are
+ * what they would have been, and what it takes counts in no time of a sequence. ST_NOMEM;
+ * ST_UNSUPPORTED: opened for text only.
+ */
+MUST_CHECK enum status engine_time_next(struct engine *e, struct error *err);
+
+/* Times (*ret_n) of the last step that was timed, and its tokens; valid until the next. */
+const struct part_time *engine_part_times(const struct engine *e, size_t *ret_n, int *ret_n_tok);
+
 /* ---- observing -------------------------------------------------------------------------- */
 
 /*

@@ -117,8 +117,14 @@ static void gather(struct model *m, const struct forward_item *items, int n_item
 
 /* ---- layers ------------------------------------------------------------------------------ */
 
-/* m->q, m->key, m->value from m->h. */
-static enum status project_qkv(struct model *m, const struct forward_layer *w, int n_tok,
+/* Part `part` of layer l is enqueued. */
+static enum status mark(struct model *m, enum profile_part part, int l, struct error *err)
+{
+    return profile_mark(m->timing, part, l, err);
+}
+
+/* m->q, m->key, m->value of layer l from m->h. */
+static enum status project_qkv(struct model *m, int l, const struct forward_layer *w, int n_tok,
                                struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
@@ -131,6 +137,8 @@ static enum status project_qkv(struct model *m, const struct forward_layer *w, i
         st = ops->matmul(m->k, m->h, w->k, n_tok, m->key, err);
     if (!st)
         st = ops->matmul(m->k, m->h, w->v, n_tok, m->value, err);
+    if (!st)
+        st = mark(m, PROFILE_QKV, l, err);
     if (!st)
         st = ops->rms_norm(m->k, m->q, w->q_norm, eps, n_tok * c->n_head, m->q, err);
     if (!st)
@@ -190,17 +198,23 @@ static enum status run_attention(struct model *m, int l, const struct forward_it
 
     st = ops->rms_norm(m->k, m->x, w->norm_in, (float)c->rms_eps, n_tok, m->h, err);
     if (!st)
-        st = project_qkv(m, w, n_tok, err);
+        st = mark(m, PROFILE_NORM, l, err);
+    if (!st)
+        st = project_qkv(m, l, w, n_tok, err);
     if (!st)
         st = store_kv(m, l, items, n_items, err);
+    if (!st)
+        st = mark(m, PROFILE_HEADS, l, err);
     if (!st)
         st = ops->attention(m->k, m->q, m->positions, m->attn_segs, n_items, c->n_head,
                             c->n_kv_head, c->d_head, m->y, err);
     if (!st)
+        st = mark(m, PROFILE_ATTENTION, l, err);
+    if (!st)
         st = ops->matmul(m->k, m->y, w->o, n_tok, m->h, err);
     if (!st)
         st = ops->add(m->k, m->x, m->h, (size_t)n_tok * (size_t)c->d_model, err);
-    return st;
+    return st ? st : mark(m, PROFILE_O, l, err);
 }
 
 /* What routing reads at MoE layer l, whose weights are w, for an item. */
@@ -282,12 +296,12 @@ static enum status compare_plain(struct model *m, int l, const struct forward_la
     return st;
 }
 
-/* y = experts(h) of MoE layer l */
-static enum status run_experts(struct model *m, int l, const struct forward_layer *w,
-                               const struct forward_item *items, int n_items, int n_tok,
-                               struct error *err)
+/* y = experts(h) of layer l, MoE layer at_moe */
+static enum status run_experts(struct model *m, int l, int at_moe, const struct forward_item *items,
+                               int n_items, int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
+    const struct forward_layer *w = &m->layers[l];
     bool has_logits = false, has_importance = m->observing;
     int stride = 0;
     enum status st;
@@ -304,13 +318,15 @@ static enum status run_experts(struct model *m, int l, const struct forward_laye
     if (!st && has_importance)
         st = ops->l1_norm(m->k, m->h, n_tok, m->c.d_model, m->importance, err);
     if (!st)
-        st = route_items(m, l, w, items, n_items, stride, err);
+        st = route_items(m, at_moe, w, items, n_items, stride, err);
+    if (!st)
+        st = mark(m, PROFILE_ROUTE, l, err);
     if (!st)
         st = ops->moe(m->k, m->h, w->experts, m->route_ids, m->route_w, n_tok, stride, m->y, err);
-    if (!st && m->observing)
-        st = observing_tell(m, l, 0, n_items, stride, err);
-    if (!st && m->opts.is_diagnosed)
-        st = compare_plain(m, l, w, n_items, n_tok, err);
+    if (!st && m->observing && !m->timing)
+        st = observing_tell(m, at_moe, 0, n_items, stride, err);
+    if (!st && m->opts.is_diagnosed && !m->timing)
+        st = compare_plain(m, at_moe, w, n_items, n_tok, err);
     return st;
 }
 
@@ -325,12 +341,12 @@ static enum status run_ffn(struct model *m, int l, int *at_moe, const struct for
 
     st = ops->rms_norm(m->k, m->x, w->norm_ffn, (float)c->rms_eps, n_tok, m->h, err);
     if (!st && w->router)
-        st = run_experts(m, (*at_moe)++, w, items, n_items, n_tok, err);
+        st = run_experts(m, l, (*at_moe)++, items, n_items, n_tok, err);
     else if (!st)
         st = ops->moe(m->k, m->h, w->experts, NULL, NULL, n_tok, 0, m->y, err);
     if (!st)
         st = ops->add(m->k, m->x, m->y, (size_t)n_tok * (size_t)c->d_model, err);
-    return st;
+    return st ? st : mark(m, PROFILE_MOE, l, err);
 }
 
 /* m->logits of the rows that are asked for. */
@@ -352,7 +368,7 @@ static enum status run_head(struct model *m, const struct forward_item *items, i
     }
     if (!st && n_rows)
         st = ops->matmul(m->k, m->h, m->head, n_rows, m->logits, err);
-    return st;
+    return st ? st : mark(m, PROFILE_HEAD, -1, err);
 }
 
 /* (n_moe_layer, n_items) as the ops wrote them to (n_items, n_moe_layer). */
@@ -382,6 +398,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                        .seqs = m->seqs,
                                        .routing = m->route_segs,
                                        .bias = m->dealt,
+                                       .profile = m->timing,
                                        .logits = m->logits,
                                        .ret_is_picked = ret_is_picked };
 
@@ -410,9 +427,13 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
                            int n_tok, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
-    enum status st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
+    enum status st = m->timing ? profile_begin(m->timing, err) : ST_OK;
     int at_moe = 0;
 
+    if (!st)
+        st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
+    if (!st)
+        st = mark(m, PROFILE_EMBED, -1, err);
     for (int l = 0; l < m->c.n_layer && !st; l++) {
         st = run_attention(m, l, items, n_items, n_tok, err);
         if (!st)
@@ -423,21 +444,26 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
     return st ? st : ops->sync(m->k, err);
 }
 
+/* Either way. Who looks on, or compares, wants what is between the ops. */
+static enum status run(struct model *m, const struct forward_item *items, int n_items, int n_tok,
+                       bool *ret_is_picked, struct error *err)
+{
+    *ret_is_picked = false;
+    gather(m, items, n_items);
+    if (m->forward && !m->observing && !m->opts.is_diagnosed)
+        return run_whole(m, items, n_items, n_tok, ret_is_picked, err);
+    return run_ops(m, items, n_items, n_tok, err);
+}
+
 enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                           struct forward_result *ret, struct error *err)
 {
-    bool is_picked = false;
+    bool is_picked;
     int n_tok = 0;
     enum status st = check_items(m, items, n_items, &n_tok, err);
 
-    if (st)
-        return st;
-    gather(m, items, n_items);
-    /* who looks on, or compares, wants what is between the ops */
-    if (m->forward && !m->observing && !m->opts.is_diagnosed)
-        st = run_whole(m, items, n_items, n_tok, &is_picked, err);
-    else
-        st = run_ops(m, items, n_items, n_tok, err);
+    if (!st)
+        st = run(m, items, n_items, n_tok, &is_picked, err);
     if (st)
         return st;
     transpose_stats(m, n_items);
@@ -446,6 +472,49 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
                                     .stats = m->stats,
                                     .tokens_per_expert = m->counts,
                                     .output_errors = m->opts.is_diagnosed ? m->errors : NULL };
+    return ST_OK;
+}
+
+/* Distinct experts that a forward of the items ran in MoE layer l. */
+static int count_unique(const struct model *m, int l, int n_items)
+{
+    size_t n_exp = (size_t)m->c.n_exp;
+    const int32_t *counts = m->counts_by_layer + (size_t)l * (size_t)n_items * n_exp;
+    int n = 0;
+
+    for (size_t e = 0; e < n_exp; e++) {
+        bool is_used = false;
+
+        for (size_t i = 0; i < (size_t)n_items; i++)
+            is_used = is_used || counts[i * n_exp + e] > 0;
+        n += is_used;
+    }
+    return n;
+}
+
+enum status model_time(struct model *m, const struct forward_item *items, int n_items,
+                       const struct profile **ret, int *ret_n_tok, int *ret_unique,
+                       struct error *err)
+{
+    bool is_picked;
+    int n_tok = 0, at_moe = 0;
+    enum status st = check_items(m, items, n_items, &n_tok, err);
+
+    if (!st && !m->profile)
+        st = profile_new(m->k, m->c.n_layer, &m->profile, err);
+    if (st)
+        return st;
+    m->timing = m->profile;
+    st = run(m, items, n_items, n_tok, &is_picked, err);
+    m->timing = NULL;
+    if (!st)
+        st = profile_end(m->profile, err);
+    if (st)
+        return st;
+    for (int l = 0; l < m->c.n_layer; l++)
+        ret_unique[l] = m->layers[l].router ? count_unique(m, at_moe++, n_items) : 0;
+    *ret = m->profile;
+    *ret_n_tok = n_tok;
     return ST_OK;
 }
 

@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
+#include "kernels/profile.h"
 
 struct model;
 struct kv_cache;
@@ -78,6 +79,15 @@ struct forward_result {
  */
 MUST_CHECK enum status model_forward(struct model *m, const struct forward_item *items, int n_items,
                                      struct forward_result *ret, struct error *err);
+
+/*
+ * Run the forward before once more, of the same items, and time its parts; its results are the
+ * same, and where they were. *ret is the model's, valid until the next call. *ret_n_tok: tokens of
+ * all items; ret_unique (n_layer): distinct experts that ran in each layer, 0 in a dense one.
+ */
+MUST_CHECK enum status model_time(struct model *m, const struct forward_item *items, int n_items,
+                                  const struct profile **ret, int *ret_n_tok, int *ret_unique,
+                                  struct error *err);
 
 /* Told of each layer and item of a forward; item: its index. engine_observe() has the rules. */
 struct model_observer {

@@ -79,6 +79,8 @@ struct model {
     int32_t *plain_counts;                      /* (n_exp) */
 
     struct observing *observing; /* NULL: nobody looks on */
+    struct profile *profile;     /* of model_time(); NULL before the first */
+    struct profile *timing;      /* the same while a forward is timed, else NULL */
 };
 
 /*

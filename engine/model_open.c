@@ -752,6 +752,7 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
+    profile_free(m->profile);
     if (m->k) {
         for (int i = 0; i < N_BUFFERS; i++)
             m->k->ops->free(m->k, m->buffers[i]);

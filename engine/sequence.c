@@ -76,6 +76,8 @@ void engine_close(struct engine *e)
         return;
     for (int i = 0; i < e->n_free; i++)
         kv_cache_free(e->free[i]);
+    free(e->times);
+    free(e->unique);
     free(e->items);
     free(e->active);
     free(e->free);
@@ -713,6 +715,11 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
         if (st)
             return st;
         row += (size_t)e->active[i]->n_rows;
+    }
+    if (e->is_timed) {
+        st = step_time(e, n_active, &start_ns, err);
+        if (st)
+            return st;
     }
     for (int i = 0; i < n_active; i++) {
         step_record(e->active[i], &r, i);

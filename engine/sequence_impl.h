@@ -66,6 +66,10 @@ void step_decide(struct sequence *s);
 void step_commit(struct sequence *s);
 void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns);
 
+/* With is_timed: time the forward of the n active sequences, whose clocks stand still meanwhile, as
+ * does *start_ns. After the forward, before anything changes. */
+MUST_CHECK enum status step_time(struct engine *e, int n, int64_t *start_ns, struct error *err);
+
 /* Coresets elected by forward f stay for the next, where the selector wants them; part of end. */
 void step_keep_core(struct sequence *s, const struct forward_record *f);
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "kernels/profile.h"
 
 /* Weights of a layer, of the backend they are given to. */
 struct forward_layer {
@@ -64,6 +65,7 @@ struct forward_call {
                                           * go where it says */
     const struct weight *bias; /* (n_tok, n_exp) what routing adds to scores for choosing, at every
                                 * layer, instead of the layers' own; or NULL */
+    struct profile *profile;   /* NULL, or to be begun and given a mark after each part */
     float *logits;             /* (rows, n_vocab), backend memory */
     bool *ret_is_picked;       /* true: proposals were given, logits were not written */
 };

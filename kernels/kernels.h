@@ -251,6 +251,12 @@ struct kernel_ops {
     enum status (*pick)(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                         const struct pick_params *p, struct pick *ret, struct error *err);
 
+    /* Optional, both or none, of a backend whose ops only enqueue: moments of what is enqueued, for
+     * kernels/profile.h. mark: number i, 0 first, then one after the other. read_marks: after
+     * sync(), ret_ns[j] (n) = nanoseconds from mark j to mark j + 1. */
+    enum status (*mark)(struct kernels *k, int i, struct error *err);
+    enum status (*read_marks)(struct kernels *k, int n, int64_t *ret_ns, struct error *err);
+
     /* Optional, both or none: a whole forward pass, faster than its ops one by one and of the same
      * bits. new: prepare for a model, whose weights and workspace stay as they are until close;
      * *ret is freed with the backend, and is NULL where the model is not one it can take. forward

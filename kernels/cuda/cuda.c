@@ -98,6 +98,7 @@ static void cuda_close(struct kernels *k)
     if (c->stream)
         (void)cudaStreamSynchronize(c->stream);
     cuda_forwards_free(c->forwards);
+    cuda_marks_free(&c->marks);
     cuda_weights_free(c->weights);
     while (c->experts) {
         struct experts *e = c->experts;
@@ -436,6 +437,8 @@ const struct kernel_ops cuda_ops = {
     .route = cuda_route,
     .rel_error = cuda_rel_error,
     .pick = cuda_pick,
+    .mark = cuda_mark,
+    .read_marks = cuda_read_marks,
     .forward_new = cuda_forward_new,
     .forward = cuda_forward,
 };

@@ -86,6 +86,12 @@ struct cuda_loader {
     int next;
 };
 
+/* Events of a profile: marks.c. */
+struct cuda_marks {
+    cudaEvent_t *events; /* (max), n of them made */
+    int n, max;
+};
+
 struct cuda {
     struct kernels base; /* first: the ops get a pointer to it */
     cudaStream_t stream;
@@ -96,6 +102,7 @@ struct cuda {
     struct cuda_scratch scratch;
     struct cuda_room room;
     struct cuda_loader loader;
+    struct cuda_marks marks;
     struct weight *weights;
     struct experts *experts;
     struct forward *forwards; /* kernels/cuda/forward.h */
@@ -172,6 +179,11 @@ MUST_CHECK enum status cuda_own_memory(const struct kernel_sizes *m, size_t *ret
                                        struct error *err);
 enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
                         size_t *ret_own, size_t *ret_available, struct error *err);
+
+/* marks.c */
+enum status cuda_mark(struct kernels *k, int i, struct error *err);
+enum status cuda_read_marks(struct kernels *k, int n, int64_t *ret_ns, struct error *err);
+void cuda_marks_free(struct cuda_marks *m);
 
 /* load.c */
 enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,

@@ -36,6 +36,14 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/router.h"
 
+/* What was enqueued since the mark before is `part` of layer l. */
+#define MARK(f, part, l, err)                                                                      \
+    do {                                                                                           \
+        enum status st_ = profile_mark((f)->profile, (part), (l), (err));                          \
+        if (st_)                                                                                   \
+            return st_;                                                                            \
+    } while (0)
+
 /* ---- the kernels ------------------------------------------------------------------------- */
 
 /* Products, by the way that is best for so many tokens. */
@@ -113,9 +121,13 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
     st = multiply(f, &qkv, err);
     if (st)
         return st;
+    MARK(f, PROFILE_QKV, l, err);
     CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
+    MARK(f, PROFILE_HEADS, l, err);
     CUDA_TRY(c, attention_launch(&attention, true, c->stream), err);
-    return multiply(f, &o, err);
+    MARK(f, PROFILE_ATTENTION, l, err);
+    st = multiply(f, &o, err);
+    return st ? st : profile_mark(f->profile, PROFILE_O, l, err);
 }
 
 /* Can one launch a set route its tokens? */
@@ -222,7 +234,9 @@ static enum status run_experts(struct forward *f, const struct experts *e, bool 
                      worklist_launch(m->route_ids + slot, m->route_w + slot, a.n_tok, n_routed,
                                      e->n_exp, e->n_shared, a.list, c->stream),
                      err);
+        MARK(f, PROFILE_ROUTE, l, err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
+        MARK(f, PROFILE_MOE, l, err);
     }
     return ST_OK;
 }
@@ -273,9 +287,12 @@ static enum status enqueue(struct forward *f, struct error *err)
         .x = f->xb,
         .n_tok = f->key.n_rows,
     };
-    enum status st;
+    enum status st = f->profile ? profile_begin(f->profile, err) : ST_OK;
 
+    if (st)
+        return st;
     CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+    MARK(f, PROFILE_EMBED, -1, err);
     norm.table = NULL;
     for (int l = 0; l < m->n_layer; l++) {
         st = run_attention(f, l, err);
@@ -289,8 +306,11 @@ static enum status enqueue(struct forward *f, struct error *err)
             norm.n_rows = f->key.n_rows;
         }
         CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+        if (l + 1 < m->n_layer)
+            MARK(f, PROFILE_NORM, l + 1, err);
     }
-    return f->key.is_picked ? propose(f, &head, err) : multiply(f, &head, err);
+    st = f->key.is_picked ? propose(f, &head, err) : multiply(f, &head, err);
+    return st ? st : profile_mark(f->profile, PROFILE_HEAD, -1, err);
 }
 
 /* ---- graphs ------------------------------------------------------------------------------ */
@@ -353,6 +373,22 @@ static enum status run_first(struct forward *f, struct forward_graph *g, struct 
     return ST_OK;
 }
 
+/* The kernels of a call that was run before, with marks between them. */
+static enum status run_timed(struct forward *f, struct error *err)
+{
+    struct cuda *c = f->c;
+    enum status st;
+
+    if (f->timed.exec)
+        CUDA_TRY(c, cudaGraphExecDestroy(f->timed.exec), err);
+    f->timed.exec = NULL;
+    st = record(f, &f->timed, err);
+    if (st)
+        return st;
+    CUDA_TRY(c, cudaGraphLaunch(f->timed.exec, c->stream), err);
+    return ST_OK;
+}
+
 static enum status run(struct forward *f, struct error *err)
 {
     struct cuda *c = f->c;
@@ -361,6 +397,8 @@ static enum status run(struct forward *f, struct error *err)
 
     if (f->key.n_tok > FORWARD_GRAPH_TOKENS)
         return enqueue(f, err);
+    if (f->profile)
+        return run_timed(f, err);
     f->key.scratch = c->scratch.dev;
     g = find_graph(f);
     if (!is_of_call(f, g))
@@ -380,6 +418,7 @@ enum status cuda_forward(struct kernels *k, struct forward *f, const struct forw
     struct cuda *c = (struct cuda *)k;
     enum status st = forward_prepare(f, call, err);
 
+    f->profile = call->profile;
     if (st)
         return st;
     CUDA_TRY(c,
@@ -535,6 +574,8 @@ void cuda_forwards_free(struct forward *list)
                               f->turns,    f->xb,          f->yb,       f->pick_work, f->tiled };
 
         list = f->next;
+        if (f->timed.exec)
+            (void)cudaGraphExecDestroy(f->timed.exec);
         for (int i = 0; i < FORWARD_GRAPHS; i++) {
             if (f->graphs[i].exec)
                 (void)cudaGraphExecDestroy(f->graphs[i].exec);

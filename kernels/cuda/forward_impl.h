@@ -78,7 +78,10 @@ struct forward {
     void *pick_work;
     const struct attn_segment *attn; /* in meta, (n_seqs) */
 
+    struct profile *profile; /* of the call under way; NULL: it is not timed */
+
     struct forward_graph graphs[FORWARD_GRAPHS];
+    struct forward_graph timed; /* with marks: of the last call that was timed */
     uint64_t n_calls;
     struct forward *next;
 };

@@ -247,6 +247,20 @@ static void row_logits(const struct fake_settings *s, uint64_t ctx, int pos, flo
         ret[0] = NAN;
 }
 
+/* Nobody times the fake. */
+enum status model_time(struct model *m, const struct forward_item *items, int n_items,
+                       const struct profile **ret, int *ret_n_tok, int *ret_unique,
+                       struct error *err)
+{
+    (void)m;
+    (void)items;
+    (void)n_items;
+    (void)ret;
+    (void)ret_n_tok;
+    (void)ret_unique;
+    return error_set(err, ST_UNSUPPORTED, "a fake takes no time");
+}
+
 /* Where what a position sees ends, of n_kv positions. */
 static int visible_end(int pos, int block, int n_kv)
 {
