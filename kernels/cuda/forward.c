@@ -203,12 +203,12 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
-/* x += experts(xb). has_list: f->list is that of all tokens; else it is made here, of the slots of
- * routed experts where there are any. */
-static enum status run_experts(struct forward *f, const struct experts *e, bool has_list,
-                               struct error *err)
+/* x += experts(xb) of layer l. has_list: f->list is that of all tokens; else it is made here, of the
+ * slots of routed experts where there are any. */
+static enum status run_experts(struct forward *f, int l, bool has_list, struct error *err)
 {
     const struct forward_model *m = &f->m;
+    const struct experts *e = f->layers[l].experts;
     const struct forward_key *k = &f->key;
     const int n_routed = e->n_exp ? k->stride : 0, n_slots = n_routed + e->n_shared;
     struct cuda *c = f->c;
@@ -234,7 +234,7 @@ static enum status run_experts(struct forward *f, const struct experts *e, bool 
                      worklist_launch(m->route_ids + slot, m->route_w + slot, a.n_tok, n_routed,
                                      e->n_exp, e->n_shared, a.list, c->stream),
                      err);
-        MARK(f, PROFILE_ROUTE, l, err);
+        MARK(f, e->n_exp ? PROFILE_ROUTE : PROFILE_MOE, l, err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
         MARK(f, PROFILE_MOE, l, err);
     }
@@ -264,7 +264,7 @@ static enum status run_ffn(struct forward *f, int l, struct error *err)
     } else {
         st = route_by_ops(f, moe_layer, err);
     }
-    return st ? st : run_experts(f, e, has_list, err);
+    return st ? st : run_experts(f, l, has_list, err);
 }
 
 static enum status enqueue(struct forward *f, struct error *err)
