@@ -150,12 +150,12 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
     const size_t n_pairs = (size_t)chunk * (size_t)n_slots, d_model = (size_t)e->d_model;
     const bool is_packed = e->dtype == DT_BF16;
     const size_t list = aligned(worklist_bytes(chunk, n_slots, n_exp));
-    const size_t h = aligned(n_pairs * (size_t)pack_row_elems(e->d_ff) * (is_packed ? 2 : 4));
-    const size_t x_rounded = aligned((size_t)chunk * (size_t)pack_row_elems(e->d_model) * 2);
+    const size_t x_rounded =
+        is_packed ? aligned((size_t)chunk * (size_t)pack_row_elems(e->d_model) * 2) : 0;
+    const size_t work = is_packed ? moe_work_place(NULL, chunk, n_slots, &e->packed, NULL)
+                                  : n_pairs * (size_t)pack_row_elems(e->d_ff) * sizeof(float);
     void *scratch = NULL;
-    enum status st = cuda_scratch_take(
-        c, list + h + (is_packed ? x_rounded + n_pairs * d_model * sizeof(float) : 0), &scratch,
-        err);
+    enum status st = cuda_scratch_take(c, list + x_rounded + work, &scratch, err);
     char *at = scratch;
 
     if (st || n_tok == 0)
@@ -181,9 +181,8 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
                      err);
             continue;
         }
-        a.work.h = (uint16_t *)(at + list);
-        a.x = (uint16_t *)(at + list + h);
-        a.work.results = (float *)(at + list + h + x_rounded);
+        a.x = (uint16_t *)(at + list);
+        (void)moe_work_place(at + list + x_rounded, a.n_tok, n_slots, &e->packed, &a.work);
         a.work.ready = e->dev_ready;
         CUDA_TRY(c, gemm_round(from, a.n_tok, (int)d_model, (uint16_t *)a.x, c->stream), err);
         CUDA_TRY(c, moe_launch(&a, false, c->stream), err);

@@ -128,8 +128,9 @@ static size_t lay_out(struct job *j)
     shared.weights.d_ff = e->d_ff;
     shared.n_tok = e->n_tok;
     shared.top_k = e->top_k;
-    shared.work.h = (uint16_t *)take(j, n_slots * (size_t)pack_row_elems(e->d_ff) * 2, &total);
-    shared.work.results = (float *)take(j, n_slots * d_model * sizeof(float), &total);
+    (void)moe_work_place(
+        (char *)take(j, moe_work_place(NULL, e->n_tok, e->top_k, &shared.weights, NULL), &total),
+        e->n_tok, e->top_k, &shared.weights, &shared.work);
     shared.work.ready =
         (uint32_t *)take(j, moe_ready_words(e->n_exp, e->d_model) * sizeof(uint32_t), &total);
     shared.x = (uint16_t *)take(j, gemm_rounded_bytes(e->n_tok, e->d_model), &total);

@@ -226,7 +226,7 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct e
 
         if (a.n_tok > FORWARD_MOE_TOKENS)
             a.n_tok = FORWARD_MOE_TOKENS;
-        forward_place_moe(f, a.n_tok, f->moe.dev, &a.work);
+        moe_work_place(f->moe.dev, a.n_tok, a.top_k, &e->packed, &a.work);
         a.work.ready = e->dev_ready;
         a.list = worklist_place(f->list.dev, a.n_tok, n_slots, e->n_exp + e->n_shared);
         if (!has_list)

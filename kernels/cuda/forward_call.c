@@ -60,27 +60,20 @@ static size_t take(size_t *at, size_t count, size_t size)
     return here;
 }
 
-size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret)
+/* Bytes that the experts of any layer work in. */
+static size_t moe_bytes(const struct forward *f, int n_tok)
 {
     const struct experts *first = f->layers[0].experts, *last = f->layers[f->m.n_layer - 1].experts;
-    const size_t n_tokens = (size_t)n_tok, d_model = (size_t)f->m.d_model;
-    size_t n_pairs = 0, n_h = 0, at = 0, h, results;
+    size_t ret = 0;
 
     /* layers of a kind are alike: dense ones come first */
     for (const struct experts *e = first; e; e = e == last ? NULL : last) {
-        size_t n = n_tokens * (size_t)((e->n_exp ? f->key.stride : 0) + e->n_shared);
+        const int n_slots = (e->n_exp ? f->key.stride : 0) + e->n_shared;
+        const size_t n = moe_work_place(NULL, n_tok, n_slots, &e->packed, NULL);
 
-        n_pairs = n > n_pairs ? n : n_pairs;
-        n *= (size_t)pack_row_elems(e->d_ff);
-        n_h = n > n_h ? n : n_h;
+        ret = n > ret ? n : ret;
     }
-    h = take(&at, n_h, sizeof(uint16_t));
-    results = take(&at, n_pairs * d_model, sizeof(float));
-
-    if (base)
-        *ret = (struct moe_work){ .h = (uint16_t *)(void *)(base + h),
-                                  .results = (float *)(void *)(base + results) };
-    return at;
+    return ret;
 }
 
 /* ---- sets -------------------------------------------------------------------------------- */
@@ -307,7 +300,7 @@ static enum status make_room(struct forward *f, size_t work, struct error *err)
     if (!st)
         st = room_reserve(c, &f->work, work, err);
     if (!st)
-        st = room_reserve(c, &f->moe, forward_place_moe(f, n_moe, NULL, NULL), err);
+        st = room_reserve(c, &f->moe, moe_bytes(f, n_moe), err);
     if (!st)
         st = room_reserve(c, &f->list,
                           worklist_bytes(n_moe, k->stride + f->n_shared, f->m.n_exp + f->n_shared),

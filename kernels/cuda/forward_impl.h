@@ -105,7 +105,4 @@ bool forward_same_sets(const struct forward_set *a, const struct forward_set *b,
 /* Attention of the call, without the layer. */
 struct attention_args forward_attention(const struct forward *f);
 
-/* What experts work in for n_tok tokens, laid out from base; NULL: only measured. Returns bytes. */
-size_t forward_place_moe(const struct forward *f, int n_tok, char *base, struct moe_work *ret);
-
 #endif

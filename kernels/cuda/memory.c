@@ -52,7 +52,7 @@ static void add_padding(struct sum *s, const struct kernel_sizes *m)
  * keeps beside it. */
 static void add_working(struct sum *s, const struct kernel_sizes *m)
 {
-    enum { MOE_TOKENS = 2048 }; /* of one launch of the experts, at most */
+    enum { MOE_TOKENS = 2048, UNIT_PAIRS = 128 }; /* of one launch of the experts, at most */
     const int widest = m->d_model > m->n_head * m->d_head ? m->d_model : m->n_head * m->d_head;
     const size_t n_tok = m->max_tok < MOE_TOKENS ? (size_t)m->max_tok : (size_t)MOE_TOKENS;
     const size_t n_slots = (size_t)m->max_slots + (size_t)m->n_shared;
@@ -62,9 +62,12 @@ static void add_working(struct sum *s, const struct kernel_sizes *m)
     add(&experts, n_tok, n_slots, (size_t)pack_row_elems(m->d_ff) * sizeof(uint16_t));
     add(&experts, m->n_dense_layer ? n_tok : 0, (size_t)pack_row_elems(m->d_ff_dense),
         sizeof(uint16_t));
-    add(&experts, n_tok * n_slots, (size_t)m->d_model, sizeof(float));
-    add(&experts, n_tok, (size_t)pack_row_elems(m->d_model), sizeof(uint16_t));
+    add(&experts, n_tok * n_slots, (size_t)pack_row_elems(m->d_model), sizeof(float));
+    add(&experts, n_tok, (size_t)pack_row_elems(m->d_model), 2 * sizeof(uint16_t));
     add(&experts, n_tok, n_slots, 3 * sizeof(float)); /* the list of pairs */
+    add(&experts, (size_t)m->n_exp + (size_t)m->n_shared + n_tok * n_slots / UNIT_PAIRS,
+        (size_t)(pack_row_tiles(pack_pair_rows(m->d_ff)) + pack_row_tiles(m->d_model)),
+        4 * sizeof(int32_t)); /* the experts' units of work */
     s->fits = s->fits && experts.fits;
     most = experts.bytes > most ? experts.bytes : most;
     while (s->fits && block < most)

@@ -7,6 +7,14 @@
  * fragments one after the other, and the stretches' sums added in ascending order. A token's
  * experts are added in ascending id by fused multiply-adds, from 0. Nothing of this depends on the
  * other tokens or on how many experts run.
+ *
+ * Two kernels: few tokens (moe_few.cu) are multiplied by mma.sync, many (moe_wide.cu) by wgmma. An
+ * H100 gives the same bits either way, which checkkern ("a token alone") holds it to.
+ *
+ * Mode fast, many tokens: a product's sum is one chain over all columns; the logistic function is
+ * the hardware's, a few units in the last place off; results of pairs are rounded to bf16 before
+ * they are summed. A layer's result is then off by 2e-3 of its norm, half of which is h's rounding
+ * in either mode. The same launch gives the same bits.
  */
 #ifndef KERNELS_CUDA_MOE_H
 #define KERNELS_CUDA_MOE_H
@@ -33,9 +41,15 @@ struct moe_weights {
  * of one shape and device. */
 struct moe_work {
     uint16_t *h;     /* (n_tok * top_k, pack_row_elems(d_ff)) bf16 */
-    float *results;  /* (n_tok * top_k, d_model), of pairs */
+    float *results;  /* of pairs; rows of moe_result_row(d_model) f32 or bf16 */
+    void *plan;      /* of many tokens */
     uint32_t *ready; /* (moe_ready_words()) zeros before the first launch, then its own */
 };
+
+/* Lay all but `ready` out at mem, aligned to 256 bytes; returns the bytes it takes. mem NULL: only
+ * that. */
+size_t moe_work_place(char *mem, int n_tok, int top_k, const struct moe_weights *w,
+                      struct moe_work *ret);
 
 struct moe_args {
     struct moe_weights weights;

@@ -79,12 +79,12 @@ static __device__ __forceinline__ void wgmma_shared_fence(void)
                  : __VA_ARGS__                                                                     \
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b_operand), "r"(more))
 
-/* c = A B, or c += A B if more. N a multiple of 32. */
-template <int N>
-static __device__ __forceinline__ void wgmma(float (&c)[N / 2], const uint4 &a, uint64_t b_operand,
+/* c = A B, or c += A B if more; the first N / 2 of c. N a multiple of 32. */
+template <int N, int C>
+static __device__ __forceinline__ void wgmma(float (&c)[C], const uint4 &a, uint64_t b_operand,
                                              int more)
 {
-    static_assert(N % 32 == 0 && N >= 32 && N <= 256, "columns of a product");
+    static_assert(N % 32 == 0 && N >= 32 && N <= 256 && N <= 2 * C, "columns of a product");
     if constexpr (N == 32)
         WGMMA(32, WGMMA_D0, 16, 17, 18, 19, 20, 21, WGMMA_16(0));
     else if constexpr (N == 64)
@@ -106,8 +106,8 @@ static __device__ __forceinline__ void wgmma(float (&c)[N / 2], const uint4 &a, 
               115, 116, 117, WGMMA_16(0), WGMMA_16(16), WGMMA_16(32), WGMMA_16(48), WGMMA_16(64),
               WGMMA_16(80), WGMMA_16(96));
     else
-        WGMMA(256, WGMMA_D0 WGMMA_D1 WGMMA_D2 WGMMA_D3 WGMMA_D4 WGMMA_D5 WGMMA_D6 WGMMA_D7, 128, 129,
-              130, 131, 132, 133, WGMMA_16(0), WGMMA_16(16), WGMMA_16(32), WGMMA_16(48),
+        WGMMA(256, WGMMA_D0 WGMMA_D1 WGMMA_D2 WGMMA_D3 WGMMA_D4 WGMMA_D5 WGMMA_D6 WGMMA_D7, 128,
+              129, 130, 131, 132, 133, WGMMA_16(0), WGMMA_16(16), WGMMA_16(32), WGMMA_16(48),
               WGMMA_16(64), WGMMA_16(80), WGMMA_16(96), WGMMA_16(112));
 }
 

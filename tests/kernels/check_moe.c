@@ -182,7 +182,7 @@ void check_moe(struct check *c, int i)
     if (i % 4 == 1 && takes_experts(c, t, 2))
         m.n_shared = 1 + i / 4 % 2;
     if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
-        m.n_tok = 101, n_used = 1, m.top_k = 1;
+        m.n_tok = i % 16 ? 301 : 101, n_used = 1, m.top_k = 1;
     if (i == 2) /* the widths of a real layer */
         m.n_tok = 9, m.n_exp = 3, n_used = 2, m.top_k = 2, m.d_model = 2048, m.d_ff = 1024;
     if (i == 9 && m.n_shared) /* and of one of LLaDA2.0-mini's */

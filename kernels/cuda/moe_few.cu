@@ -1,0 +1,551 @@
+/*
+ * The experts of a layer for few tokens in one kernel: moe.h.
+ *
+ * A unit of work is a row tile of one expert's matrix with all its columns, for all of the expert's
+ * pairs, or some slices of the tile. Each weight is fetched once.
+ *
+ *      fetch weights      ring of tiles, 32 KB each    ]
+ *      fetch activations  ring of rows' stretches      ] -> 8 warps multiply -> h or results, count
+ *
+ * Who takes which units is the same each time. Units of gate/up go round the blocks, expert after
+ * expert. Some blocks have taken one more then: while those are at it, the others take the first
+ * units of down. From there on units of down go round; the last ones, if few, in pieces.
+ *
+ * Down units need h of their expert from all blocks: each block counts the units it has stored in
+ * work.ready of the expert, and whoever fetches h waits for that count. Weights wait for nobody:
+ * their stream runs on over the ends of units and from gate/up to down, and because all of the
+ * first come before any of the second, what is waited for was long done in all but the smallest
+ * layers. All blocks have to be resident for that: one an SM. Counting has a warp of its own, since
+ * a fence takes microseconds while memory is busy.
+ *
+ * The block that stores the last results for a row tile of y (counted in work.ready, too) sums them
+ * when its units are done.
+ *
+ * A stage of activations is MOE_FEW_TOKENS rows of 512 bytes (PACK_K columns). Warp w multiplies
+ * slice w % 4 of each tile by octets w / 4 and w / 4 + 2 of the expert's pairs.
+ */
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe_impl.cuh"
+
+/* Warps that multiply; then one each that fetches weights, fetches activations, counts. */
+#define N_MULTIPLY 8
+#define WARP_WEIGHTS N_MULTIPLY
+#define WARP_ROWS (N_MULTIPLY + 1)
+#define WARP_COUNT (N_MULTIPLY + 2)
+#define THREADS ((N_MULTIPLY + 3) * 32)
+
+#define SLICES (PACK_ROWS / PACK_SLICE_ROWS)
+/* Of an activation row's stretch in shared memory: the 4 lanes of a row and those of the next row
+ * read different banks. */
+#define ROW_BYTES (PACK_K * 2 + 64)
+#define STAGE_BYTES (MOE_FEW_TOKENS * ROW_BYTES)
+/* More weights under way make activations wait: with 5 tiles a layer takes 3 to 5 us longer. */
+#define WEIGHT_STAGES 2
+#define ROW_STAGES 3
+#define UNITS_STORED 2               /* units of a block that may be stored and not counted yet */
+#define SUMMED_SLOTS 1024            /* up to so many the last block sums */
+#define OCTETS (MOE_FEW_TOKENS / 16) /* of a warp */
+#define ALIGN 128
+
+struct kernel_args {
+    struct moe_args moe;
+    struct moe_product gate_up, down;
+    int h_row, result_row; /* elements */
+    bool is_summed;
+};
+
+/* One unit: slices [slice, slice + n_slices) of a row tile, for all pairs of an expert. */
+struct unit {
+    bool is_down;
+    int active; /* which of the active experts */
+    int row_tile, slice, n_slices, pair, n_pairs;
+};
+
+/* Head of the shared memory; the rings follow. */
+struct shared {
+    uint64_t weights_full[WEIGHT_STAGES], weights_empty[WEIGHT_STAGES];
+    uint64_t rows_full[ROW_STAGES], rows_empty[ROW_STAGES];
+    uint64_t stored[UNITS_STORED], counted[UNITS_STORED];
+    int n_active;
+    uint32_t *ready; /* this launch's counts: units of active experts, slices of row tiles */
+    uint32_t *old_ready;
+    int n_to_sum;                  /* row tiles that this block has to sum: to_sum */
+    int token_pairs[SUMMED_SLOTS]; /* where the last block sums */
+    float pair_weights[SUMMED_SLOTS];
+    int lists[1]; /* experts (n_exp), offsets (n_exp + 1), to_sum (row tiles of down) */
+};
+
+static __host__ __device__ size_t head_bytes(const struct kernel_args &a)
+{
+    const size_t n_ints = 2 * (size_t)a.moe.weights.n_exp + 1 + (size_t)a.down.row_tiles;
+
+    return (sizeof(struct shared) + n_ints * sizeof(int) + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static __device__ __forceinline__ uint32_t add_acq_rel(uint32_t *p, uint32_t v)
+{
+    uint32_t ret;
+
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+                 : "=r"(ret)
+                 : "l"(p), "r"(v)
+                 : "memory");
+    return ret;
+}
+
+/* ---- units -------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ const int *list_offsets(const struct kernel_args &a,
+                                                          const struct shared *s)
+{
+    return s->lists + a.moe.weights.n_exp;
+}
+
+static __device__ __forceinline__ int *list_to_sum(const struct kernel_args &a, struct shared *s)
+{
+    return s->lists + 2 * a.moe.weights.n_exp + 1;
+}
+
+/*
+ * The n-th unit of the block; false after the last. With b the block of g, of n1 units of gate/up
+ * blocks below n1 % g have one more than the others. A unit of gate/up takes as long as `weight`
+ * ones of down. The last ones of down are cut if all blocks together then have one piece at most.
+ */
+static __device__ __forceinline__ bool find_unit(const struct kernel_args &a,
+                                                 const struct shared *s, int n, struct unit *ret)
+{
+    const int b = blockIdx.x, g = gridDim.x;
+    const int n1 = s->n_active * a.gate_up.row_tiles, more = n1 % g;
+    const int mine = n1 / g + (b < more);
+    int at, tiles;
+
+    ret->slice = 0;
+    ret->n_slices = SLICES;
+    ret->is_down = n >= mine;
+    if (!ret->is_down) {
+        at = n * g + b;
+        tiles = a.gate_up.row_tiles;
+    } else {
+        const int weight = more ? max(1, a.gate_up.k_tiles / a.down.k_tiles) : 0;
+        const int n2 = s->n_active * a.down.row_tiles, first = min(n2, weight * (g - more));
+        const int rounds = (n2 - first) / g, rest = (n2 - first) % g;
+        int i = n - mine, early = 0;
+
+        tiles = a.down.row_tiles;
+        if (b >= more && first > b - more)
+            early = (first - (b - more) + g - more - 1) / (g - more);
+        if (i < early) {
+            at = i * (g - more) + b - more;
+        } else if (i - early < rounds) {
+            at = first + (i - early) * g + b;
+        } else {
+            const int pieces = rest * 4 <= g ? 4 : rest * 2 <= g ? 2 : 1;
+
+            i = (i - early - rounds) * g + b;
+            if (i >= rest * pieces)
+                return false;
+            at = first + rounds * g + i / pieces;
+            ret->n_slices = SLICES / pieces;
+            ret->slice = i % pieces * ret->n_slices;
+        }
+    }
+    ret->active = at / tiles;
+    ret->row_tile = at % tiles;
+    ret->pair = list_offsets(a, s)[ret->active];
+    ret->n_pairs = list_offsets(a, s)[ret->active + 1] - ret->pair;
+    return true;
+}
+
+/* The list goes to shared memory. All threads. */
+static __device__ void read_list(const struct kernel_args &a, struct shared *s)
+{
+    const int n_exp = a.moe.weights.n_exp;
+    int *experts = s->lists, *offsets = experts + n_exp;
+
+    for (int i = threadIdx.x; i < n_exp; i += THREADS)
+        experts[i] = __ldcg(a.moe.list.experts + i);
+    for (int i = threadIdx.x; i <= n_exp; i += THREADS)
+        offsets[i] = __ldcg(a.moe.list.offsets + i);
+    if (threadIdx.x == 0)
+        s->n_active = __ldcg(a.moe.list.n_active);
+    for (int i = threadIdx.x; a.is_summed && i < a.moe.n_tok * a.moe.top_k; i += THREADS) {
+        s->token_pairs[i] = __ldcg(a.moe.list.token_pairs + i);
+        s->pair_weights[i] = __ldcg(a.moe.list.weights + i);
+    }
+    __syncthreads();
+}
+
+/* ---- fetching ----------------------------------------------------------------------------- */
+
+/* One lane. */
+static __device__ void fetch_weights(const struct kernel_args &a, struct shared *s, char *ring)
+{
+    const uint64_t policy = policy_evict_first();
+    struct unit u;
+    int slot = 0;
+    uint32_t turn = 1;
+
+    for (int n = 0; find_unit(a, s, n, &u); n++) {
+        const struct moe_product &p = u.is_down ? a.down : a.gate_up;
+        const uint32_t bytes = (uint32_t)u.n_slices * PACK_SLICE_BYTES;
+        const size_t slice = (size_t)u.slice * PACK_SLICE_BYTES;
+        const char *w = p.weights + s->lists[u.active] * p.expert_bytes +
+                        (size_t)u.row_tile * p.k_tiles * PACK_TILE_BYTES + slice;
+
+        for (int k = 0; k < p.k_tiles; k++) {
+            barrier_wait(&s->weights_empty[slot], turn);
+            barrier_expect(&s->weights_full[slot], bytes);
+            bulk_copy(ring + slot * PACK_TILE_BYTES + slice, w + (size_t)k * PACK_TILE_BYTES, bytes,
+                      &s->weights_full[slot], policy);
+            if (++slot == WEIGHT_STAGES) {
+                slot = 0;
+                turn ^= 1;
+            }
+        }
+    }
+}
+
+/* One warp: a row's stretch is 16 bytes of each lane. (Bulk copies of 512 bytes take too long
+ * each.) */
+static __device__ void fetch_rows(const struct kernel_args &a, struct shared *s, char *ring)
+{
+    const int lane = threadIdx.x % 32;
+    struct unit u;
+    int slot = 0, known = -1; /* known: the last expert whose h is complete */
+    uint32_t turn = 1;
+
+    for (int n = 0; find_unit(a, s, n, &u); n++) {
+        const struct moe_product &p = u.is_down ? a.down : a.gate_up;
+        const size_t row = (size_t)p.k_tiles * PACK_K;
+        const int at = u.pair + min(lane, u.n_pairs - 1);
+        const int pair_row = u.is_down ? at : __ldcg(a.moe.list.tokens + at);
+
+        if (u.is_down && u.active != known) {
+            known = u.active;
+            while (load_acquire(s->ready + known) != (uint32_t)a.gate_up.row_tiles) {
+            }
+        }
+        for (int k = 0; k < p.k_tiles; k++) {
+            char *to = ring + slot * STAGE_BYTES + lane * 16;
+            const uint16_t *from = p.rows + k * PACK_K + lane * 8;
+
+            barrier_wait(&s->rows_empty[slot], turn);
+#pragma unroll 8
+            for (int j = 0; j < u.n_pairs; j++)
+                async_copy16(to + j * ROW_BYTES, from + row * __shfl_sync(~0u, pair_row, j), true);
+            arrive_when_copied(&s->rows_full[slot]);
+            if (++slot == ROW_STAGES) {
+                slot = 0;
+                turn ^= 1;
+            }
+        }
+    }
+}
+
+/* ---- multiplying -------------------------------------------------------------------------- */
+
+/* sum[n] += one stretch of a slice times the warp's first N octets. */
+template <int N>
+static __device__ __forceinline__ void multiply_stretch(const char *slice, const char *rows,
+                                                        float (*sum)[4])
+{
+    const int lane = threadIdx.x % 32;
+    const uint4 *w = (const uint4 *)slice + lane;
+    const char *x = rows + lane / 4 * ROW_BYTES + lane % 4 * 16;
+    float c[N][4] = {};
+
+#pragma unroll 4
+    for (int p = 0; p < PACK_K / 32; p++) {
+        const uint4 a0 = w[p * 64], a1 = w[p * 64 + 32];
+
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            const uint4 b = *(const uint4 *)(x + n * 16 * ROW_BYTES + p * 64);
+
+            mma_bf16(c[n], a0, b.x, b.y);
+            mma_bf16(c[n], a1, b.z, b.w);
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            sum[n][i] += c[n][i];
+}
+
+/* The same for n octets, n <= N, known at run time. */
+template <int N>
+static __device__ __forceinline__ void multiply_octets(int n, const char *slice, const char *rows,
+                                                       float (*sum)[4])
+{
+    if constexpr (N > 1) {
+        if (n < N) {
+            multiply_octets<N - 1>(n, slice, rows, sum);
+            return;
+        }
+    } else if (n < 1) {
+        return;
+    }
+    multiply_stretch<N>(slice, rows, sum);
+}
+
+/* Sums c of lane (g, t): rows g and g + 8 of the slice, pairs 2 t and 2 t + 1 of the octet. */
+static __device__ __forceinline__ void store_octet(const struct kernel_args &a, bool is_down,
+                                                   int slice, int pair, int n_pairs,
+                                                   const float c[4])
+{
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const int at = 2 * t + i;
+
+        if (at >= n_pairs)
+            break;
+        if (is_down) {
+            const int row = slice * PACK_SLICE_ROWS + g;
+            float *y = a.moe.work.results + (size_t)(pair + at) * a.result_row + row;
+
+            if (row < a.result_row)
+                __stcg(y, c[i]);
+            if (row + 8 < a.result_row)
+                __stcg(y + 8, c[2 + i]);
+        } else {
+            const int col = slice * 8 + g;
+
+            if (col < a.moe.weights.d_ff)
+                a.moe.work.h[(size_t)(pair + at) * a.h_row + col] =
+                    (uint16_t)pack_bf16(swiglu(c[i], c[2 + i]), 0);
+        }
+    }
+}
+
+/* y of a slice's 16 columns for every second octet of tokens: 4 lanes a token. */
+static __device__ void sum_slice(const struct kernel_args &a, const struct shared *s, int slice,
+                                 int half)
+{
+    const int d_model = a.moe.weights.d_model, lane = threadIdx.x % 32, top_k = a.moe.top_k;
+    const size_t col = slice * PACK_SLICE_ROWS + lane % 4 * 4;
+
+    if (col >= d_model)
+        return;
+#pragma unroll 2
+    for (int t = half * 8 + lane / 4; t < a.moe.n_tok; t += 16) {
+        const size_t at = t * (size_t)d_model + col;
+        float4 sum = make_float4(0, 0, 0, 0);
+
+#pragma unroll 8
+        for (int i = 0; i < top_k; i++) {
+            const int pair = s->token_pairs[t * top_k + i];
+
+            if (pair >= 0) {
+                const float w = s->pair_weights[pair];
+                const float4 v = __ldcg(
+                    (const float4 *)(a.moe.work.results + (size_t)pair * a.result_row + col));
+
+                sum.x = fmaf(w, v.x, sum.x);
+                sum.y = fmaf(w, v.y, sum.y);
+                sum.z = fmaf(w, v.z, sum.z);
+                sum.w = fmaf(w, v.w, sum.w);
+            }
+        }
+        if (a.moe.residual) {
+            const float4 r = *(const float4 *)(a.moe.residual + at);
+
+            sum = make_float4(r.x + sum.x, r.y + sum.y, r.z + sum.z, r.w + sum.w);
+        }
+        *(float4 *)(a.moe.y + at) = sum;
+    }
+}
+
+/* Count what the block has stored. One lane. */
+static __device__ void count_units(const struct kernel_args &a, struct shared *s)
+{
+    struct unit u;
+    int n_to_sum = 0;
+
+    for (int n = 0; find_unit(a, s, n, &u); n++) {
+        barrier_wait(&s->stored[n % UNITS_STORED], n / UNITS_STORED & 1);
+        if (!u.is_down)
+            (void)add_acq_rel(s->ready + u.active, 1);
+        else if (a.is_summed &&
+                 add_acq_rel(s->ready + a.moe.weights.n_exp + u.row_tile, (uint32_t)u.n_slices) +
+                         (uint32_t)u.n_slices ==
+                     (uint32_t)s->n_active * SLICES)
+            list_to_sum(a, s)[n_to_sum++] = u.row_tile;
+        barrier_arrive(&s->counted[n % UNITS_STORED]);
+    }
+    s->n_to_sum = n_to_sum;
+}
+
+/* The row tiles whose last results this block has stored. All threads. */
+static __device__ void sum_last(const struct kernel_args &a, struct shared *s)
+{
+    const int warp = threadIdx.x / 32;
+
+    __syncthreads();
+    for (int i = 0; i < s->n_to_sum && warp < N_MULTIPLY; i++)
+        sum_slice(a, s, list_to_sum(a, s)[i] * SLICES + warp % SLICES, warp / SLICES);
+}
+
+/* Eight warps. */
+static __device__ void multiply_units(const struct kernel_args &a, struct shared *s,
+                                      const char *weights, const char *rows)
+{
+    const int warp = threadIdx.x / 32, half = warp / SLICES, lane = threadIdx.x % 32;
+    const char *my_weights = weights + warp % SLICES * PACK_SLICE_BYTES;
+    const char *my_rows = rows + half * 8 * ROW_BYTES;
+    struct unit u;
+    int weight_slot = 0, row_slot = 0;
+    uint32_t weight_turn = 0, row_turn = 0;
+
+    for (int n_units = 0; find_unit(a, s, n_units, &u); n_units++) {
+        const bool is_mine = (unsigned)(warp % SLICES - u.slice) < (unsigned)u.n_slices;
+        const int n_octets = is_mine ? ((u.n_pairs + 7) / 8 - half + 1) / 2 : 0;
+        const int k_tiles = u.is_down ? a.down.k_tiles : a.gate_up.k_tiles;
+        float sum[OCTETS][4] = {};
+
+        for (int k = 0; k < k_tiles; k++) {
+            barrier_wait(&s->rows_full[row_slot], row_turn);
+            barrier_wait(&s->weights_full[weight_slot], weight_turn);
+            multiply_octets<OCTETS>(n_octets, my_weights + weight_slot * PACK_TILE_BYTES,
+                                    my_rows + row_slot * STAGE_BYTES, sum);
+            __syncwarp();
+            if (lane == 0) {
+                barrier_arrive(&s->weights_empty[weight_slot]);
+                barrier_arrive(&s->rows_empty[row_slot]);
+            }
+            if (++weight_slot == WEIGHT_STAGES) {
+                weight_slot = 0;
+                weight_turn ^= 1;
+            }
+            if (++row_slot == ROW_STAGES) {
+                row_slot = 0;
+                row_turn ^= 1;
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < OCTETS; n++) {
+            const int at = (n * 2 + half) * 8;
+
+            if (n < n_octets)
+                store_octet(a, u.is_down, u.row_tile * SLICES + warp % SLICES, u.pair + at,
+                            u.n_pairs - at, sum[n]);
+        }
+        if (n_units >= UNITS_STORED)
+            barrier_wait(&s->counted[n_units % UNITS_STORED], (n_units / UNITS_STORED & 1) ^ 1);
+        __syncwarp();
+        if (lane == 0)
+            barrier_arrive(&s->stored[n_units % UNITS_STORED]);
+    }
+}
+
+/* Without any expert nobody sums. All threads. */
+static __device__ void store_nothing(const struct moe_args &a)
+{
+    const int n = a.n_tok * a.weights.d_model;
+
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < n; i += gridDim.x * THREADS)
+        a.y[i] = a.residual ? a.residual[i] : 0;
+}
+
+/*
+ * Find this launch's counts. There are two sets that launches take in turn: the one that the launch
+ * before used is cleared, for the next. Which launch it is, blocks know by their numbers as they
+ * come, 0 .. 2 grid - 1 for two launches. One thread.
+ */
+static __device__ void take_counts(const struct kernel_args &a, struct shared *s, int n_counts)
+{
+    uint32_t *number = a.moe.work.ready + 2 * n_counts;
+    const bool is_second = atomicInc(number, 2 * gridDim.x - 1) >= gridDim.x;
+
+    s->ready = a.moe.work.ready + is_second * n_counts;
+    s->old_ready = a.moe.work.ready + !is_second * n_counts;
+}
+
+/* Grid: at most as many blocks as are resident together. Sums in f32. */
+static __global__ void __launch_bounds__(THREADS, 1)
+    experts_kernel(const __grid_constant__ struct kernel_args a, int n_counts)
+{
+    extern __shared__ __align__(ALIGN) char memory[];
+    struct shared *s = (struct shared *)memory;
+    char *weights = memory + head_bytes(a);
+    char *rows = weights + WEIGHT_STAGES * PACK_TILE_BYTES;
+    const int warp = threadIdx.x / 32;
+
+    grid_release();
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < WEIGHT_STAGES; i++) {
+            barrier_init(&s->weights_full[i], 1);
+            barrier_init(&s->weights_empty[i], N_MULTIPLY);
+        }
+        for (int i = 0; i < ROW_STAGES; i++) {
+            barrier_init(&s->rows_full[i], 32);
+            barrier_init(&s->rows_empty[i], N_MULTIPLY);
+        }
+        for (int i = 0; i < UNITS_STORED; i++) {
+            barrier_init(&s->stored[i], N_MULTIPLY);
+            barrier_init(&s->counted[i], 1);
+        }
+        barrier_init_fence();
+    }
+    grid_wait();
+    if (threadIdx.x == THREADS - 1)
+        take_counts(a, s, n_counts);
+    read_list(a, s);
+    if (blockIdx.x == 0 && warp == WARP_COUNT)
+        for (int i = threadIdx.x % 32; i < n_counts; i += 32)
+            s->old_ready[i] = 0;
+    if (warp == WARP_WEIGHTS) {
+        if (threadIdx.x % 32 == 0)
+            fetch_weights(a, s, weights);
+        __syncwarp();
+    } else if (warp == WARP_ROWS) {
+        fetch_rows(a, s, rows);
+    } else if (warp == WARP_COUNT) {
+        if (threadIdx.x % 32 == 0)
+            count_units(a, s);
+        __syncwarp();
+    } else {
+        multiply_units(a, s, weights, rows);
+    }
+    if (a.is_summed)
+        sum_last(a, s);
+    if (a.is_summed && s->n_active == 0)
+        store_nothing(a.moe);
+}
+
+/* ---- launching ---------------------------------------------------------------------------- */
+
+static int n_counts(int n_exp, int d_model)
+{
+    return n_exp + (int)pack_row_tiles(d_model);
+}
+
+size_t moe_ready_words(int n_exp, int d_model)
+{
+    return 2 * (size_t)n_counts(n_exp, d_model) + 1;
+}
+
+cudaError_t moe_few_launch(const struct moe_args *moe, bool is_early, cudaStream_t stream)
+{
+    const struct moe_weights *w = &moe->weights;
+    struct kernel_args a = {};
+    int n_sm = 0;
+    cudaError_t rc = count_sms(&n_sm);
+    size_t bytes;
+
+    a.moe = *moe;
+    a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model, moe->x);
+    a.down = moe_product(w->down, w->d_model, w->d_ff, moe->work.h);
+    a.h_row = (int)pack_row_elems(w->d_ff);
+    a.result_row = moe_result_row(w->d_model);
+    a.is_summed = moe->n_tok * moe->top_k <= SUMMED_SLOTS && w->d_model % 4 == 0;
+    bytes = head_bytes(a) + WEIGHT_STAGES * PACK_TILE_BYTES + ROW_STAGES * STAGE_BYTES;
+    if (!rc)
+        rc = allow_shared(experts_kernel, bytes);
+    if (!rc)
+        rc = launch_kernel(experts_kernel, dim3((unsigned)n_sm), THREADS, bytes, is_early, stream,
+                           a, n_counts(w->n_exp, w->d_model));
+    return rc || a.is_summed ? rc : moe_sum_launch(moe, false, stream);
+}

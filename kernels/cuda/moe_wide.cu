@@ -1,0 +1,709 @@
+/*
+ * The experts of a layer for many tokens: moe.h.
+ *
+ * Weights are the A operand of wgmma, in registers, from the fragments of pack.h as they are; pairs
+ * are the columns, up to MAX_PAIRS at once. A unit of work is 128 rows (two row tiles) of one
+ * expert's matrix, all their columns, for a chunk of its pairs. All units of gate/up come before
+ * those of down; blocks take the next one when they have fetched the last.
+ *
+ *      weights and units   one lane: bulk copies     ] ring of tiles, 32 KB each  ]
+ *      rows                two warps: async copies   ] ring of 64 columns each    ] -> multiply
+ *      counting            one lane
+ *
+ * Two warpgroups multiply, each one of the row tiles.
+ *
+ * wgmma takes the columns of a fragment in another order than pack.h has them: in each 32 columns,
+ * register i's halves (0, 1) of lane t stand for column 8 t + 4 s + 2 (i >> 1), wgmma's B operand
+ * has them at 16 s + 8 (i >> 1) + 2 t. So rows of activations are kept in that order, x by a kernel
+ * that goes before, h as it is made: place() below.
+ *
+ * A unit of down needs h of its chunk from all blocks: they count what they have stored of it. Who
+ * waits for a chunk has taken his unit after all of gate/up were taken, by blocks that run.
+ */
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe_impl.cuh"
+#include "kernels/cuda/wgmma.cuh"
+#include "kernels/route.h"
+
+#define GROUP 2   /* row tiles of a unit, a warpgroup each */
+#define STEP_K 64 /* columns of a step of rows */
+#define TILE_STEPS (PACK_K / STEP_K)
+#define TILES 4               /* weights under way */
+#define ROWS_BYTES (96 << 10) /* activations under way */
+#define UNITS 4               /* under way */
+
+/* What a mode has of its own. */
+template <bool IS_FAST> struct mode {
+    static constexpr int max_pairs = IS_FAST ? 256 : 128; /* of a chunk */
+    static constexpr int sums = max_pairs / 2;            /* of a lane */
+    static constexpr int step_bytes = max_pairs * STEP_K * 2;
+    static constexpr int steps = ROWS_BYTES / step_bytes; /* under way */
+};
+
+#define MAX_STEPS (mode<false>::steps)
+
+/* Warps: the first warpgroup fetches, the others multiply. */
+#define WARP_WEIGHTS 0
+#define WARP_ROWS 1 /* and the next */
+#define ROW_WARPS 2
+#define WARP_COUNT 3
+#define N_MULTIPLY (GROUP * 4)
+#define THREADS ((4 + N_MULTIPLY) * 32)
+#define FETCH_REGISTERS 88
+#define MULTIPLY_REGISTERS 208
+
+#define PREPARE_THREADS 256
+#define ALIGN 1024
+
+/* One unit: row tiles from GROUP * row_group for n_pairs pairs of an expert. */
+struct unit {
+    int expert; /* -1: there are no more */
+    int pair;
+    int pairs_group; /* n_pairs + 65536 row_group */
+    int chunk;       /* its number, + CHUNK_DOWN, + CHUNK_SHARED if other chunks use its weights */
+};
+
+#define CHUNK_DOWN (1 << 30)
+#define CHUNK_SHARED (1 << 29)
+#define CHUNK_MASK (CHUNK_SHARED - 1)
+
+static_assert(sizeof(struct unit) == sizeof(int4), "units are read as int4");
+
+/* In device memory; made by prepare_kernel(). */
+struct plan {
+    uint32_t *counts; /* taken units, all units, then ready[] of each chunk */
+    int4 *units;
+    uint16_t *x; /* activations in place() */
+};
+
+struct wide_args {
+    struct moe_args moe;
+    struct moe_product gate_up, down;
+    struct plan plan;
+    int h_row, result_row;
+};
+
+struct shared {
+    uint64_t tile_full[TILES], tile_empty[TILES];
+    uint64_t rows_full[MAX_STEPS], rows_empty[MAX_STEPS];
+    uint64_t unit_full[UNITS], unit_empty[UNITS], stored[UNITS];
+    int4 units[UNITS];
+};
+
+#define RING_BYTES (TILES * PACK_TILE_BYTES + ROWS_BYTES)
+
+/* Place of a column in its row of activations; of even columns and the next alike. */
+static __device__ __forceinline__ int place(int col)
+{
+    return col / 32 * 32 + col % 8 / 2 * 8 + col % 32 / 8 * 2 + col % 2;
+}
+
+static __device__ __forceinline__ void add_release(uint32_t *p, uint32_t v)
+{
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+/* An 8 x 8 matrix of 16 bits, two to a lane as mma has them, turned round. */
+static __device__ __forceinline__ uint32_t transposed(uint32_t v)
+{
+    uint32_t ret;
+
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(ret) : "r"(v));
+    return ret;
+}
+
+static __device__ __forceinline__ float quick_swiglu(float gate, float up)
+{
+    return __fdividef(gate, 1 + __expf(-gate)) * up;
+}
+
+static __host__ __device__ int n_groups(const struct moe_product &p)
+{
+    return (p.row_tiles + GROUP - 1) / GROUP;
+}
+
+template <bool IS_FAST> static __device__ __forceinline__ int n_chunks(int n_pairs)
+{
+    return (n_pairs + mode<IS_FAST>::max_pairs - 1) / mode<IS_FAST>::max_pairs;
+}
+
+/* ---- what goes before ----------------------------------------------------------------------- */
+
+#define MAX_ACTIVE (KERNEL_MAX_EXPERTS + 1)
+
+struct prepared {
+    int pairs[MAX_ACTIVE];     /* of active expert i */
+    int order[MAX_ACTIVE];     /* active experts, those of most pairs first */
+    int first[MAX_ACTIVE + 1]; /* chunk of order[i] */
+};
+
+/* The experts' order and the numbers of their chunks. All threads of the block. */
+template <bool IS_FAST>
+static __device__ void order_experts(const struct wide_args &a, struct prepared *s, int n)
+{
+    const int lane = threadIdx.x % 32;
+
+    for (int i = threadIdx.x; i < n; i += PREPARE_THREADS)
+        s->pairs[i] = __ldcg(a.moe.list.offsets + i + 1) - __ldcg(a.moe.list.offsets + i);
+    __syncthreads();
+    for (int i = threadIdx.x; i < n; i += PREPARE_THREADS) {
+        const int mine = s->pairs[i];
+        int rank = 0;
+
+        for (int j = 0; j < n; j++)
+            rank += s->pairs[j] > mine || (s->pairs[j] == mine && j < i);
+        s->order[rank] = i;
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        int sum = 0;
+
+        for (int from = 0; from <= n; from += 32) {
+            const int i = from + lane, mine = i < n ? n_chunks<IS_FAST>(s->pairs[s->order[i]]) : 0;
+            int at = mine;
+
+            for (int d = 1; d < 32; d *= 2) {
+                const int below = __shfl_up_sync(~0u, at, d);
+
+                if (lane >= d)
+                    at += below;
+            }
+            if (i <= n)
+                s->first[i] = sum + at - mine;
+            sum += __shfl_sync(~0u, at, 31);
+        }
+    }
+    __syncthreads();
+}
+
+/* Unit u of the plan. */
+static __device__ struct unit make_unit(const struct wide_args &a, const struct prepared *s, int n,
+                                        int u)
+{
+    const int n_gate_up = s->first[n] * n_groups(a.gate_up);
+    const bool is_down = u >= n_gate_up;
+    const int groups = is_down ? n_groups(a.down) : n_groups(a.gate_up);
+    int lo = 0, hi = n - 1, e, chunks, chunk, n_pairs, each;
+    struct unit ret;
+
+    u -= is_down ? n_gate_up : 0;
+    while (lo < hi) {
+        const int mid = (lo + hi + 1) / 2;
+
+        if (s->first[mid] * groups <= u)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    e = s->order[lo];
+    u -= s->first[lo] * groups;
+    chunks = s->first[lo + 1] - s->first[lo];
+    chunk = u % chunks;
+    n_pairs = s->pairs[e];
+    each = ((n_pairs + chunks - 1) / chunks + 7) / 8 * 8; /* a chunk at most */
+    ret.expert = __ldcg(a.moe.list.experts + e);
+    ret.pair = __ldcg(a.moe.list.offsets + e) + chunk * each;
+    ret.pairs_group = max(0, min(each, n_pairs - chunk * each)) + u / chunks * 65536;
+    ret.chunk = (s->first[lo] + chunk) + is_down * CHUNK_DOWN + (chunks > 1) * CHUNK_SHARED;
+    return ret;
+}
+
+/* Units, counts and x in their order. Any grid. */
+template <bool IS_FAST>
+static __global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare_kernel(const __grid_constant__ struct wide_args a)
+{
+    __shared__ struct prepared s;
+    const int first = blockIdx.x * PREPARE_THREADS + threadIdx.x;
+    const int step = gridDim.x * PREPARE_THREADS;
+    const int n_parts = a.moe.n_tok * a.gate_up.k_tiles * (PACK_K / 32);
+    int n, n_units;
+
+    grid_release();
+    grid_wait();
+    for (int i = first; i < n_parts; i += step) {
+        const uint4 *from = (const uint4 *)a.moe.x + (size_t)i * 4;
+        uint4 *to = (uint4 *)a.plan.x + (size_t)i * 4;
+        const uint4 v0 = from[0], v1 = from[1], v2 = from[2], v3 = from[3];
+
+        to[0] = make_uint4(v0.x, v1.x, v2.x, v3.x);
+        to[1] = make_uint4(v0.y, v1.y, v2.y, v3.y);
+        to[2] = make_uint4(v0.z, v1.z, v2.z, v3.z);
+        to[3] = make_uint4(v0.w, v1.w, v2.w, v3.w);
+    }
+    n = __ldcg(a.moe.list.n_active);
+    order_experts<IS_FAST>(a, &s, n);
+    n_units = s.first[n] * (n_groups(a.gate_up) + n_groups(a.down));
+    for (int i = first; i < n_units; i += step) {
+        const struct unit u = make_unit(a, &s, n, i);
+
+        a.plan.units[i] = make_int4(u.expert, u.pair, u.pairs_group, u.chunk);
+    }
+    for (int i = first; i < s.first[n] + 2; i += step)
+        a.plan.counts[i] = i == 1 ? (uint32_t)n_units : 0;
+}
+
+/* ---- fetching ----------------------------------------------------------------------------- */
+
+/* A place in a ring of N, and how often it was gone round. */
+template <int N> struct place_in {
+    int slot;
+    uint32_t turn;
+
+    __device__ __forceinline__ void next(void)
+    {
+        if (++slot == N) {
+            slot = 0;
+            turn ^= 1;
+        }
+    }
+};
+
+/* The next unit for one of those who share it; all lanes of the warp. */
+static __device__ __forceinline__ struct unit next_unit(struct shared *s,
+                                                        const struct place_in<UNITS> &at)
+{
+    int4 v;
+
+    barrier_wait(&s->unit_full[at.slot], at.turn);
+    v = s->units[at.slot];
+    return { v.x, v.y, v.z, v.w };
+}
+
+/* Take units and fetch their weights. One lane. */
+static __device__ void fetch_weights(const struct wide_args &a, struct shared *s, char *ring)
+{
+    const uint64_t once = policy_evict_first();
+    const uint32_t n_units = __ldcg(a.plan.counts + 1);
+    struct place_in<TILES> tile = {
+        0, 1
+    };
+    struct place_in<UNITS> at = {
+        0, 1
+    };
+    uint32_t taken = atomicAdd(a.plan.counts, 1);
+
+    for (;;) {
+        const int4 v = taken < n_units ? __ldcg(a.plan.units + taken) : make_int4(-1, 0, 0, 0);
+
+        barrier_wait(&s->unit_empty[at.slot], at.turn);
+        s->units[at.slot] = v;
+        barrier_arrive(&s->unit_full[at.slot]);
+        at.next();
+        if (v.x < 0)
+            return;
+        taken = atomicAdd(a.plan.counts, 1);
+
+        const struct moe_product &p = v.w & CHUNK_DOWN ? a.down : a.gate_up;
+        const int row_tile = v.z / 65536 * GROUP, n_tiles = min(GROUP, p.row_tiles - row_tile);
+        const size_t tile_row = (size_t)p.k_tiles * PACK_TILE_BYTES;
+        const char *w = p.weights + v.x * p.expert_bytes + row_tile * tile_row;
+
+        for (int k = 0; k < p.k_tiles; k++)
+            for (int r = 0; r < GROUP; r++) {
+                char *to = ring + tile.slot * PACK_TILE_BYTES;
+                const char *from = w + r * tile_row + (size_t)k * PACK_TILE_BYTES;
+                uint64_t *full = &s->tile_full[tile.slot];
+
+                barrier_wait(&s->tile_empty[tile.slot], tile.turn);
+                tile.next();
+                if (r >= n_tiles) {
+                    barrier_arrive(full); /* what is there is multiplied, and not stored */
+                    continue;
+                }
+                barrier_expect(full, PACK_TILE_BYTES);
+                if (v.w & CHUNK_SHARED)
+                    bulk_copy(to, from, PACK_TILE_BYTES, full);
+                else
+                    bulk_copy(to, from, PACK_TILE_BYTES, full, once);
+            }
+    }
+}
+
+/* ROW_WARPS warps, this is number `warp`: rows 4 warp .. 4 warp + 3 of every 4 ROW_WARPS, 8 lanes a
+ * row. */
+template <bool IS_FAST>
+static __device__ void fetch_rows(const struct wide_args &a, struct shared *s, char *ring, int warp)
+{
+    enum { AT_ONCE = 4 * ROW_WARPS, EACH = mode<IS_FAST>::max_pairs / AT_ONCE, BATCH = 8 };
+    const int lane = threadIdx.x % 32, first = lane / 8 + warp * 4;
+    struct place_in<mode<IS_FAST>::steps> step = {
+        0, 1
+    };
+    struct place_in<UNITS> at = {
+        0, 0
+    };
+
+    for (;;) {
+        const struct unit u = next_unit(s, at);
+
+        __syncwarp();
+        if (lane == 0)
+            barrier_arrive(&s->unit_empty[at.slot]);
+        at.next();
+        if (u.expert < 0)
+            return;
+
+        const bool is_down = u.chunk & CHUNK_DOWN;
+        const struct moe_product &p = is_down ? a.down : a.gate_up;
+        const int n_pairs = u.pairs_group % 65536,
+                  n_mine = (n_pairs - first + AT_ONCE - 1) / AT_ONCE;
+        const uint16_t *from = p.rows + lane % 8 * 8;
+        uint32_t rows[EACH]; /* where they are, in elements */
+
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            const int pair = u.pair + i * AT_ONCE + first;
+
+            rows[i] = i >= n_mine ? 0 : is_down ? pair : __ldcg(a.moe.list.tokens + pair);
+            rows[i] *= (uint32_t)p.k_tiles * PACK_K;
+        }
+        if (is_down)
+            while (load_acquire(a.plan.counts + 2 + (u.chunk & CHUNK_MASK)) !=
+                   (uint32_t)n_groups(a.gate_up)) {
+            }
+        for (int k = 0; k < p.k_tiles * TILE_STEPS; k++) {
+            char *to = ring + step.slot * mode<IS_FAST>::step_bytes + wgmma_piece(first, lane % 8);
+
+            barrier_wait(&s->rows_empty[step.slot], step.turn);
+#pragma unroll
+            for (int b = 0; b < EACH; b += BATCH)
+                if (b * AT_ONCE < n_pairs)
+#pragma unroll
+                    for (int i = b; i < b + BATCH; i++)
+                        if (i < n_mine)
+                            async_copy16(to + i * AT_ONCE * WGMMA_ROW_BYTES, from + rows[i], true);
+            arrive_when_copied(&s->rows_full[step.slot]);
+            from += STEP_K;
+            step.next();
+        }
+    }
+}
+
+/* Count what is stored of h. One lane. */
+static __device__ void count_units(const struct wide_args &a, struct shared *s)
+{
+    struct place_in<UNITS> at = {
+        0, 0
+    };
+
+    for (;;) {
+        const struct unit u = next_unit(s, at);
+
+        if (u.expert < 0)
+            return;
+        barrier_wait(&s->stored[at.slot], at.turn);
+        if (!(u.chunk & CHUNK_DOWN))
+            add_release(a.plan.counts + 2 + (u.chunk & CHUNK_MASK), 1);
+        barrier_arrive(&s->unit_empty[at.slot]);
+        at.next();
+    }
+}
+
+/* ---- multiplying -------------------------------------------------------------------------- */
+
+/* Where a warp that multiplies is in the rings, and which slice of a unit's rows it has. */
+template <bool IS_FAST> struct feed {
+    const char *tiles, *rows;
+    int part;
+    struct place_in<TILES> tile;
+    struct place_in<mode<IS_FAST>::steps> step;
+};
+
+/* c += a slice's tile times N columns. */
+template <bool IS_FAST, int N, int C>
+static __device__ __forceinline__ void multiply_tile(struct shared *s, struct feed<IS_FAST> *f,
+                                                     float (&c)[C])
+{
+    const int lane = threadIdx.x % 32, tile = f->tile.slot + f->part / 4;
+    const uint4 *from =
+        (const uint4 *)(f->tiles + tile * PACK_TILE_BYTES + f->part % 4 * PACK_SLICE_BYTES) + lane;
+
+    barrier_wait(&s->tile_full[tile], f->tile.turn);
+#pragma unroll 1
+    for (int j = 0; j < TILE_STEPS; j++) {
+        const uint64_t b =
+            wgmma_operand(shared_addr(f->rows + f->step.slot * mode<IS_FAST>::step_bytes));
+        uint4 w[STEP_K / 16];
+
+#pragma unroll
+        for (int i = 0; i < STEP_K / 16; i++)
+            w[i] = from[(j * (STEP_K / 16) + i) * 32];
+        barrier_wait(&s->rows_full[f->step.slot], f->step.turn);
+        wgmma_shared_fence();
+        wgmma_begin();
+#pragma unroll
+        for (int i = 0; i < STEP_K / 16; i++)
+            wgmma<N>(c, w[i], b + i * WGMMA_STEP, 1);
+        wgmma_commit();
+        wgmma_wait<0>();
+        if (lane == 0)
+            barrier_arrive(&s->rows_empty[f->step.slot]);
+        f->step.next();
+    }
+    if (lane == 0)
+        barrier_arrive(&s->tile_empty[tile]);
+    f->tile.next();
+    f->tile.next();
+}
+
+/* sum = a slice's rows times N columns. */
+template <bool IS_FAST, int N, int C>
+static __device__ __forceinline__ void multiply(struct shared *s, struct feed<IS_FAST> *f,
+                                                int k_tiles, float (&sum)[C])
+{
+    if constexpr (IS_FAST) {
+        for (int k = 0; k < k_tiles; k++)
+            multiply_tile<IS_FAST, N>(s, f, sum);
+    } else {
+        for (int k = 0; k < k_tiles; k++) {
+            float c[N / 2] = {};
+
+            multiply_tile<IS_FAST, N>(s, f, c);
+#pragma unroll
+            for (int i = 0; i < N / 2; i++)
+                sum[i] += c[i];
+        }
+    }
+}
+
+/* Rows of h. Sums: gate in 4 n and 4 n + 1, up in 4 n + 2 and 4 n + 3. */
+template <bool IS_FAST, int C>
+static __device__ __forceinline__ void store_h(const struct wide_args &a, int row_tile, int pair,
+                                               int n_pairs, const float (&c)[C])
+{
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    uint16_t *to = a.moe.work.h + (size_t)(pair + lane / 4) * a.h_row +
+                   place(row_tile * (PACK_ROWS / 2) + warp * 8 + lane % 4 * 2);
+
+#pragma unroll
+    for (int n = 0; n < C / 4; n++)
+        if (n * 8 < n_pairs) {
+            const uint32_t v = transposed(pack_bf16(
+                (IS_FAST ? quick_swiglu(c[4 * n], c[4 * n + 2]) : swiglu(c[4 * n], c[4 * n + 2])),
+                (IS_FAST ? quick_swiglu(c[4 * n + 1], c[4 * n + 3])
+                         : swiglu(c[4 * n + 1], c[4 * n + 3]))));
+
+            if (n * 8 + lane / 4 < n_pairs)
+                *(uint32_t *)(to + (size_t)n * 8 * a.h_row) = v;
+        }
+}
+
+/* Results in bf16. */
+template <int C>
+static __device__ __forceinline__ void store_rounded(const struct wide_args &a, int row_tile,
+                                                     int pair, int n_pairs, const float (&c)[C])
+{
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    const int col = row_tile * PACK_ROWS + warp * PACK_SLICE_ROWS + lane % 4 * 2;
+    uint16_t *to = (uint16_t *)a.moe.work.results + (size_t)(pair + lane / 4) * a.result_row + col;
+
+#pragma unroll
+    for (int n = 0; n < C / 4; n++)
+        if (n * 8 < n_pairs) {
+            const uint32_t v = transposed(pack_bf16(c[4 * n], c[4 * n + 1]));
+            const uint32_t lower = transposed(pack_bf16(c[4 * n + 2], c[4 * n + 3]));
+            uint16_t *at = to + (size_t)n * 8 * a.result_row;
+
+            if (n * 8 + lane / 4 < n_pairs && col < a.result_row)
+                *(uint32_t *)at = v;
+            if (n * 8 + lane / 4 < n_pairs && col + 8 < a.result_row)
+                *(uint32_t *)(at + 8) = lower;
+        }
+}
+
+/* Results in f32. */
+template <int C>
+static __device__ __forceinline__ void store_results(const struct wide_args &a, int row_tile,
+                                                     int pair, int n_pairs, const float (&c)[C])
+{
+    const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int col = row_tile * PACK_ROWS + warp * PACK_SLICE_ROWS + g;
+    float *to = (float *)a.moe.work.results + (size_t)(pair + 2 * t) * a.result_row + col;
+
+#pragma unroll
+    for (int n = 0; n < C / 4; n++)
+        if (n * 8 < n_pairs) {
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (n * 8 + 2 * t + i % 2 < n_pairs && col + i / 2 * 8 < a.result_row)
+                    __stcg(to + (size_t)(n * 8 + i % 2) * a.result_row + i / 2 * 8, c[4 * n + i]);
+        }
+}
+
+/* The warps that multiply. */
+template <bool IS_FAST>
+static __device__ __forceinline__ void multiply_units(const struct wide_args &a, struct shared *s,
+                                                      const char *ring, int part)
+{
+    struct feed<IS_FAST> f = {
+        ring + ROWS_BYTES, ring, part, { 0, 0 },
+        {
+            0, 0
+        }
+    };
+    struct place_in<UNITS> at = {
+        0, 0
+    };
+
+    for (;;) {
+        const struct unit u = next_unit(s, at);
+
+        if (u.expert < 0)
+            return;
+
+        const bool is_down = u.chunk & CHUNK_DOWN;
+        const int row_tiles = is_down ? a.down.row_tiles : a.gate_up.row_tiles;
+        const int k_tiles = is_down ? a.down.k_tiles : a.gate_up.k_tiles;
+        const int row_tile = u.pairs_group / 65536 * GROUP + part / 4;
+        const int n_pairs = u.pairs_group % 65536;
+        float sum[mode<IS_FAST>::sums];
+
+#pragma unroll
+        for (int i = 0; i < mode<IS_FAST>::sums; i++)
+            sum[i] = 0;
+        if constexpr (IS_FAST) {
+            switch ((n_pairs + 31) / 32) {
+            case 0:
+            case 1: multiply<IS_FAST, 32>(s, &f, k_tiles, sum); break;
+            case 2: multiply<IS_FAST, 64>(s, &f, k_tiles, sum); break;
+            case 3: multiply<IS_FAST, 96>(s, &f, k_tiles, sum); break;
+            case 4: multiply<IS_FAST, 128>(s, &f, k_tiles, sum); break;
+            case 5: multiply<IS_FAST, 160>(s, &f, k_tiles, sum); break;
+            case 6: multiply<IS_FAST, 192>(s, &f, k_tiles, sum); break;
+            case 7: multiply<IS_FAST, 224>(s, &f, k_tiles, sum); break;
+            default: multiply<IS_FAST, 256>(s, &f, k_tiles, sum); break;
+            }
+        } else {
+            switch ((n_pairs + 31) / 32) {
+            case 0:
+            case 1: multiply<IS_FAST, 32>(s, &f, k_tiles, sum); break;
+            case 2: multiply<IS_FAST, 64>(s, &f, k_tiles, sum); break;
+            case 3: multiply<IS_FAST, 96>(s, &f, k_tiles, sum); break;
+            default: multiply<IS_FAST, 128>(s, &f, k_tiles, sum); break;
+            }
+        }
+        if (row_tile < row_tiles) {
+            if (!is_down)
+                store_h<IS_FAST>(a, row_tile, u.pair, n_pairs, sum);
+            else if (IS_FAST)
+                store_rounded(a, row_tile, u.pair, n_pairs, sum);
+            else
+                store_results(a, row_tile, u.pair, n_pairs, sum);
+        }
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) {
+            barrier_arrive(&s->stored[at.slot]);
+            barrier_arrive(&s->unit_empty[at.slot]);
+        }
+        at.next();
+    }
+}
+
+/* Any grid. Sums in f32. */
+template <bool IS_FAST>
+static __global__ void __launch_bounds__(THREADS, 1)
+    wide_kernel(const __grid_constant__ struct wide_args a)
+{
+    extern __shared__ __align__(ALIGN) char ring[]; /* rows, tiles, then the rest */
+    struct shared *s = (struct shared *)(ring + RING_BYTES);
+    const int warp = threadIdx.x / 32;
+
+    grid_release();
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < TILES; i++) {
+            barrier_init(&s->tile_full[i], 1);
+            barrier_init(&s->tile_empty[i], N_MULTIPLY / GROUP);
+        }
+        for (int i = 0; i < MAX_STEPS; i++) {
+            barrier_init(&s->rows_full[i], ROW_WARPS * 32);
+            barrier_init(&s->rows_empty[i], N_MULTIPLY);
+        }
+        for (int i = 0; i < UNITS; i++) {
+            barrier_init(&s->unit_full[i], 1);
+            barrier_init(&s->unit_empty[i], N_MULTIPLY + ROW_WARPS + 1);
+            barrier_init(&s->stored[i], N_MULTIPLY);
+        }
+        barrier_init_fence();
+    }
+    __syncthreads();
+    grid_wait();
+    if (warp < 4) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(FETCH_REGISTERS));
+        if (warp == WARP_WEIGHTS) {
+            if (threadIdx.x % 32 == 0)
+                fetch_weights(a, s, ring + ROWS_BYTES);
+        } else if (warp == WARP_COUNT) {
+            if (threadIdx.x % 32 == 0)
+                count_units(a, s);
+        } else {
+            fetch_rows<IS_FAST>(a, s, ring, warp - WARP_ROWS);
+        }
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
+        multiply_units<IS_FAST>(a, s, ring, warp - 4);
+    }
+}
+
+/* ---- launching ---------------------------------------------------------------------------- */
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+/* Lay the plan out; returns its bytes. */
+static size_t place_plan(char *mem, int n_tok, int top_k, const struct moe_weights *w,
+                         struct plan *ret)
+{
+    const struct moe_product gate_up = moe_product(NULL, pack_pair_rows(w->d_ff), w->d_model, NULL);
+    const struct moe_product down = moe_product(NULL, w->d_model, w->d_ff, NULL);
+    const size_t chunks = (size_t)n_tok * (size_t)top_k / mode<false>::max_pairs + (size_t)w->n_exp;
+    const size_t counts = aligned((chunks + 2) * sizeof(uint32_t));
+    const size_t units =
+        aligned(chunks * (size_t)(n_groups(gate_up) + n_groups(down)) * sizeof(int4));
+
+    ret->counts = (uint32_t *)mem;
+    ret->units = (int4 *)(mem + counts);
+    ret->x = (uint16_t *)(mem + counts + units);
+    return counts + units + aligned((size_t)n_tok * (size_t)pack_row_elems(w->d_model) * 2);
+}
+
+size_t moe_plan_bytes(int n_tok, int top_k, const struct moe_weights *w)
+{
+    struct plan plan;
+
+    return place_plan(NULL, n_tok, top_k, w, &plan);
+}
+
+template <bool IS_FAST>
+static cudaError_t launch(const struct wide_args *a, bool is_early, cudaStream_t stream)
+{
+    const size_t bytes = RING_BYTES + sizeof(struct shared);
+    int n_sm = 0;
+    cudaError_t rc = count_sms(&n_sm);
+
+    if (!rc)
+        rc = launch_kernel(prepare_kernel<IS_FAST>, dim3((unsigned)n_sm), PREPARE_THREADS, 0,
+                           is_early, stream, *a);
+    if (!rc)
+        rc = allow_shared(wide_kernel<IS_FAST>, bytes);
+    if (!rc)
+        rc = launch_kernel(wide_kernel<IS_FAST>, dim3((unsigned)n_sm), THREADS, bytes, true, stream,
+                           *a);
+    return rc ? rc : moe_sum_launch(&a->moe, IS_FAST, stream);
+}
+
+cudaError_t moe_wide_launch(const struct moe_args *moe, bool is_early, cudaStream_t stream)
+{
+    const struct moe_weights *w = &moe->weights;
+    struct wide_args a = {};
+
+    a.moe = *moe;
+    (void)place_plan((char *)moe->work.plan, moe->n_tok, moe->top_k, w, &a.plan);
+    a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model, a.plan.x);
+    a.down = moe_product(w->down, w->d_model, w->d_ff, moe->work.h);
+    a.h_row = (int)pack_row_elems(w->d_ff);
+    a.result_row = moe_result_row(w->d_model);
+    return moe->is_fast ? launch<true>(&a, is_early, stream) : launch<false>(&a, is_early, stream);
+}
