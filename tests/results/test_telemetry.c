@@ -374,7 +374,7 @@ Test(telemetry_sql, functions_give_a_row_for_each_forward_layer_expert_and_posit
     encode(&s.telemetry, &blob);
     insert(blob.data, blob.len);
     cr_expect_str_eq(rows("SELECT f.* FROM t, telemetry_forward(t.b) f"),
-                     "0,0,0,5,4,3,1,1000 1,0,1,2,1,1,0,500 ");
+                     "0,0,0,5,4,3,1,1000,0 1,0,1,2,1,1,0,500,2 ");
     cr_expect_str_eq(rows("SELECT forward, block, step, layer, n_tok, n_unique, n_rerouted,"
                           " n_lost_top1, kept_mass, expert_bytes, hex(bitmap), n_natural,"
                           " n_core, output_error"
