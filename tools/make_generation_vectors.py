@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Write tests/vectors/decoder/tiny-f32.json: what the checkpoint of tests/vectors/model generates.
+"""Write tests/vectors/decoder/tiny-f32.json and llada2.json: what checkpoints of tests/vectors/model
+generate.
 
-The forward pass is the f64 one of make_model_vectors.py, the loops are those of
-make_decoder_vectors.py. Run from the repository root, no arguments; needs what the former needs.
+The forward pass of the former is the f64 one of make_model_vectors.py; of the latter it is stock
+transformers' class Glm4MoeForCausalLM, f32, over all that a block sees and without any cache, which
+must agree with the f64 formulas of make_llada2_vectors.py. The loops are those of
+make_decoder_vectors.py. Run from the repository root, no arguments; needs what those two need.
 
 A case is refused if a choice in it may hang on f32 rounding: a near tie of experts, of tokens, of a
 confidence with the threshold, or of two confidences.
@@ -13,11 +16,12 @@ import numpy as np
 import safetensors.numpy
 
 import make_decoder_vectors as loops
+import make_llada2_vectors as llada2
 import make_model_vectors as models
 import make_pick_vectors as picks
 
 FOLDER = pathlib.Path('tests/vectors/model/tiny-f32')
-MARGIN = 1e-4  # relative; f32 forwards agree within about 1e-6
+MARGIN = 5e-5  # relative; f32 forwards agree within about 1e-6
 
 
 class Tiny:
@@ -38,19 +42,51 @@ class Tiny:
         return lambda pos: [float(v) for v in logits[pos - fresh[0]]]
 
     def check(self, draw, rows):
-        mask, heat = self.c['mask_id'], self.c['temperature']
-        for pos, row in rows.items():
-            top = np.sort(np.delete(row, mask))
-            assert abs(row[mask] - top[-1]) > MARGIN
-            if heat:
-                noise = [float(picks.noise(self.c['seed'], draw, pos, v)) for v in range(len(row))]
-                top = np.sort(np.delete(row + heat * np.array(noise), mask))
-            assert top[-1] - top[-2] > MARGIN
-        confs = sorted(loops.propose(self.c, list(r), draw, i)[1] for i, r in rows.items())
-        for a, b in zip(confs, confs[1:]):
-            assert b - a > MARGIN * b, (a, b)
-        for a in confs:
-            assert abs(a - self.c['threshold']) > MARGIN * a
+        check(self.c, draw, rows)
+
+
+def check(c, draw, rows):
+    """Nothing that rows of logits decide may hang on rounding."""
+    mask, heat = c['mask_id'], c['temperature']
+    for pos, row in rows.items():
+        top = np.sort(np.delete(row, mask))
+        assert abs(row[mask] - top[-1]) > MARGIN
+        if heat:
+            noise = [float(picks.noise(c['seed'], draw, pos, v)) for v in range(len(row))]
+            top = np.sort(np.delete(row + heat * np.array(noise), mask))
+        assert top[-1] - top[-2] > MARGIN
+    confs = sorted(loops.propose(c, list(r), draw, i)[1] for i, r in rows.items())
+    for a, b in zip(confs, confs[1:]):
+        assert b - a > MARGIN * b, (a, b)
+    for a in confs:
+        for bound in (c['threshold'], c.get('low_threshold', 0), c.get('edit_threshold', 0)):
+            assert abs(a - bound) > MARGIN * a
+
+
+class Stock:
+    """usual-bf16 by stock transformers, whole and anew each time."""
+    opened = None
+
+    def __init__(self, c):
+        self.c = c
+        self.n_forwards = 0
+        if not Stock.opened:
+            shapes = dict(llada2.tensor_shapes(llada2.USUAL))
+            weights = {n: models.to_bf16(llada2.dummy(n, s, 1)) for n, s in shapes.items()}
+            Stock.opened = llada2.open_stock(llada2.USUAL, weights), llada2.Direct(llada2.USUAL, weights)
+
+    def forward(self, x, fresh, is_stored):
+        llada2.BLOCK = self.c['block_length']
+        ids = np.array(x[:fresh[-1] + 1])
+        stock, direct = Stock.opened
+        logits = llada2.run_stock(stock, ids)['logits']
+        want = direct.forward(ids)['logits']
+        assert np.abs(logits - want).max() < 1e-4 * np.abs(want).max()
+        own = [i for i in fresh if i >= len(self.c['prompt'])][-llada2.BLOCK:]
+        seen = own if self.c['decoder'] == 'edit' else [i for i in own if x[i] == self.c['mask_id']]
+        check(self.c, self.n_forwards, {i: logits[i] for i in seen})
+        self.n_forwards += 1
+        return lambda pos: [float(v) for v in logits[pos]]
 
 
 BASE = dict(mask_id=models.MASK_ID, eos_id=256, decoder='threshold', gen_length=32,
@@ -72,13 +108,31 @@ CASES = [
 ]
 
 
-def try_prompts(case):
+LLADA2 = dict(BASE, mask_block=32, gen_length=32, block_length=32, steps=32, cache='block', threshold=0.05,
+              n_prompt=12)
+LLADA2_CASES = [
+    dict(decoder='block-diffusion', name='block-diffusion'),
+    dict(decoder='block-diffusion', name='block-diffusion, a prompt of one', n_prompt=1),
+    dict(decoder='block-diffusion', name='block-diffusion, a prompt of 31', n_prompt=31),
+    dict(decoder='block-diffusion', name='block-diffusion, a prompt of 32', n_prompt=32),
+    dict(decoder='block-diffusion', name='block-diffusion, a prompt of 33', n_prompt=33),
+    dict(decoder='block-diffusion', name='block-diffusion, 7 steps', steps=7, n_prompt=20),
+    dict(decoder='block-diffusion', name='block-diffusion, blocks of 16', block_length=16, steps=16),
+    dict(decoder='edit', name='edit', edit_threshold=0.07, max_post_steps=16),
+    dict(decoder='edit', name='edit, a prompt of 33', edit_threshold=0.07, max_post_steps=16, n_prompt=33),
+    dict(decoder='edit', name='edit, cut short', edit_threshold=0.05, max_post_steps=2, n_prompt=40),
+    dict(decoder='threshold', name='threshold', n_prompt=33),
+]
+
+
+def try_prompts(case, base=BASE, model=Tiny):
     """The first of some prompts under which nothing is near a tie."""
-    for seed in range(100):
-        r = models.splitmix64(np.arange(12, dtype=np.uint64) + np.uint64(5000 + 100 * seed))
-        c = {**BASE, **case, 'prompt': [int(v) for v in r % np.uint64(256)]}
+    n = {**base, **case}.get('n_prompt', 12)
+    for seed in range(400):
+        r = models.splitmix64(np.arange(n, dtype=np.uint64) + np.uint64(5000 + 100 * seed))
+        c = {**base, **case, 'prompt': [int(v) for v in r % np.uint64(256)]}
         try:
-            loops.generate(c, Tiny(c))
+            loops.generate(c, model(c))
             return c
         except AssertionError:
             pass
@@ -87,3 +141,4 @@ def try_prompts(case):
 
 if __name__ == '__main__':
     loops.write('tiny-f32.json', [try_prompts(c) for c in CASES], Tiny)
+    loops.write('llada2.json', [try_prompts(c, LLADA2, Stock) for c in LLADA2_CASES], Stock)

@@ -13,7 +13,7 @@
 #include "kernels/kernels.h"
 #include "tests/base/fail_malloc.h"
 
-static char dir_bf16[4096], dir_f32[4096];
+static char dir_bf16[4096], dir_f32[4096], dir_llada2[4096];
 
 static void setup(void)
 {
@@ -22,6 +22,7 @@ static void setup(void)
     cr_assert_not_null(tests, "DESBENCH_TESTS is not set");
     snprintf(dir_bf16, sizeof(dir_bf16), "%s/vectors/model/tiny-bf16", tests);
     snprintf(dir_f32, sizeof(dir_f32), "%s/vectors/model/tiny-f32", tests);
+    snprintf(dir_llada2, sizeof(dir_llada2), "%s/vectors/model/llada2/usual-bf16", tests);
 }
 
 TestSuite(engine, .init = setup);
@@ -435,7 +436,8 @@ Test(engine, a_broken_generation_config_fails_the_open)
 
 /* ---- against the independent forward pass and loop -------------------------------------- */
 
-static void check_generation(struct engine *e, const json_t *c, const char *backend)
+static void check_generation(struct engine *e, const json_t *c, const char *cache,
+                             const char *backend)
 {
     const char *name = json_string_value(json_object_get(c, "name"));
     const json_t *p = json_object_get(c, "prompt"), *tokens = json_object_get(c, "tokens");
@@ -443,10 +445,10 @@ static void check_generation(struct engine *e, const json_t *c, const char *back
     struct decode_options o = { .selector = "vanilla" };
     const struct generation *g;
     struct sequence *s;
-    int32_t ids[32];
+    int32_t ids[64];
 
     o.decoder = json_string_value(json_object_get(c, "decoder"));
-    o.cache = json_string_value(json_object_get(c, "cache"));
+    o.cache = cache ? cache : json_string_value(json_object_get(c, "cache"));
     o.gen_length = (int)json_integer_value(json_object_get(c, "gen_length"));
     o.block_length = (int)json_integer_value(json_object_get(c, "block_length"));
     o.steps = (int)json_integer_value(json_object_get(c, "steps"));
@@ -454,6 +456,8 @@ static void check_generation(struct engine *e, const json_t *c, const char *back
     o.after_look = (int)json_integer_value(json_object_get(c, "after_look"));
     o.cache_warmup = (int)json_integer_value(json_object_get(c, "cache_warmup"));
     o.threshold = json_real_value(json_object_get(c, "threshold"));
+    o.edit_threshold = json_real_value(json_object_get(c, "edit_threshold"));
+    o.max_post_steps = (int)json_integer_value(json_object_get(c, "max_post_steps"));
     o.temperature = json_real_value(json_object_get(c, "temperature"));
     o.seed = (uint64_t)json_integer_value(json_object_get(c, "seed"));
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
@@ -486,7 +490,30 @@ Test(engine, generates_what_the_formulas_in_f64_generate)
 
         if (!e)
             continue;
-        json_array_foreach(all, i, c) check_generation(e, c, (*b)->name);
+        json_array_foreach(all, i, c) check_generation(e, c, NULL, (*b)->name);
+        engine_close(e);
+    }
+    json_decref(all);
+}
+
+/* LLaDA2.x with every cache: all are exact there. Not on cuda, which rounds activations. */
+Test(engine, generates_what_stock_transformers_generates, .timeout = 120)
+{
+    char path[4200];
+    json_t *all, *c;
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/vectors/decoder/llada2.json", getenv("DESBENCH_TESTS"));
+    all = json_load_file(path, 0, NULL);
+    cr_assert_geq(json_array_size(all), 10);
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        bool is_rounded = strcmp((*b)->name, "cuda") == 0;
+        struct engine *e = is_rounded ? NULL : open_on(dir_llada2, (*b)->name);
+
+        if (!e)
+            continue;
+        for (const struct engine_choice *k = engine_caches(); k->name; k++)
+            json_array_foreach(all, i, c) check_generation(e, c, k->name, (*b)->name);
         engine_close(e);
     }
     json_decref(all);

@@ -1,0 +1,168 @@
+/*
+ * The cache of finished blocks on a model: every forward of a decoding gives the logits that it
+ * gives without a cache; and does not, if finished blocks stay in it as they were while they still
+ * held masks.
+ */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/sequence_impl.h"
+
+enum { BLOCK = 32, GEN = 64, MAX_PROMPT = 95, MAX_CANVAS = 160, N_PROMPTS = 7 };
+
+static const int prompt_lengths[N_PROMPTS] = { 0, 1, 31, 32, 33, 64, 95 };
+
+static void setup(void)
+{
+    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1); /* no hash of weights goes there */
+}
+
+TestSuite(clean_pass, .init = setup);
+
+/* NULL where the backend cannot run on this machine. */
+static struct engine *open_on(const char *backend)
+{
+    char dir[4096];
+    struct engine_options o = { .model_dir = dir,
+                                .load_format = "safetensors",
+                                .backend = backend,
+                                .n_threads = 1,
+                                .max_canvas = MAX_CANVAS,
+                                .max_batch = 2,
+                                .max_block = BLOCK };
+    struct engine *e = NULL;
+    struct error err = { 0 };
+    enum status st;
+
+    snprintf(dir, sizeof(dir), "%s/vectors/model/llada2/usual-bf16", getenv("DESBENCH_TESTS"));
+    st = engine_open(&o, &e, &err);
+    cr_assert(st == ST_OK || st == ST_UNSUPPORTED || st == ST_DEVICE || st == ST_NOT_FOUND,
+              "%s: %s", backend, err.text);
+    return e;
+}
+
+static struct sequence *start(struct engine *e, const char *cache, const char *decoder,
+                              int n_prompt)
+{
+    struct decode_options o = { .decoder = decoder,
+                                .cache = cache,
+                                .selector = "vanilla",
+                                .gen_length = GEN,
+                                .block_length = BLOCK,
+                                .steps = 9,
+                                .threshold = 0.1,
+                                .edit_threshold = 0.2,
+                                .max_post_steps = 2 };
+    struct sequence *s = NULL;
+    struct error err = { 0 };
+    int32_t prompt[MAX_PROMPT];
+
+    for (int i = 0; i < MAX_PROMPT; i++)
+        prompt[i] = (i * 37 + 5) % 256;
+    cr_assert_eq(sequence_start(e, &o, prompt, (size_t)n_prompt, &s, &err), ST_OK, "%s", err.text);
+    return s;
+}
+
+/* One step of a sequence; its logits into ret (n_rows, n_vocab). */
+static void step(struct engine *e, struct sequence *s, float *ret)
+{
+    struct kernels *k = model_kernels(e->model);
+    struct forward_result r;
+    struct forward_item it;
+    struct error err = { 0 };
+
+    step_plan(s, &it);
+    e->active[0] = s;
+    cr_assert_eq(model_forward(e->model, &it, 1, &r, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(step_pick(s, r.logits, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(k->ops->download(k, ret, r.logits,
+                                  (size_t)s->n_rows * (size_t)e->info->n_vocab * sizeof(*ret),
+                                  &err),
+                 ST_OK);
+    cr_assert_eq(k->ops->sync(k, &err), ST_OK);
+    step_record(s, &r, 0);
+    step_decide(s);
+    step_commit(s);
+    step_end(s, 0, 1);
+}
+
+/* The largest difference of logits over a decoding, of the largest logit. Both sequences are kept
+ * on the tokens of the one without a cache. */
+static double compare(struct engine *e, const struct cache_policy *policy, const char *decoder,
+                      int n_prompt)
+{
+    struct sequence *plain = start(e, "none", decoder, n_prompt);
+    struct sequence *cached = start(e, "block", decoder, n_prompt);
+    size_t n_vocab = (size_t)e->info->n_vocab;
+    float *want = calloc(BLOCK * n_vocab, sizeof(*want)),
+          *got = calloc(BLOCK * n_vocab, sizeof(*got));
+    double worst = 0, most = 0;
+
+    cr_assert(want && got);
+    if (policy)
+        cached->setup.cache = policy;
+    while (!sequence_is_done(plain)) {
+        cr_assert_eq(plain->block, cached->block);
+        step(e, plain, want);
+        step(e, cached, got);
+        for (size_t i = 0; i < (size_t)plain->n_rows * n_vocab; i++) {
+            most = fmax(most, fabs((double)want[i]));
+            worst = fmax(worst, fabs((double)want[i] - (double)got[i]));
+        }
+        if (memcmp(plain->canvas, cached->canvas, (size_t)plain->n_canvas * sizeof(int32_t)) != 0)
+            break; /* what follows is another decoding */
+    }
+    cr_assert(policy || sequence_is_done(cached), "tokens differ");
+    sequence_free(plain);
+    sequence_free(cached);
+    free(want);
+    free(got);
+    return worst / most;
+}
+
+Test(clean_pass, logits_are_those_without_a_cache, .timeout = 120)
+{
+    static const char *const decoders[] = { "block-diffusion", "edit" };
+
+    for (const struct kernel_ops *const *b = kernel_backends; *b; b++) {
+        struct engine *e = open_on((*b)->name);
+        bool is_ref = strcmp((*b)->name, "ref") == 0;
+
+        for (int i = 0; e && i < N_PROMPTS; i++)
+            for (int d = 0; d < 2; d++) {
+                double off = compare(e, NULL, decoders[d], prompt_lengths[i]);
+
+                cr_assert(off <= (is_ref ? 0 : 1e-4), "%s, %s, %d prompt tokens: off by %g",
+                          (*b)->name, decoders[d], prompt_lengths[i], off);
+            }
+        engine_close(e);
+    }
+}
+
+/* A finished block's tokens do not go through the model once more. */
+static struct forward_plan plan_unclean(const struct canvas_view *v)
+{
+    int first = v->forward ? v->block_start : 0;
+
+    return (struct forward_plan){ .first = first,
+                                  .n_tok = v->block_end - first,
+                                  .n_kv = v->block_end,
+                                  .is_refresh = first < v->block_start };
+}
+
+Test(clean_pass, without_it_logits_are_others)
+{
+    const struct cache_policy unclean = { .about = cache_policy_find("block")->about,
+                                          .plan = plan_unclean };
+    struct engine *e = open_on("ref");
+
+    for (int i = 0; i < N_PROMPTS; i++) {
+        double off = compare(e, &unclean, "block-diffusion", prompt_lengths[i]);
+
+        cr_assert(off > 1e-2, "%d prompt tokens: off by %g", prompt_lengths[i], off);
+    }
+    engine_close(e);
+}
