@@ -351,8 +351,15 @@ struct part_time {
  */
 MUST_CHECK enum status engine_time_next(struct engine *e, struct error *err);
 
-/* Times (*ret_n) of the last step that was timed, and its tokens; valid until the next. */
-const struct part_time *engine_part_times(const struct engine *e, size_t *ret_n, int *ret_n_tok);
+struct step_times {
+    const struct part_time *parts; /* (n_parts) */
+    size_t n_parts;
+    int n_tok;       /* of all sequences of the step */
+    int64_t took_ns; /* the second run, which is in no other time */
+};
+
+/* Of the last step that was timed; its parts are valid until the next. Zeros: none was. */
+struct step_times engine_step_times(const struct engine *e);
 
 /* ---- observing -------------------------------------------------------------------------- */
 

@@ -76,7 +76,7 @@ void engine_close(struct engine *e)
         return;
     for (int i = 0; i < e->n_free; i++)
         kv_cache_free(e->free[i]);
-    free(e->times);
+    free(e->parts);
     free(e->unique);
     free(e->items);
     free(e->active);

@@ -35,10 +35,9 @@ struct engine {
     struct popularity *popularity; /* tables read so far */
     struct engine_observer observer;
     bool is_timed;           /* the next step is */
-    struct part_time *times; /* of the last step that was, n_times of them; NULL: none ever */
+    struct step_times times; /* of the last step that was */
+    struct part_time *parts; /* what they point to; NULL: none ever was */
     int *unique;             /* (n_layer) room of step_time() */
-    size_t n_times;
-    int n_tok_timed;
 
     /* Without a model, what it would own. */
     struct arena text_arena;

@@ -16,38 +16,39 @@ enum status engine_time_next(struct engine *e, struct error *err)
 
     if (!e->model)
         return error_set(err, ST_UNSUPPORTED, "model '%s' was opened for text only", e->info->name);
-    if (!e->times)
-        e->times = calloc((n_layer + 1) * PROFILE_PARTS, sizeof(*e->times));
+    if (!e->parts)
+        e->parts = calloc((n_layer + 1) * PROFILE_PARTS, sizeof(*e->parts));
     if (!e->unique)
         e->unique = calloc(n_layer, sizeof(*e->unique));
-    if (!e->times || !e->unique)
+    if (!e->parts || !e->unique)
         return error_set(err, ST_NOMEM, "out of memory for the times of %zu layers", n_layer);
     e->is_timed = true;
     return ST_OK;
 }
 
-const struct part_time *engine_part_times(const struct engine *e, size_t *ret_n, int *ret_n_tok)
+struct step_times engine_step_times(const struct engine *e)
 {
-    *ret_n = e->n_times;
-    *ret_n_tok = e->n_tok_timed;
     return e->times;
 }
 
 static void keep_times(struct engine *e, const struct profile *p)
 {
-    e->n_times = 0;
+    size_t n = 0;
+
     for (int l = -1; l < e->info->n_layer; l++)
         for (int part = 0; part < PROFILE_PARTS; part++) {
             int64_t ns = profile_ns(p, (enum profile_part)part, l);
 
             if (ns >= 0)
-                e->times[e->n_times++] =
+                e->parts[n++] =
                     (struct part_time){ .part = profile_part_name((enum profile_part)part),
                                         .layer = l,
                                         .ns = ns,
                                         .n_unique =
                                             part == PROFILE_MOE && l >= 0 ? e->unique[l] : 0 };
         }
+    e->times.parts = e->parts;
+    e->times.n_parts = n;
 }
 
 enum status step_time(struct engine *e, int n, int64_t *start_ns, struct error *err)
@@ -58,11 +59,11 @@ enum status step_time(struct engine *e, int n, int64_t *start_ns, struct error *
     enum status st;
 
     e->is_timed = false;
-    st = model_time(e->model, e->items, n, &p, &e->n_tok_timed, e->unique, err);
+    st = model_time(e->model, e->items, n, &p, &e->times.n_tok, e->unique, err);
     if (st)
         return st;
     keep_times(e, p);
-    took_ns = clock_mono_ns() - from_ns;
+    e->times.took_ns = took_ns = clock_mono_ns() - from_ns;
     for (int i = 0; i < n; i++)
         e->active[i]->start_ns += took_ns;
     *start_ns += took_ns;

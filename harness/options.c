@@ -116,6 +116,11 @@ const struct option_def option_table[N_OPTIONS] = {
                        "measure how far each layer's output is from that of the model's own "
                        "routing "
                        "(slower; same answers)" },
+    [OPT_KERNEL_TIMES] = { "kernel-times", 0, OPTION_INT, RUNNING, MODEL, "N", "0", NULL, 0,
+                           1 << 20, NULL, NULL,
+                           "run the forward of one in N steps, drawn at random, once more and time "
+                           "its parts layer by layer; that is in no other time, but no energy is "
+                           "measured; 0: of none" },
     [OPT_BENCH_TOKENS] = { "tokens", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "32", NULL, 2, 4096,
                            NULL, NULL,
                            "tokens of a sequence in a forward (forward, ops), of its prompt "

@@ -13,7 +13,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "harness/energy.h"
 #include "harness/judging.h"
+#include "harness/kernel_times.h"
 #include "harness/progress.h"
 
 /* A sample in flight; spent ones are kept for reuse with their arenas. */
@@ -46,6 +48,11 @@ struct runner {
     size_t n_cells_done;
     struct progress progress;
     struct runner_totals totals;
+    struct kernel_times *times; /* NULL: not asked for */
+    struct rng times_rng;       /* draws the step of each kernel_times that is timed */
+    int times_left, times_at;   /* steps until the next draw; the step that is timed */
+    int64_t times_stored_ns;
+    struct energy energy;
 };
 
 static enum status no_memory(struct error *err)
@@ -486,13 +493,67 @@ static void show(struct runner *r)
 }
 
 /* Positions that the last step of a sequence committed. */
-static void count_committed(struct runner *r, struct sample *s)
+static int count_committed(struct runner *r, struct sample *s)
 {
     const struct generation *g = sequence_result(s->seq);
     int n = g->n_forwards ? g->forwards[g->n_forwards - 1].n_committed : 0;
 
     s->n_committed += n;
     r->n_positions += n;
+    return n;
+}
+
+/* The cell of all samples in flight, or NULL where they are of several. */
+static const char *common_cell(const struct runner *r)
+{
+    const char *key = NULL;
+
+    for (int i = 0; i < r->o->n_slots; i++) {
+        const struct sample *s = r->slots[i];
+
+        if (s && key && s->cell_key != key)
+            return NULL;
+        if (s)
+            key = s->cell_key;
+    }
+    return key;
+}
+
+/* Of each kernel_times steps a random one, as steps have a rhythm: caches are filled, blocks end.
+ */
+static bool is_step_timed(struct runner *r)
+{
+    if (r->times_left == 0) {
+        r->times_left = r->o->kernel_times;
+        r->times_at = 1 + (int)rng_below(&r->times_rng, (uint64_t)r->o->kernel_times);
+    }
+    return r->times_left-- == r->times_at;
+}
+
+/* One step of the sequences, with what is measured beside it. */
+static enum status step(struct runner *r, struct sequence *const *active, size_t n_active,
+                        struct error *err)
+{
+    const int64_t store_ns = 10000000000, start_ns = clock_mono_ns();
+    const char *cell_key = common_cell(r);
+    bool is_timed = r->times && is_step_timed(r) && cell_key;
+    enum status st = is_timed ? engine_time_next(r->o->engine, err) : ST_OK;
+    struct step_times times;
+
+    energy_begin(&r->energy, cell_key);
+    if (!st)
+        st = engine_step(r->o->engine, active, n_active, err);
+    r->totals.step_ns += clock_mono_ns() - start_ns;
+    if (st || !is_timed)
+        return st;
+    times = engine_step_times(r->o->engine);
+    r->totals.step_ns -= times.took_ns;
+    st = kernel_times_add(r->times, cell_key, &times, err);
+    if (!st && start_ns - r->times_stored_ns > store_ns) {
+        st = kernel_times_store(r->times, r->o->store, r->o->run_id, err);
+        r->times_stored_ns = start_ns;
+    }
+    return st;
 }
 
 /* Fill free slots, advance all sequences by one step, finish those that are done. */
@@ -501,7 +562,7 @@ static enum status advance(struct runner *r, bool *ret_is_busy, struct error *er
     const struct runner_options *o = r->o;
     struct sequence *active[RUNNER_MAX_SLOTS];
     size_t n_active = 0;
-    int64_t step_start_ns;
+    int64_t n_committed = 0;
     enum status st;
 
     assert(o->n_slots <= RUNNER_MAX_SLOTS);
@@ -525,14 +586,15 @@ static enum status advance(struct runner *r, bool *ret_is_busy, struct error *er
     *ret_is_busy = n_active > 0;
     if (!n_active)
         return ST_OK;
-    step_start_ns = clock_mono_ns();
-    st = engine_step(o->engine, active, n_active, err);
-    r->totals.step_ns += clock_mono_ns() - step_start_ns;
+    st = step(r, active, n_active, err);
+    for (int i = 0; i < o->n_slots && !st; i++)
+        if (r->slots[i])
+            n_committed += count_committed(r, r->slots[i]);
+    if (!st)
+        st = energy_end(&r->energy, n_committed, o->store, o->run_id, err);
     for (int i = 0; i < o->n_slots && !st; i++) {
         struct sample *s = r->slots[i];
 
-        if (s)
-            count_committed(r, s);
         if (s && sequence_is_done(s->seq)) {
             r->slots[i] = NULL;
             st = sample_finish(r, s, err);
@@ -616,8 +678,22 @@ enum status runner_run(const struct runner_options *opts, struct runner_totals *
                    opts->series.n_samples_before + opts->plan->n_work - r.totals.n_kept +
                        opts->series.n_samples_after,
                    opts->plan->n_positions - r.n_positions_kept + opts->series.n_positions_after);
-    st = loop(&r, err);
+    if (!opts->kernel_times) /* what is run twice costs twice */
+        energy_open(&r.energy, engine_info(opts->engine)->backend);
+    r.times_stored_ns = clock_mono_ns();
+    rng_seed(&r.times_rng, opts->seed);
+    if (opts->kernel_times)
+        st = kernel_times_new(&r.times, err);
+    if (!st)
+        st = loop(&r, err);
     progress_stop(&r.progress);
+    if (r.times) { /* whatever ended the run */
+        struct error lost;
+        enum status st_store = kernel_times_store(r.times, opts->store, opts->run_id, &lost);
+
+        if (st_store && !st)
+            st = error_set(err, st_store, "%s", lost.text);
+    }
     if (st && st != ST_INTERRUPTED)
         log_warn(
             "stopped early: %zu of %zu samples are kept in run '%s'; `desbench resume` goes on "
@@ -632,6 +708,8 @@ out:
         free_list(a->owner);
     }
     free_list(r.spent);
+    kernel_times_free(r.times);
+    energy_close(&r.energy);
     free(r.slots);
     free(r.cell_keys);
     free(r.n_left);

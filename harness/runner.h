@@ -41,6 +41,7 @@ struct runner_options {
     uint64_t seed;
     unsigned compat; /* of enum task_compat */
     int n_slots;     /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
+    int kernel_times; /* one of so many steps is timed part by part; 0: none */
     struct runner_series series;
     const char *progress; /* "auto", "always", "never" */
     bool is_quiet;

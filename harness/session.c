@@ -241,6 +241,7 @@ enum status session_execute(struct session *s, enum exit_code *ret_exit, struct 
                                 .seed = (uint64_t)options_int(s->c, OPT_SEED),
                                 .compat = judging_compat(s->c),
                                 .n_slots = s->engine_options.max_batch,
+                                .kernel_times = (int)options_int(s->c, OPT_KERNEL_TIMES),
                                 .series = s->series,
                                 .progress = options_text(s->c, OPT_PROGRESS),
                                 .is_quiet = options_flag(s->c, OPT_QUIET),

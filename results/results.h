@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/histogram.h"
 #include "base/status.h"
 #include "results/stats.h"
 
@@ -120,7 +121,8 @@ struct telemetry_layer {
     int64_t expert_bytes;
 };
 /* (n_forwards) and (n_forwards, n_layer) and (n_forwards, n_layer, n_exp). commit_step
- * (n_positions): forward index that committed each generated position, or edited it last, -1 never. */
+ * (n_positions): forward index that committed each generated position, or edited it last, -1 never.
+ */
 struct telemetry {
     int32_t n_forwards, n_layer, n_exp, n_positions;
     bool has_output_error; /* was it measured? */
@@ -193,6 +195,41 @@ struct metric_row {
 };
 MUST_CHECK enum status store_put_metric(struct store *s, const struct metric_row *row,
                                         struct error *err);
+
+/* Times of a part of the forwards of a cell; columns of table kernel, schema.sql. */
+struct kernel_row {
+    const char *run_id, *cell_key, *name;
+    int layer, max_tok;
+    int64_t sum_tok, sum_unique; /* sum_unique -1: not of this part */
+    struct histogram ns;
+};
+/* All or none. What is there of the same part, layer and size is added to. */
+MUST_CHECK enum status store_put_kernels(struct store *s, const struct kernel_row *rows, size_t n,
+                                         struct error *err);
+/* Those of a run, by cell, name, size and layer; strings in the arena. */
+MUST_CHECK enum status store_list_kernels(struct store *s, const char *run_id, struct arena *arena,
+                                          struct kernel_row **ret, size_t *ret_n,
+                                          struct error *err);
+
+/* A window of a device; columns of table power. Numbers below 0: not told. */
+struct power_row {
+    const char *run_id, *cell_key, *device;
+    int64_t t_ns, wall_ns, n_committed, energy_mj;
+    int64_t sm_clock_mhz, mem_clock_mhz, temp_c, throttle_bits;
+};
+MUST_CHECK enum status store_put_power(struct store *s, const struct power_row *row,
+                                       struct error *err);
+
+/* What the windows of a run's cell say together. NaN: not known, of no window. */
+struct energy_row {
+    const char *cell_key, *task, *selector;
+    int64_t n_windows, wall_ns, n_committed;
+    double joules, watts, joules_per_committed, joules_per_right;
+    double sm_clock_mhz, temp_c; /* means */
+    int64_t throttle_bits;       /* of all windows together; -1: not told */
+};
+MUST_CHECK enum status store_list_energy(struct store *s, const char *run_id, struct arena *arena,
+                                         struct energy_row **ret, size_t *ret_n, struct error *err);
 
 /* ---- reading ---------------------------------------------------------------------------- */
 

@@ -161,37 +161,41 @@ CREATE TABLE verdict (
     max_rss_bytes   INTEGER NOT NULL
 ) STRICT;
 
--- Times of one kernel over a run.
+-- Times of the parts of a forward (run --kernel-times), of the forwards of a cell that were timed.
 CREATE TABLE kernel (
     run_id     TEXT NOT NULL REFERENCES run (run_id),
-    name       TEXT NOT NULL,    -- of the op
-    layer      INTEGER NOT NULL, -- -1: all layers together
-    shape      TEXT NOT NULL,    -- the sizes that decide the work: n_tok=32,n_unique=38
-    calls      INTEGER NOT NULL,
+    cell_key   TEXT NOT NULL REFERENCES cell (cell_key),
+    name       TEXT NOT NULL,    -- of the part: qkv, attention, route, moe, ...; forward: all of them
+    layer      INTEGER NOT NULL, -- -1: summed over the layers of a forward, or of none
+    max_tok    INTEGER NOT NULL, -- forwards of more than half as many tokens, and at most as many
+    calls      INTEGER NOT NULL, -- forwards timed
+    sum_tok    INTEGER NOT NULL, -- their tokens
+    sum_unique INTEGER,          -- unique experts, summed over them (and layers); NULL: not of moe
     sum_ns     INTEGER NOT NULL,
     min_ns     INTEGER NOT NULL,
-    p50_ns     INTEGER NOT NULL,
+    p50_ns     INTEGER NOT NULL, -- quantiles from the histogram: within 5 %
     p90_ns     INTEGER NOT NULL,
     p99_ns     INTEGER NOT NULL,
     max_ns     INTEGER NOT NULL,
-    bytes      INTEGER,          -- moved by one call; NULL: not known
-    flops      INTEGER,          -- of one call
-    bandwidth_frac REAL,         -- of the device's copy bandwidth, 0 .. 1, at p50
-    peak_frac  REAL,             -- of the device's arithmetic peak, 0 .. 1, at p50
-    PRIMARY KEY (run_id, name, layer, shape)
+    histogram  TEXT NOT NULL CHECK (json_valid(histogram)), -- [[b, n], ...]: n of them took
+                                 -- 2^(b/8) ns or more, and less than 2^((b+1)/8)
+    PRIMARY KEY (run_id, cell_key, name, layer, max_tok)
 ) STRICT, WITHOUT ROWID;
 
--- Clocks and power over a run.
+-- What a device drew while it generated answers of one cell: windows of a second or more.
 CREATE TABLE power (
     run_id        TEXT NOT NULL REFERENCES run (run_id),
-    device        INTEGER NOT NULL, -- index of the GPU; -1: the CPU package
-    t_ns          INTEGER NOT NULL, -- since the start of the run
-    watts         REAL,
-    sm_clock_mhz  INTEGER,
+    cell_key      TEXT NOT NULL REFERENCES cell (cell_key),
+    device        TEXT NOT NULL,    -- UUID of the GPU
+    t_ns          INTEGER NOT NULL, -- when the window ended, since 1970
+    wall_ns       INTEGER NOT NULL, -- its length
+    n_committed   INTEGER NOT NULL, -- positions committed in it
+    energy_mj     INTEGER,          -- by the device's counter; NULL: it has none
+    sm_clock_mhz  INTEGER,          -- at its end, as what follows; NULL: not told
     mem_clock_mhz INTEGER,
     temp_c        INTEGER,
-    throttle_bits INTEGER,          -- NVML's clocksThrottleReasons
-    PRIMARY KEY (run_id, device, t_ns)
+    throttle_bits INTEGER,          -- NVML's clocks event reasons; 0: none, 1: idle
+    PRIMARY KEY (run_id, cell_key, device, t_ns)
 ) STRICT, WITHOUT ROWID;
 
 -- A score, as computed when the run ended.
@@ -314,6 +318,19 @@ SELECT run_id, task, cell_key, selector, decoder, n_samples,
        n_forwards * 1e9 / nullif(gen_ns, 0) AS forwards_per_s,
        1.0 * n_tokens_before_eos / nullif(n_forwards, 0) AS before_eos_tok_per_forward
 FROM task_summary;
+
+-- Energy of a run's cell, of the windows that have it. What an answer costs is what its committed
+-- positions cost; right: of the cell's right answers each, wrong ones priced in.
+CREATE VIEW energy AS
+WITH x AS (
+    SELECT run_id, cell_key, count(*) AS n_windows, sum(wall_ns) AS wall_ns,
+           sum(n_committed) AS n_committed, sum(energy_mj) * 1e-3 AS joules
+    FROM power WHERE energy_mj IS NOT NULL GROUP BY run_id, cell_key
+)
+SELECT x.*, joules * 1e9 / wall_ns AS watts, joules / nullif(n_committed, 0) AS joules_per_committed,
+       joules / nullif(n_committed, 0) * t.n_gen_positions / nullif(t.n_passed, 0)
+           AS joules_per_right
+FROM x LEFT JOIN task_summary t USING (run_id, cell_key);
 
 -- A row for each run and cell under the column names of llama-bench's SQL output, in its order and
 -- with none missing, for scripts that read those. A repetition is a sample; avg_ts counts tokens

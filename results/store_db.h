@@ -29,6 +29,9 @@ enum store_sql {
     SQL_HAS_SAMPLE,
     SQL_PUT_METRIC,
     SQL_PUT_COMPARISON,
+    SQL_FIND_KERNEL,
+    SQL_PUT_KERNEL,
+    SQL_PUT_POWER,
     N_STORE_SQL
 };
 

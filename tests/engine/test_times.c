@@ -68,11 +68,10 @@ static void step(struct engine *e, struct sequence *const *s, size_t n, bool is_
 
 static const struct part_time *find(const struct engine *e, const char *part, int layer)
 {
-    size_t n;
-    int n_tok;
-    const struct part_time *t = engine_part_times(e, &n, &n_tok), *found = NULL;
+    const struct step_times x = engine_step_times(e);
+    const struct part_time *t = x.parts, *found = NULL;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < x.n_parts; i++)
         if (strcmp(t[i].part, part) == 0 && t[i].layer == layer) {
             cr_assert_null(found, "'%s' of layer %d is there twice", part, layer);
             found = &t[i];
@@ -92,18 +91,13 @@ Test(times, every_part_of_every_layer_has_one)
         const struct model_info *info = engine_info(e);
         struct sequence *s = start(e, "vanilla", 1);
         const struct generation *g = sequence_result(s);
-        size_t n;
-        int n_tok;
 
-        (void)engine_part_times(e, &n, &n_tok);
-        cr_assert_eq(n, 0);
+        cr_assert_eq(engine_step_times(e).n_parts, 0);
         step(e, &s, 1, false);
-        (void)engine_part_times(e, &n, &n_tok);
-        cr_assert_eq(n, 0);
+        cr_assert_eq(engine_step_times(e).n_parts, 0);
         step(e, &s, 1, true);
-        (void)engine_part_times(e, &n, &n_tok);
-        cr_assert_eq(n, 7 * (size_t)info->n_layer + 2);
-        cr_assert_eq(n_tok, BLOCK);
+        cr_assert_eq(engine_step_times(e).n_parts, 7 * (size_t)info->n_layer + 2);
+        cr_assert_eq(engine_step_times(e).n_tok, BLOCK);
         for (int l = 0; l < info->n_layer; l++)
             for (size_t p = 0; p < 7; p++) {
                 const struct part_time *t = find(e, of_layer[p], l);
@@ -193,14 +187,15 @@ Test(times, what_timing_takes_is_in_no_time_of_a_sequence)
     s = start(e, "vanilla", 1);
     g = sequence_result(s);
     for (; !sequence_is_done(s); is_timed = true) {
-        size_t n;
-        int n_tok;
-        const struct part_time *t;
+        struct step_times t;
+        int64_t sum_ns = 0;
 
         step(e, &s, 1, is_timed);
-        t = engine_part_times(e, &n, &n_tok);
-        for (size_t i = 0; i < n && is_timed; i++)
-            parts_ns += t[i].ns;
+        t = engine_step_times(e);
+        for (size_t i = 0; i < t.n_parts && is_timed; i++)
+            sum_ns += t.parts[i].ns;
+        cr_assert_leq(sum_ns, t.took_ns);
+        parts_ns += sum_ns;
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
     all_ns = (to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec;
