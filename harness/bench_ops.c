@@ -30,7 +30,8 @@ struct ops_job {
     int32_t *ids, *positions;                  /* (n_tok) */
     struct weight *weights[MAX_COPIES];
     int n_copies;
-    struct experts *experts;
+    struct experts *experts, *dense; /* the latter: of a layer without routing */
+    struct weight *bias;             /* of the router, or NULL */
     struct pick *picks;
     struct route_params route;
     int32_t *counts;
@@ -61,8 +62,9 @@ static enum status run_router(void *arg, int n, struct error *err)
 {
     struct ops_job *j = arg;
 
-    return j->ops->router(j->k, j->x, copy_of(j, n), j->n_tok, ROUTER_SOFTMAX, j->scores, NULL,
-                          err);
+    return j->ops->router(j->k, j->x, copy_of(j, n), j->n_tok,
+                          j->m->routing.is_sigmoid ? ROUTER_SIGMOID : ROUTER_SOFTMAX, j->scores,
+                          NULL, err);
 }
 
 static enum status run_norm(void *arg, int n, struct error *err)
@@ -109,7 +111,8 @@ static enum status run_route(void *arg, int n, struct error *err)
                                        .tokens_per_expert = j->counts };
 
     (void)n;
-    return j->ops->route(j->k, &j->route, &(struct route_input){ .scores = j->scores }, &seg, 1,
+    return j->ops->route(j->k, &j->route,
+                         &(struct route_input){ .scores = j->scores, .bias = j->bias }, &seg, 1,
                          &(struct route_output){ j->route_ids, j->w, j->m->top_k }, err);
 }
 
@@ -120,6 +123,14 @@ static enum status run_moe(void *arg, int n, struct error *err)
     (void)n;
     return j->ops->moe(j->k, j->x, j->experts, j->route_ids, j->w, j->n_tok, j->m->top_k, j->y,
                        err);
+}
+
+static enum status run_dense(void *arg, int n, struct error *err)
+{
+    struct ops_job *j = arg;
+
+    (void)n;
+    return j->ops->moe(j->k, j->x, j->dense, NULL, NULL, j->n_tok, 0, j->y, err);
 }
 
 static enum status run_pick(void *arg, int n, struct error *err)
@@ -176,26 +187,40 @@ static enum status load_copies(struct ops_job *j, int64_t rows, int64_t cols, st
 
 /* One layer's, all from the same three matrices: experts are copies, but none shares memory where
  * the backend makes its own. */
-static enum status load_experts(struct ops_job *j, struct error *err)
+static enum status load_experts(struct ops_job *j, int n_exp, int n_shared, int64_t d_ff,
+                                struct experts **ret, struct error *err)
 {
-    size_t n = (size_t)j->m->n_exp;
+    size_t n = (size_t)n_exp + (size_t)n_shared;
     struct host_matrix *m = calloc(3 * n, sizeof(*m)), one[3] = { 0 };
     enum status st = m ? ST_OK : error_set(err, ST_NOMEM, "out of memory for %zu experts", n);
 
     for (size_t i = 0; i < 3 && !st; i++) {
-        int64_t rows = i < 2 ? j->m->d_ff : j->m->d_model;
+        int64_t rows = i < 2 ? d_ff : j->m->d_model;
 
-        st = make_matrix(j, rows, i < 2 ? j->m->d_model : j->m->d_ff, &one[i], err);
+        st = make_matrix(j, rows, i < 2 ? j->m->d_model : d_ff, &one[i], err);
         for (size_t e = 0; e < n; e++)
             m[i * n + e] = one[i];
     }
     if (!st)
-        st = j->ops->experts_load(j->k, j->m->n_exp, 0, m, m + n, m + 2 * n, &j->experts, err);
+        st = j->ops->experts_load(j->k, n_exp, n_shared, m, m + n, m + 2 * n, ret, err);
     for (int i = 0; i < 3; i++)
         if (!is_kept(j, &one[i]))
             free((void *)one[i].data);
     free(m);
     return st;
+}
+
+/* A bias for routers that have one: of any such model. */
+static enum status load_bias(struct ops_job *j, struct error *err)
+{
+    float *values = arena_array(&j->b->arena, (size_t)j->m->n_exp, sizeof(*values));
+    const struct host_matrix m = { values, DT_F32, 1, j->m->n_exp };
+
+    if (!values)
+        return error_set(err, ST_NOMEM, "out of memory for a bias of %d", j->m->n_exp);
+    for (int e = 0; e < j->m->n_exp; e++)
+        values[e] = (float)(0.4 * rng_uniform(&j->rng) - 0.2);
+    return j->ops->weight_load(j->k, &m, &j->bias, err);
 }
 
 static enum status make_buffers(struct ops_job *j, struct error *err)
@@ -297,9 +322,15 @@ static int count_unique(const struct ops_job *j)
 
 static struct route_params plain_route(const struct ops_job *j)
 {
-    return (struct route_params){
-        .n_exp = j->m->n_exp, .top_k = j->m->top_k, .top_k_base = j->m->top_k, .scale = 1
-    };
+    const struct model_routing *r = &j->m->routing;
+
+    return (struct route_params){ .n_exp = j->m->n_exp,
+                                  .top_k = j->m->top_k,
+                                  .top_k_base = j->m->top_k,
+                                  .renorm = r->is_renormed,
+                                  .scale = r->scale,
+                                  .n_group = r->n_group,
+                                  .topk_group = r->topk_group };
 }
 
 /* The model's own routing, then what policies put on top of it, at two fifths of the experts. */
@@ -342,19 +373,34 @@ static enum status time_moe(struct ops_job *j, struct error *err)
     double each = 6.0 * m->d_model * m->d_ff;
     char shape[80];
     int n_tok = j->n_tok;
-    enum status st = load_experts(j, err);
+    enum status st = load_experts(j, m->n_exp, m->n_shared, m->d_ff, &j->experts, err);
 
     for (int i = 0; i < 2 && !st; i++) { /* all tokens, one token */
         j->n_tok = i ? 1 : n_tok;
         st = run_route(j, 0, err);
-        snprintf(shape, sizeof(shape), "%d tokens, %d of %d experts", j->n_tok, count_unique(j),
-                 m->n_exp);
+        snprintf(shape, sizeof(shape), "%d tokens, %d of %d experts%s", j->n_tok, count_unique(j),
+                 m->n_exp, m->n_shared ? ", 1 shared" : "");
         if (!st)
-            st = time_one(j, "moe", shape, run_moe, each * count_unique(j),
-                          each * m->top_k * j->n_tok, false, err);
+            st = time_one(j, "moe", shape, run_moe, each * (count_unique(j) + m->n_shared),
+                          each * (m->top_k + m->n_shared) * j->n_tok, false, err);
     }
     j->n_tok = n_tok;
     return st;
+}
+
+/* The layer without routed experts of a model that has one. */
+static enum status time_dense(struct ops_job *j, struct error *err)
+{
+    double each = 6.0 * j->m->d_model * j->m->d_ff_dense;
+    enum status st;
+    char shape[80];
+
+    if (!j->m->d_ff_dense)
+        return ST_OK;
+    st = load_experts(j, 0, 1, j->m->d_ff_dense, &j->dense, err);
+    snprintf(shape, sizeof(shape), "%d x %d -> %d", j->n_tok, j->m->d_model, j->m->d_ff_dense);
+    return st ? st
+              : time_one(j, "dense layer", shape, run_dense, each, each * j->n_tok, false, err);
 }
 
 static enum status time_all(struct ops_job *j, struct error *err)
@@ -373,6 +419,8 @@ static enum status time_all(struct ops_job *j, struct error *err)
         st = time_route(j, err);
     if (!st)
         st = time_moe(j, err);
+    if (!st)
+        st = time_dense(j, err);
     if (!st)
         st = time_one(j, "attention", keys, run_attention, 0, 4 * heads * j->n_tok * N_KEYS, true,
                       err);
@@ -424,6 +472,8 @@ enum status bench_ops(struct bench *b, const struct engine_options *o, struct er
     }
     if (!st)
         st = make_buffers(&j, err);
+    if (!st && j.m->routing.is_sigmoid)
+        st = load_bias(&j, err);
     if (!st)
         st = time_all(&j, err);
     if (!st)

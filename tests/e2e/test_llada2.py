@@ -78,5 +78,18 @@ def experts_of_a_layer_are_listed_without_the_dense_one(tmp):
        "32", "-o", tmp, "--progress", "never", "--selector", f"static:m=5,file={tmp}/counts.json")
 
 
+def operations_and_forwards_are_timed_with_what_the_architecture_has(tmp):
+    ops = json.loads(ok("bench", "ops", "-m", TINY, "--backend", "cpu", "--json"))["results"]
+    by = {r["name"]: r for r in ops}
+    assert "1 shared" in by["moe"]["shape"] and by["dense layer"]["shape"].endswith("-> 96"), ops
+    assert by["dense layer"]["bytes"] == 6 * 64 * 96, by["dense layer"]
+    one = json.loads(ok("bench", "forward", "-m", TINY, "--load-format", "dummy", "--backend", "cpu", "--json", "--prefix",
+                        "64", "--unique", "6"))["results"]
+    assert [r["unique_experts"] for r in one] == [6], one
+    # all weights but the routed experts that do not run and the rows of the embedding
+    n = 64 * (288 + 3 * (64 + 64 + 64) + 2 * 16) + 3 * (2 * 64 + 2 * 16) + 64 + 2 * 16 + 3 * 64 * (96 + 2 * (1 + 6) * 32)
+    assert one[0]["bytes"] == 2 * n, (one[0]["bytes"], 2 * n)
+
+
 if __name__ == "__main__":
     main(globals())
