@@ -78,6 +78,7 @@ struct model_info {
     int mask_block; /* 0: every position sees every other; else block-causal, by blocks of
                      * block_length: this is the length that it was trained with */
     struct model_routing routing;
+    const float *router_bias; /* (n_moe_layer, n_exp) added to scores for choosing; NULL: none */
     int32_t mask_id, eos_id;
     int64_t n_params, weight_bytes; /* of all weights */
     int64_t expert_bytes;           /* of one routed expert: gate, up and down */

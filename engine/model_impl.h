@@ -38,6 +38,7 @@ struct model {
     struct model_config c;
     struct model_info info;
     struct route_params route; /* the model's own */
+    float *router_bias;        /* (n_moe_layer, n_exp) in host memory, or NULL */
 
     struct tokenizer *tokenizer;
     struct weights *weights;

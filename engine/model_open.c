@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "engine/memory.h"
 #include "engine/model_impl.h"
+#include "kernels/dtype.h"
 
 /* ---- facts ------------------------------------------------------------------------------- */
 
@@ -590,7 +591,10 @@ static enum status load_tensor(struct model *m, size_t i, struct error *err)
     case TENSOR_K_NORM: return ops->weight_load(m->k, w, &l->k_norm, err);
     case TENSOR_NORM_FFN: return ops->weight_load(m->k, w, &l->norm_ffn, err);
     case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
-    case TENSOR_ROUTER_BIAS: return ops->weight_load(m->k, w, &l->router_bias, err);
+    case TENSOR_ROUTER_BIAS:
+        dtype_to_f32(w->data, w->dtype, (size_t)w->cols,
+                     m->router_bias + (size_t)(s->layer - m->c.n_dense_layer) * (size_t)w->cols);
+        return ops->weight_load(m->k, w, &l->router_bias, err);
     case TENSOR_QKV: return load_qkv(m, l, w, err);
     case TENSOR_GATE: return load_experts(m, i, l, err);
     case TENSOR_UP:
@@ -605,8 +609,12 @@ static enum status load_weights(struct model *m, struct error *err)
     enum status st = ST_OK;
 
     m->layers = arena_array(&m->arena, (size_t)m->c.n_layer, sizeof(*m->layers));
-    if (!m->layers)
+    if (m->c.has_expert_bias)
+        m->router_bias =
+            arena_array(&m->arena, (size_t)m->info.n_moe_layer * (size_t)m->c.n_exp, sizeof(float));
+    if (!m->layers || (m->c.has_expert_bias && !m->router_bias))
         return no_room(err);
+    m->info.router_bias = m->router_bias;
     /* bit by bit, so that a backend with a copy of its own needs the memory of one */
     for (size_t i = 0, n = 0; i < weights_count(m->weights) && !st; i += n) {
         if (m->opts.n_stops && *m->opts.n_stops)

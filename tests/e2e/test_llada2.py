@@ -2,6 +2,7 @@
 Usage: test_llada2.py PROGRAM [CASE...]"""
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -89,6 +90,18 @@ def operations_and_forwards_are_timed_with_what_the_architecture_has(tmp):
     # all weights but the routed experts that do not run and the rows of the embedding
     n = 64 * (288 + 3 * (64 + 64 + 64) + 2 * 16) + 3 * (2 * 64 + 2 * 16) + 64 + 2 * 16 + 3 * 64 * (96 + 2 * (1 + 6) * 32)
     assert one[0]["bytes"] == 2 * n, (one[0]["bytes"], 2 * n)
+
+
+def a_trace_holds_the_bias_so_that_a_replay_runs_what_ran(tmp):
+    for selector in ("vanilla", "des-vote:m=5", "des-vote:m=5,vote=biased,guard=drop", "des-seq:k0=1", "xshare:m=6"):
+        path = f"{tmp}/{selector.replace(':', '-')}.trace"
+        ok("trace", "record", "-o", path, "-m", TINY, "--load-format", "dummy", "--backend", "ref", "-t", "sample_gsm8k",
+           "-L", "1", "--gen-length", "64", "--selector", selector, "-q")
+        assert re.search(r"selection bias +yes", ok("trace", "show", path))
+        again = json.loads(ok("trace", "replay", path, "--json"))
+        assert [r["layer"] for r in again] == ["0", "1", "all"], again
+        for r in again:
+            assert r["as_recorded"] == 1 and r["n_same"] == r["n_compared"] > 0, (selector, r)
 
 
 if __name__ == "__main__":

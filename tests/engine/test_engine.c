@@ -202,12 +202,18 @@ static enum status try_open(void *arg, struct error *err)
 
 Test(engine, an_open_survives_every_failing_allocation)
 {
-    static const bool is_text_only[] = { false, true };
-    for (int i = 0; i < 2; i++) {
-        struct engine_options o = options_of(dir_f32, "ref");
-        struct fail_sweep s = { .what = i ? "text" : "all", .f = try_open, .arg = &o };
+    const struct {
+        const char *what, *dir;
+        bool is_text_only;
+    } opens[] = { { "all", dir_f32, false },
+                  { "text", dir_f32, true },
+                  { "LLaDA2.x", dir_llada2, false } };
 
-        o.is_text_only = is_text_only[i];
+    for (int i = 0; i < 3; i++) {
+        struct engine_options o = options_of(opens[i].dir, "ref");
+        struct fail_sweep s = { .what = opens[i].what, .f = try_open, .arg = &o };
+
+        o.is_text_only = opens[i].is_text_only;
         cr_expect_gt(fail_malloc_sweep(&s), 100);
     }
 }

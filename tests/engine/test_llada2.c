@@ -710,3 +710,44 @@ Test(llada2, layers_and_experts_that_are_counted_are_the_routed_ones)
         safetensors_close(v);
     }
 }
+
+/* What the experts add, under other settings and the model's own, shared ones in both. */
+Test(llada2, a_diagnosis_compares_with_the_models_own_bias_and_groups)
+{
+    static const char *const backends[] = { "ref", "cpu" };
+
+    for (int b = 0; b < 2; b++) {
+        struct safetensors *v = vectors_open(usual);
+        char path[512];
+        const struct engine_options o = { .model_dir = path,
+                                          .backend = backends[b],
+                                          .n_threads = 2,
+                                          .max_canvas = VECTOR_MAX_TOK,
+                                          .max_batch = 1,
+                                          .is_diagnosed = true };
+        struct model *m = NULL;
+        struct kv_cache *cache;
+        struct forward_item item;
+        struct route_params few;
+        struct forward_result r;
+        struct canvas c;
+
+        vector_path(usual, path, sizeof(path));
+        cr_assert_eq(model_open(&o, &m, NULL), ST_OK);
+        cache = new_cache(m);
+        tokens_get(v, 33, &c);
+        item = whole_canvas(m, cache, &c);
+        r = run_forward(m, &item, 1);
+        cr_assert(r.output_errors[0] == 0 && r.output_errors[1] == 0);
+        few = *model_route(m);
+        few.top_k = 2;
+        item.route = &few;
+        r = run_forward(m, &item, 1);
+        for (int l = 0; l < 2; l++)
+            cr_assert(r.output_errors[l] > 0.01 && r.output_errors[l] < 1, "%g",
+                      r.output_errors[l]);
+        kv_cache_free(cache);
+        model_close(m);
+        safetensors_close(v);
+    }
+}
