@@ -20,6 +20,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "engine/model_impl.h"
 #include "engine/selection.h"
 
@@ -435,9 +436,11 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
     if (!st)
         st = mark(m, PROFILE_EMBED, -1, err);
     for (int l = 0; l < m->c.n_layer && !st; l++) {
+        trace_push("layer", l);
         st = run_attention(m, l, items, n_items, n_tok, err);
         if (!st)
             st = run_ffn(m, l, &at_moe, items, n_items, n_tok, err);
+        trace_pop();
     }
     if (!st)
         st = run_head(m, items, n_items, err);
@@ -462,8 +465,11 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     int n_tok = 0;
     enum status st = check_items(m, items, n_items, &n_tok, err);
 
-    if (!st)
-        st = run(m, items, n_items, n_tok, &is_picked, err);
+    if (st)
+        return st;
+    trace_push("forward", n_tok);
+    st = run(m, items, n_items, n_tok, &is_picked, err);
+    trace_pop();
     if (st)
         return st;
     transpose_stats(m, n_items);
@@ -505,7 +511,9 @@ enum status model_time(struct model *m, const struct forward_item *items, int n_
     if (st)
         return st;
     m->timing = m->profile;
+    trace_push("timed forward", n_tok);
     st = run(m, items, n_items, n_tok, &is_picked, err);
+    trace_pop();
     m->timing = NULL;
     if (!st)
         st = profile_end(m->profile, err);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "base/trace.h"
 #include "engine/memory.h"
 #include "engine/model_impl.h"
 #include "kernels/dtype.h"
@@ -748,7 +749,9 @@ enum status model_open(const struct engine_options *opts, struct model **ret, st
 
     if (!m)
         return no_room(err);
+    trace_push("load", 0);
     st = open_parts(m, opts, err);
+    trace_pop();
     if (st)
         model_close(m);
     else

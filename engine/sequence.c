@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/size.h"
+#include "base/trace.h"
 #include "engine/decode_options.h"
 #include "engine/selection.h"
 #include "engine/sequence_impl.h"
@@ -685,7 +686,8 @@ void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns)
         sequence_stop(s, now_ns);
 }
 
-enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n, struct error *err)
+static enum status step_all(struct engine *e, struct sequence *const *seqs, size_t n,
+                            struct error *err)
 {
     int64_t start_ns = clock_mono_ns(), now_ns;
     struct forward_result r;
@@ -730,4 +732,17 @@ enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n
     for (int i = 0; i < n_active; i++)
         step_end(e->active[i], start_ns, now_ns);
     return ST_OK;
+}
+
+enum status engine_step(struct engine *e, struct sequence *const *seqs, size_t n, struct error *err)
+{
+    const struct sequence *first = n ? seqs[0] : NULL; /* of a batch, ranges tell where it is */
+    enum status st;
+
+    trace_push("block", first ? first->block : -1);
+    trace_push("step", first ? first->step : -1);
+    st = step_all(e, seqs, n, err);
+    trace_pop();
+    trace_pop();
+    return st;
 }

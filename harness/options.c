@@ -323,7 +323,9 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BY] = { "by", 0, OPTION_TEXT, VERB_SHOW, OUT, "FIELD", NULL, "no classes", 0, 0, NULL,
                  NULL,
                  "scores of a run by class of item or answer: level, subject, stop_reason, "
-                 "extraction_method, or a task's own word (mini suites: depth, frequency)",
+                 "extraction_method, or a task's own word (mini suites: depth, frequency); or what "
+                 "it measured: kernel (times of a forward's parts), layer (the same by layer), "
+                 "energy",
                  .is_command_only = true },
     [OPT_MIRROR] = { "mirror", 0, OPTION_TEXT, VERB_DATA, FETCH, "URL", NULL, "upstream's servers",
                      0, 0, NULL, NULL,

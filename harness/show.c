@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "harness/kernels_print.h"
 #include "harness/listing.h"
 #include "harness/paths.h"
 #include "harness/popularity.h"
@@ -428,6 +429,8 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
         st = store_find_run(store, c->args[0], &a, &run_id, err);
     if (!st && options_flag(c, OPT_POPULARITY)) {
         st = popularity_print(store, run_id, task, err);
+    } else if (!st && by && kernels_is_field(by)) {
+        st = kernels_print(c, store, run_id, by, err);
     } else if (!st && by) {
         st = strata_print(c, store, run_id, by, err);
     } else if (!st && !task) {
@@ -459,6 +462,8 @@ const struct verb verb_show = {
             "  desbench show last humaneval HumanEval/0\n"
             "  desbench show last gsm8k --json | jq .forwards\n"
             "  desbench show last --by depth                  scores by class of item\n"
+            "  desbench show last --by kernel                 times of a forward's parts; layer, "
+            "energy\n"
             "  desbench show last --popularity > counts.json  for `--selector static`\n",
     .run = run,
 };

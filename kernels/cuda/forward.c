@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "base/trace.h"
 #include "kernels/cuda/forward_impl.h"
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm.h"
@@ -295,9 +296,11 @@ static enum status enqueue(struct forward *f, struct error *err)
     MARK(f, PROFILE_EMBED, -1, err);
     norm.table = NULL;
     for (int l = 0; l < m->n_layer; l++) {
+        trace_push("layer", l);
         st = run_attention(f, l, err);
         if (!st)
             st = run_ffn(f, l, err);
+        trace_pop();
         if (st)
             return st;
         norm.w = (l + 1 < m->n_layer ? f->layers[l + 1].norm_in : m->norm_out)->dev_rows;
