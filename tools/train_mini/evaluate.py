@@ -68,7 +68,7 @@ def pool(n):
 
 
 def run(net, tok, workers, tasks=items.TASKS, is_full=False, policy=None, n_max=None, batch=256, dtype=None,
-        threshold=0.9):
+        threshold=0.9, decoder=decode.decode):
     """{task: [(record, is right, text)]} and the decoder's Stats by task."""
     import torch
 
@@ -84,7 +84,7 @@ def run(net, tok, workers, tasks=items.TASKS, is_full=False, policy=None, n_max=
         total = decode.Stats()
         for at in range(0, len(order), batch):
             part = order[at : at + batch]
-            got, s = decode.decode(net, [prompts[i] for i in part], GEN_LENGTH[task], mask_id, end,
+            got, s = decoder(net, [prompts[i] for i in part], GEN_LENGTH[task], mask_id, end,
                                    threshold, policy, dtype or torch.bfloat16)
             for i, g in zip(part, got):
                 texts[i] = tok.decode(g)

@@ -11,17 +11,22 @@ import os
 import tokenizers
 import torch
 
+import block_decode
+import block_model
+import decode
 import evaluate
-import model as M
+import model
 import stream
 from decode import Policy
 
 
 def load(path, device="cpu"):
+    """The model, and how it decodes."""
     c = torch.load(path, map_location=device, weights_only=True)
+    M, decoder = (block_model, block_decode.decode) if "n_group" in c["shape"] else (model, decode.decode)
     net = M.Mini(M.Shape(**c["shape"])).to(device)
     net.load_state_dict({k: v.float() for k, v in c["net"].items()})
-    return net
+    return net, decoder
 
 
 def main():
@@ -36,9 +41,13 @@ def main():
     o = ap.parse_args()
     workers = evaluate.pool(o.workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = load(o.file, device)
+    net, decoder = load(o.file, device)
     tok = tokenizers.Tokenizer.from_file(os.path.join(stream.HERE, "tokenizer.json"))
-    out, stats = evaluate.run(net, tok, workers, is_full=not o.quick, n_max=o.n_max, threshold=o.threshold)
+
+    def run(**changes):
+        return evaluate.run(net, tok, workers, decoder=decoder, **{"threshold": o.threshold} | changes)
+
+    out, stats = run(is_full=not o.quick, n_max=o.n_max)
     evaluate.report(f"vanilla {o.threshold}", out, stats, True)
     if o.texts:
         with open(o.texts, "w") as f:
@@ -46,7 +55,7 @@ def main():
                 for i, (r, ok, text) in enumerate(result):
                     f.write(json.dumps({"task": task, "i": i, "level": r["level"], "subject": r["subject"], "ok": bool(ok), "text": text}) + "\n")
     for threshold in (0.9, 0.95, 0.98, 0.99):
-        evaluate.report(f"vanilla {threshold}", *evaluate.run(net, tok, workers, n_max=min(128, o.n_max or 128), threshold=threshold))
+        evaluate.report(f"vanilla {threshold}", *run(n_max=min(128, o.n_max or 128), threshold=threshold))
     if o.only_vanilla:
         workers.terminate()
         return
@@ -57,7 +66,7 @@ def main():
     policies += [Policy("ablate", n=n_exp * 3 // 4, seed=s) for s in (1, 2)]
     for p in policies:
         name = p.name + (f" k={p.k}" if p.k else "") + (f" n={p.n}" if p.n else "")
-        evaluate.report(name, *evaluate.run(net, tok, workers, policy=p, n_max=n_max, threshold=o.threshold))
+        evaluate.report(name, *run(policy=p, n_max=n_max))
     workers.terminate()
 
 

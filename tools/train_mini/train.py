@@ -24,6 +24,7 @@ rest by AdamW. With several processes (torchrun) each takes its share of the mic
 """
 
 import argparse
+import collections
 import glob
 import json
 import os
@@ -42,7 +43,7 @@ import stream
 
 BLOCK = 32
 DECAY = 0.85
-PACED = 1000, 1500  # steps whose time sets the number of steps, with --seconds
+PACED = 1000  # steps whose time sets the number of steps, with --seconds
 
 
 class Pool:
@@ -181,21 +182,29 @@ def orthogonal(g):
     return (x.mT if is_tall else x).float()
 
 
+def by_rows(d_row):
+    """How to take a matrix apart into matrices of so many rows, and how to put it together."""
+    return lambda g: g.view(-1, d_row, g.shape[1]), lambda g: g.flatten(0, 1)
+
+
+def by_columns(d_col):
+    """The same by columns."""
+    return (lambda g: g.view(g.shape[0], -1, d_col).transpose(0, 1), lambda g: g.transpose(0, 1).flatten(1))
+
+
+def muon_groups(net):
+    """(a matrix of all layers, how to take it apart, how to put it together) of each kind."""
+    s = net.shape
+    split = {"wqkv": by_rows(s.d_model), "wo": by_rows(s.d_model), "w1": by_rows(s.d_ff), "w2": by_columns(s.d_ff)}
+    return [([getattr(l, n) for l in net.layers], *f) for n, f in split.items()]
+
+
 class Muon:
     """Momentum 0.95 (Nesterov), orthogonalised, scaled to the size of an Adam step."""
 
-    def __init__(self, net):
-        s = net.shape
-        wide = s.n_exp * s.d_ff
-        split = {
-            "wqkv": (lambda g: g.view(3, s.d_model, s.d_model), lambda g: g.reshape(-1, s.d_model)),
-            "wo": (lambda g: g[None], lambda g: g[0]),
-            "w1": (lambda g: g.view(-1, s.d_ff, s.d_model), lambda g: g.reshape(-1, s.d_model)),
-            "w2": (lambda g: g.view(s.d_model, s.n_exp, s.d_ff).transpose(0, 1),
-                   lambda g: g.transpose(0, 1).reshape(s.d_model, wide)),
-        }
+    def __init__(self, groups):
         # The same matrix of all layers together: one stack of small matrices for each kind.
-        self.groups = [([getattr(l, n) for l in net.layers], *f) for n, f in split.items()]
+        self.groups = groups
         self.params = [p for ps, _, _ in self.groups for p in ps]
         self.momentum = [torch.zeros_like(torch.stack(list(ps))) for ps, _, _ in self.groups]
 
@@ -212,17 +221,17 @@ class Muon:
 
 
 class Trainer:
+    model = M
+
     def __init__(self, o, device):
         torch.manual_seed(o.seed)
         self.o, self.device = o, device
-        self.shape = M.Shape(n_exp=o.n_exp, d_ff=o.d_ff, n_layer=o.n_layer, d_model=o.d_model, n_head=o.d_model // 64,
-                             top_k=min(8, o.n_exp) if not o.top_k else o.top_k)
-        self.net = M.Mini(self.shape).to(device)
+        self.shape = self.shape_of(o)
+        self.net = self.model.Mini(self.shape).to(device)
         self.dtype = torch.bfloat16
         if device.type == "cuda":
-            self.net.before = torch.compile(M.before_attention, dynamic=False)
-            self.net.after = torch.compile(M.train_after, dynamic=False)
-        self.muon = Muon(self.net)
+            self.compile()
+        self.muon = Muon(self.muon_groups())
         taken = {id(p) for p in self.muon.params}
         decay = [p for p in self.net.parameters() if p.dim() > 1 and id(p) not in taken]
         plain = [p for p in self.net.parameters() if p.dim() == 1]
@@ -238,6 +247,18 @@ class Trainer:
         self.tok = tokenizers.Tokenizer.from_file(os.path.join(stream.HERE, "tokenizer.json"))
         self.eos = self.tok.token_to_id("<|endoftext|>")
         self.mask = self.tok.token_to_id("<|mask|>")
+
+    @staticmethod
+    def shape_of(o):
+        return M.Shape(n_exp=o.n_exp, d_ff=o.d_ff, n_layer=o.n_layer, d_model=o.d_model, n_head=o.d_model // 64,
+                       top_k=min(8, o.n_exp) if not o.top_k else o.top_k)
+
+    def compile(self):
+        self.net.before = torch.compile(M.before_attention, dynamic=False)
+        self.net.after = torch.compile(M.train_after, dynamic=False)
+
+    def muon_groups(self):
+        return muon_groups(self.net)
 
     def lr(self):
         o = self.o
@@ -264,10 +285,7 @@ class Trainer:
         out = sum(self.micro_step(pool, i) for i in self.rng) / len(self.rng)
         params = list(self.net.parameters())
         if self.world > 1:
-            flat = torch.cat([p.grad.flatten() for p in params])
-            torch.distributed.all_reduce(flat)
-            for p, g in zip(params, flat.split([p.numel() for p in params])):
-                p.grad = g.view_as(p)
+            self.add_up([p.grad for p in params])
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         for group in self.opt.param_groups:
             group["lr"] = self.lr() / 2
@@ -277,6 +295,23 @@ class Trainer:
         self.step += 1
         return out
 
+    @staticmethod
+    def add_up(tensors):
+        """Sum over the processes, in place."""
+        flat = torch.cat([t.flatten() for t in tensors])
+        torch.distributed.all_reduce(flat)
+        for t, part in zip(tensors, flat.split([t.numel() for t in tensors])):
+            t.copy_(part.view_as(t))
+
+    def exported(self):
+        """The state as it is exported: parameters in bf16, what no gradient trains as it is."""
+        is_param = {k for k, _ in self.net.named_parameters()}
+        return {k: v.bfloat16() if k in is_param else v for k, v in self.net.state_dict().items()}
+
+    def save_weights(self, path):
+        torch.save({"shape": vars(self.shape), "net": self.exported()}, path + ".tmp")
+        os.rename(path + ".tmp", path)
+
     def save(self, path):
         torch.save({"net": self.net.state_dict(), "opt": self.opt.state_dict(), "muon": self.muon.momentum,
                     "step": self.step, "steps": self.o.steps,
@@ -284,28 +319,31 @@ class Trainer:
                     "gen": {i: g.get_state() for i, g in self.gen.items()}}, path + ".tmp")
         os.rename(path + ".tmp", path)
 
-    def load(self, path):
+    def load(self, path, is_start=False):
         c = torch.load(path, map_location=self.device, weights_only=False)
         self.net.load_state_dict(c["net"])
         self.opt.load_state_dict(c["opt"])
         for m, old in zip(self.muon.momentum, c["muon"]):
             m.copy_(old)
+        if is_start:
+            return
         self.step, self.o.steps, self.o.seconds = c["step"], c["steps"], 0
         for i, state in c["rng"].items():
             self.rng[i].bit_generator.state = state
             self.gen[i].set_state(c["gen"][i].cpu())
 
+    def notes(self):
+        """More to say in the log."""
+        return ""
+
     def rounded(self):
         """The net with weights as they are exported."""
-        import copy
-
-        net = M.Mini(self.shape).to(self.device)
-        state = {k: v.bfloat16().float() for k, v in copy.copy(self.net).state_dict().items()}
-        net.load_state_dict(state)
+        net = self.model.Mini(self.shape).to(self.device)
+        net.load_state_dict({k: v.float() for k, v in self.exported().items()})
         return net
 
 
-def main():
+def options():
     ap = argparse.ArgumentParser()
     add = ap.add_argument
     add("--shards", required=True)
@@ -328,11 +366,16 @@ def main():
     add("--tasks", default=",".join(items.TASKS), help="train on items of these tasks only")
     add("--save-every", type=float, default=120)
     add("--stop-after", type=float, default=1e9)
-    add("--seconds", type=float, default=0, help="fewer steps, set by the pace of the first, to end by then")
+    add("--seconds", type=float, default=0, help="as many steps as end by then, by the pace of the last so many")
     add("--resume", action="store_true")
+    add("--start", help="checkpoint of another training, whose weights and momenta are the first of this one")
     add("--eval-every", type=int, default=0, help="look at 128 items of each suite every so many steps")
     add("--workers", type=int, default=6)
-    o = ap.parse_args()
+    return ap
+
+
+def main(o=None, trainer=Trainer):
+    o = o or options().parse_args()
     os.makedirs(o.out, exist_ok=True)
     begin = time.time()
     workers = evaluate.pool(o.workers)  # before the device is touched: they are forks
@@ -344,8 +387,10 @@ def main():
         torch.distributed.init_process_group("nccl", device_id=device)
         o.name += f".rank{rank}" if rank else ""
     torch.backends.cuda.matmul.allow_tf32 = False
-    t = Trainer(o, device)
-    checkpoint = os.path.join(o.out, f"{o.name}.pt")
+    t = trainer(o, device)
+    checkpoint, weights = os.path.join(o.out, f"{o.name}.pt"), os.path.join(o.out, f"{o.name}.bf16.pt")
+    if o.start:
+        t.load(o.start, True)
     if o.resume and os.path.exists(checkpoint):
         t.load(checkpoint)
     pool = Pool(o.shards, device, o.tasks.split(","))
@@ -364,7 +409,7 @@ def main():
     note(f"torch {torch.__version__} {torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'} "
          f"parameters {sum(p.numel() for p in t.net.parameters())} waited {time.time() - begin:.0f} s")
     saved = last = time.time()
-    last_step, sums = t.step, []
+    last_step, sums, paced = t.step, [], collections.deque(maxlen=5)
     while t.step < o.steps and time.time() - begin < o.stop_after:
         sums.append(t.train_step(pool))
         if t.step % 250 == 0 or t.step in (1, 20, 60):
@@ -372,33 +417,32 @@ def main():
             now = time.time()
             note(f"step {t.step} loss {loss:.4f} balance {aux:.3f} lr {t.lr():.2e} "
                  f"{(t.step - last_step) * o.batch_tokens * o.micro / (now - last) / 1e6:.2f} M tok/s items {len(pool.start)} "
-                 f"{now - begin:.0f} s")
+                 f"{now - begin:.0f} s of {o.steps} steps{t.notes()}")
             last, last_step, sums = now, t.step, []
             pool.merge()
-        if o.seconds and t.step == PACED[0]:
-            torch.cuda.synchronize()
-            paced = time.time()
-        if o.seconds and t.step == PACED[1]:
-            torch.cuda.synchronize()
-            pace = (time.time() - paced) / (PACED[1] - PACED[0])
-            steps = t.step + int((o.seconds - (time.time() - begin)) / pace) // 100 * 100
-            steps = torch.tensor(min(steps, o.steps), device=device)
-            if world > 1:
-                torch.distributed.broadcast(steps, 0)
-            o.steps = int(steps)
-            note(f"steps set to {o.steps}")
+        if o.seconds and t.step % (PACED // 4) == 0:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            paced.append((t.step, time.time()))
+            if len(paced) == paced.maxlen:
+                pace = (paced[-1][1] - paced[0][1]) / PACED
+                steps = t.step + int((o.seconds - (time.time() - begin)) / pace)
+                steps = torch.tensor(max(steps, t.step), device=device)
+                if world > 1:
+                    torch.distributed.broadcast(steps, 0)
+                o.steps = int(steps)
         if o.eval_every and t.step % o.eval_every == 0 and t.step < o.steps:
             net = t.rounded()
             evaluate.report(f"step {t.step}", *evaluate.run(net, t.tok, workers, n_max=128))
             last = time.time()
         if time.time() - saved > o.save_every:
             t.save(checkpoint)
+            t.save_weights(weights)
             saved = time.time()
     t.save(checkpoint)
     if world > 1:
         torch.distributed.destroy_process_group()
-    torch.save({"shape": vars(t.shape), "net": {k: v.bfloat16() for k, v in t.net.state_dict().items()}},
-               os.path.join(o.out, f"{o.name}.bf16.pt"))
+    t.save_weights(weights)
     note(f"end step {t.step} {time.time() - begin:.0f} s")
     workers.terminate()
 
