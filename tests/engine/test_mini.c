@@ -13,9 +13,11 @@
 #include "engine/engine.h"
 #include "model_vectors.h"
 
-enum { N_PROMPT = 8, MAX_PROMPT = 80, GEN = 64, BLOCK = 32, N_VOCAB = 800, TOP_K = 8 };
+enum { N_PROMPT = 8, MAX_PROMPT = 96, GEN = 64, BLOCK = 32, N_VOCAB = 800, TOP_K = 8 };
 
-static const char *const names[] = { "mini-e64", "mini-e16" };
+static const char *const names[] = { "mini-e64", "mini-e16", "mini2-e64" };
+
+enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
 
 /*
  * What is held against ref. A choice may differ where it hung on less than epsilon: of a router, by
@@ -146,7 +148,7 @@ static void check_logits(const char *name, const struct other *on)
 
 Test(mini, logits_are_those_of_the_trainer_in_fp32)
 {
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         check_logits(names[i], &reference);
         check_logits(names[i], cpu);
     }
@@ -236,7 +238,7 @@ static bool is_same(const struct generation *a, const struct generation *b)
 
 Test(mini, tokens_are_the_same_in_two_runs_and_in_a_batch)
 {
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < N_NAMES; k++) {
         struct safetensors *v = open_vectors(names[k]);
         struct engine *e = open_engine(names[k], cpu, 2 * N_PROMPT + 1);
         struct sequence *alone[N_PROMPT], *together[N_PROMPT], *again;
@@ -265,6 +267,32 @@ Test(mini, tokens_are_the_same_in_two_runs_and_in_a_batch)
         engine_close(e);
         safetensors_close(v);
     }
+}
+
+Test(mini, an_exact_block_cache_changes_no_token)
+{
+    struct safetensors *v = open_vectors("mini2-e64");
+    struct engine *e = open_engine("mini2-e64", cpu, 2);
+    int n_tok[2] = { 0, 0 };
+
+    for (int i = 0; e && i < N_PROMPT; i++) {
+        struct sequence *s[2] = { start_at(e, v, i, GEN, "block", 0),
+                                  start_at(e, v, i, GEN, "none", 0) };
+        const struct generation *g[2] = { sequence_result(s[0]), sequence_result(s[1]) };
+
+        run(e, &s[0], 1);
+        run(e, &s[1], 1);
+        cr_assert(is_same(g[0], g[1]), "prompt %d", i);
+        for (size_t f = 0; f < g[0]->n_forwards; f++) {
+            n_tok[0] += g[0]->forwards[f].n_tok;
+            n_tok[1] += g[1]->forwards[f].n_tok;
+        }
+        sequence_free(s[0]);
+        sequence_free(s[1]);
+    }
+    cr_assert(!e || n_tok[0] < n_tok[1], "%d tokens of %d", n_tok[0], n_tok[1]);
+    engine_close(e);
+    safetensors_close(v);
 }
 
 /* ---- ref against cpu -------------------------------------------------------------------- */
@@ -297,9 +325,34 @@ static enum status see_layer(void *arg, int item, const struct layer_view *v, st
 struct player {
     struct model *model;
     struct kv_cache *cache;
-    struct routing routing; /* of the last forward */
-    float *logits;          /* likewise, of the block: (BLOCK, N_VOCAB) */
+    struct routing routing;       /* of the last forward */
+    float *logits;                /* likewise, of the block: (BLOCK, N_VOCAB) */
+    float bias[N_LAYER][MAX_EXP]; /* added to scores for choosing */
 };
+
+/* Biases of a model's routers, from its weights: model layer i + n_dense has those of layer i. */
+static void bias_get(const char *name, float ret[N_LAYER][MAX_EXP])
+{
+    struct safetensors *w = NULL;
+    struct error err = { 0 };
+    char path[4200], tensor[100];
+    int n = 0;
+
+    model_path(name, path, sizeof(path));
+    cr_assert_eq(safetensors_open_dir(path, &w, &err), ST_OK, "%s", err.text);
+    for (int i = 0; i < N_LAYER; i++) {
+        const struct tensor *t;
+
+        snprintf(tensor, sizeof(tensor), "model.layers.%d.mlp.gate.expert_bias", i);
+        t = safetensors_find(w, tensor);
+        if (t) {
+            cr_assert_eq(t->dtype, DT_F32);
+            cr_assert_leq(t->bytes, sizeof(ret[n]));
+            memcpy(ret[n++], t->data, t->bytes);
+        }
+    }
+    safetensors_close(w);
+}
 
 /* NULL where this machine cannot run the backend. */
 static struct player *player_new(const char *name, const struct other *on)
@@ -313,6 +366,7 @@ static struct player *player_new(const char *name, const struct other *on)
         return NULL;
     }
     p->cache = new_cache(p->model);
+    bias_get(name, p->bias);
     return p;
 }
 
@@ -347,23 +401,59 @@ static void play(struct player *p, const int32_t *canvas, int n, int first, int 
     p->logits = fetch(p->model, run_forward(p->model, &item, 1).logits, (size_t)BLOCK * N_VOCAB);
 }
 
-/* By how much of its own score the last expert taken is above the first one left out. */
-static double router_margin(const float *scores, int n_exp)
+/* By how much of itself the last of the n largest values is above the next one; n < MAX_EXP. */
+static double cut_margin(const double *values, int n_values, int n)
 {
-    double best[TOP_K + 1] = { 0 };
+    double best[MAX_EXP];
 
-    for (int e = 0; e < n_exp; e++) {
-        double s = (double)scores[e];
+    for (int k = 0; k <= n; k++)
+        best[k] = -INFINITY;
+    for (int i = 0; i < n_values; i++) {
+        double v = values[i];
 
-        for (int k = 0; k <= TOP_K; k++)
-            if (s > best[k]) {
+        for (int k = 0; k <= n; k++)
+            if (v > best[k]) {
                 double tmp = best[k];
 
-                best[k] = s;
-                s = tmp;
+                best[k] = v;
+                v = tmp;
             }
     }
-    return (best[TOP_K - 1] - best[TOP_K]) / best[TOP_K - 1];
+    return (best[n - 1] - best[n]) / best[n - 1];
+}
+
+/* By how much of its own score the last expert taken is above the first one left out; with groups,
+ * the last group's two largest above the next one's, if that is less. */
+static double router_margin(const struct player *p, int layer, int token)
+{
+    const struct model_info *info = model_get_info(p->model);
+    const struct model_routing *r = &info->routing;
+    int n_group = r->n_group ? r->n_group : 1, size = info->n_exp / n_group;
+    double biased[MAX_EXP], left[MAX_EXP], sum[MAX_EXP], margin = INFINITY;
+    int n_left = 0;
+
+    for (int e = 0; e < info->n_exp; e++)
+        biased[e] = (double)p->routing.scores[layer][token][e] + (double)p->bias[layer][e];
+    for (int g = 0; g < n_group; g++) {
+        double first = -INFINITY, second = -INFINITY;
+
+        for (int e = g * size; e < (g + 1) * size; e++) {
+            second = fmax(second, fmin(first, biased[e]));
+            first = fmax(first, biased[e]);
+        }
+        sum[g] = first + second;
+    }
+    if (r->n_group)
+        margin = cut_margin(sum, n_group, r->topk_group);
+    for (int g = 0; g < n_group; g++) {
+        int n_above = 0;
+
+        for (int o = 0; o < n_group; o++)
+            n_above += sum[o] > sum[g];
+        for (int e = g * size; (!r->n_group || n_above < r->topk_group) && e < (g + 1) * size; e++)
+            left[n_left++] = biased[e];
+    }
+    return fmin(margin, cut_margin(left, n_left, TOP_K));
 }
 
 /*
@@ -374,8 +464,6 @@ static double router_margin(const float *scores, int n_exp)
 static int find_other_choice(const struct player *a, const struct player *b, int n_tok,
                              double *ret_margin)
 {
-    int n_exp = model_get_info(a->model)->n_exp;
-
     *ret_margin = 0;
     for (int l = 0; l < N_LAYER; l++) {
         bool is_other = false;
@@ -384,7 +472,7 @@ static int find_other_choice(const struct player *a, const struct player *b, int
             if (memcmp(a->routing.experts[l][t], b->routing.experts[l][t],
                        sizeof(a->routing.experts[l][t]))) {
                 is_other = true;
-                *ret_margin = fmax(*ret_margin, router_margin(a->routing.scores[l][t], n_exp));
+                *ret_margin = fmax(*ret_margin, router_margin(a, l, t));
             }
         if (is_other)
             return l;
@@ -439,6 +527,14 @@ struct parting {
     double margin;      /* of that choice, on backend ref */
 };
 
+/* Canvas position where the block of an answer's position begins. */
+static int block_start(const struct model *m, int n_prompt, int position)
+{
+    int grid = model_get_info(m)->mask_block;
+
+    return grid ? (n_prompt + position) / grid * grid : n_prompt + position / BLOCK * BLOCK;
+}
+
 /*
  * Find it by running that forward, and with a dual cache the one that filled it, on ref and on the
  * other one. What comes first in the computation decides: as long as all routers chose alike, later
@@ -453,6 +549,7 @@ static struct parting find_parting(const char *name, const struct other *on,
     struct player *p[2];
     int32_t canvas[MAX_PROMPT + GEN];
     int n = (int)(n_prompt + a->n_positions), start, refresh;
+    bool is_exact; /* the cache: a forward without it has the same numbers */
 
     for (int i = 0; i < (int)a->n_positions; i++) {
         int at = a->commit_step[i], bt = b->commit_step[i];
@@ -466,18 +563,22 @@ static struct parting find_parting(const char *name, const struct other *on,
     }
     if (ret.forward < 0)
         return ret;
-    start = (int)n_prompt + ret.position / BLOCK * BLOCK;
-    refresh = ret.forward;
-    while (refresh > 0 && !a->forwards[refresh].is_cache_refresh && a->n_forwards_cache)
-        refresh--;
     p[0] = player_new(name, &reference);
     p[1] = player_new(name, on);
+    start = block_start(p[0]->model, (int)n_prompt, ret.position);
+    is_exact = model_get_info(p[0]->model)->mask_block;
+    if (is_exact)
+        n = start + BLOCK;
+    refresh = ret.forward;
+    while (!is_exact && refresh > 0 && !a->forwards[refresh].is_cache_refresh &&
+           a->n_forwards_cache)
+        refresh--;
     memcpy(canvas, prompt, n_prompt * sizeof(*canvas));
     for (int f = refresh;; f = ret.forward) {
         bool is_step = f > refresh; /* on a cache: the block alone */
         int first = is_step ? start : 0, n_tok = is_step ? BLOCK : n;
 
-        for (size_t i = 0; i < a->n_positions; i++)
+        for (size_t i = 0; i < a->n_positions && (int)(n_prompt + i) < n; i++)
             canvas[n_prompt + i] = a->commit_step[i] >= 0 && a->commit_step[i] < f
                                        ? a->tokens[i]
                                        : model_get_info(p[0]->model)->mask_id;
@@ -489,7 +590,8 @@ static struct parting find_parting(const char *name, const struct other *on,
         }
         if (f == ret.forward) {
             ret.choice = "decoder";
-            ret.margin = decoder_margin(p[0], canvas + start, ret.position % BLOCK, threshold);
+            ret.margin = decoder_margin(p[0], canvas + start, (int)n_prompt + ret.position - start,
+                                        threshold);
             break;
         }
     }
@@ -530,38 +632,43 @@ static bool decode_both(const char *name, const struct other *on, int i, const c
     return has_other;
 }
 
-static const char *const caches[] = { "none", "dual" };
+/* Of each model: without a cache, and with its own. */
+static const char *const caches[N_NAMES][2] = { { "none", "dual" },
+                                                { "none", "dual" },
+                                                { "none", "block" } };
 
 Test(mini, backends_part_from_ref_only_where_a_choice_was_close)
 {
     for (const struct other *on = others; on < others + N_OTHERS; on++)
-        for (int k = 0; k < 8; k++) {
+        for (int k = 0; k < 4 * N_NAMES; k++) {
             const char *name = names[k / 4];
             struct parting p;
             int i = k % 4;
 
-            if (decode_both(name, on, i, caches[i % 2], 0.95, 0.95, &p) && p.forward >= 0)
+            if (decode_both(name, on, i, caches[k / 4][i % 2], 0.95, 0.95, &p) && p.forward >= 0)
                 cr_expect_lt(p.margin, on->epsilon,
                              "%s on %s, prompt %d: the %s's choice was not close: %g", name,
                              on->backend, i, p.choice, p.margin);
         }
 }
 
-/* Proposals of ref and cpu for the first forward of a prompt; false where there is no cpu. */
-static bool propose_both(const char *name, int i, struct pick ret[2][BLOCK])
+/* Proposals of ref and cpu for the first forward of a prompt, and the first row of the block that
+ * is not the prompt's; false where there is no cpu. */
+static bool propose_both(const char *name, int i, struct pick ret[2][BLOCK], int *ret_first)
 {
     struct safetensors *v = open_vectors(name);
     struct player *p[2] = { player_new(name, &reference), player_new(name, cpu) };
     int32_t canvas[MAX_PROMPT + GEN];
-    int n = (int)prompt_get(v, i, canvas);
+    int n = (int)prompt_get(v, i, canvas), first = block_start(p[0]->model, n, 0);
     bool has_cpu = p[1];
 
-    for (int k = 0; k < BLOCK; k++)
-        canvas[n + k] = model_get_info(p[0]->model)->mask_id;
+    for (int k = n; k < first + BLOCK; k++)
+        canvas[k] = model_get_info(p[0]->model)->mask_id;
     for (int k = 0; has_cpu && k < 2; k++) {
-        play(p[k], canvas, n + BLOCK, 0, n + BLOCK, n);
+        play(p[k], canvas, first + BLOCK, 0, first + BLOCK, first);
         propose(p[k], ret[k]);
     }
+    *ret_first = n - first;
     player_free(p[0]);
     player_free(p[1]);
     safetensors_close(v);
@@ -575,12 +682,14 @@ static bool propose_both(const char *name, int i, struct pick ret[2][BLOCK])
  */
 static int find_row(const char *name, bool is_other, int *ret_prompt, struct pick ret[2][BLOCK])
 {
-    for (int i = 1; i < N_PROMPT && propose_both(name, i, ret); i++) {
+    int first;
+
+    for (int i = 1; i < N_PROMPT && propose_both(name, i, ret, &first); i++) {
         double best = 0;
 
-        for (int k = 0; k < BLOCK; k++)
+        for (int k = first; k < BLOCK; k++)
             best = fmax(best, (double)ret[0][k].prob);
-        for (int k = 0; k < BLOCK; k++)
+        for (int k = first; k < BLOCK; k++)
             if (!ret[0][k].is_mask_best && !ret[1][k].is_mask_best &&
                 ret[0][k].id == ret[1][k].id && (double)ret[0][k].prob < best - 0.05 &&
                 (!is_other || ret[0][k].prob != ret[1][k].prob)) {
@@ -594,18 +703,21 @@ static int find_row(const char *name, bool is_other, int *ret_prompt, struct pic
 /* With the threshold between what the two make of one proposal they must part, and closely. */
 Test(mini, a_threshold_between_two_backends_parts_them_by_a_close_choice)
 {
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < N_NAMES; k++) {
         struct pick picks[2][BLOCK];
         struct parting p;
         double threshold;
         int i, row = find_row(names[k], true, &i, picks);
+        bool is_block = strcmp(caches[k][1], "block") == 0;
 
         if (row < 0) {
             cr_log_info("%s: backends ref and cpu propose alike", names[k]);
             continue;
         }
-        threshold = (double)fmaxf(picks[0][row].prob, picks[1][row].prob);
-        cr_assert(decode_both(names[k], cpu, i, caches[k], threshold, threshold, &p));
+        /* The decoder of a block-causal model takes what is above it, the other what it is, too. */
+        threshold = (double)(is_block ? fminf(picks[0][row].prob, picks[1][row].prob)
+                                      : fmaxf(picks[0][row].prob, picks[1][row].prob));
+        cr_assert(decode_both(names[k], cpu, i, caches[k][1], threshold, threshold, &p));
         cr_assert_eq(p.forward, 0);
         cr_expect_lt(p.margin, cpu->epsilon, "%s: %s, %g", names[k], p.choice, p.margin);
     }
@@ -614,7 +726,7 @@ Test(mini, a_threshold_between_two_backends_parts_them_by_a_close_choice)
 /* And where they part for another reason than rounding, nothing is called close. */
 Test(mini, a_parting_that_no_close_choice_explains_is_seen)
 {
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < N_NAMES; k++) {
         struct pick picks[2][BLOCK];
         struct parting p;
         double own;
@@ -625,7 +737,7 @@ Test(mini, a_parting_that_no_close_choice_explains_is_seen)
             continue;
         }
         own = (double)picks[0][row].prob;
-        cr_assert(decode_both(names[k], cpu, i, caches[k], own + 0.01, own - 0.01, &p));
+        cr_assert(decode_both(names[k], cpu, i, caches[k][1], own + 0.01, own - 0.01, &p));
         cr_assert_eq(p.forward, 0);
         cr_expect_str_eq(p.choice, "decoder");
         cr_expect_gt(p.margin, cpu->epsilon);
@@ -688,6 +800,6 @@ static void check_routers(const char *name, const struct other *on)
 Test(mini, routers_choose_otherwise_only_where_scores_were_close)
 {
     for (const struct other *on = others; on < others + N_OTHERS; on++)
-        for (size_t k = 0; k < 2; k++)
+        for (size_t k = 0; k < N_NAMES; k++)
             check_routers(names[k], on);
 }
