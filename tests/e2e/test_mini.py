@@ -100,6 +100,19 @@ def options_win_over_the_models_own_decoding(tmp):
     assert rows(tmp, "select decoder, cache, block_length from cell") == [("threshold:threshold=0.5", "none", 16)]
 
 
+def a_block_causal_model_answers_alike_with_and_without_its_cache(tmp):
+    need_model("mini2-e64")
+    ask = ["run", "-m", "mini2-e64", "-t", "mini-gsm8k", "-L", "16", "--progress", "never", "--json"]
+    with open(os.path.join(SOURCE, "models", "mini2-e64", "generation_config.json")) as f:
+        own = json.load(f)
+    for cache, args in [(own["cache"], []), ("none", ["--cache", "none"])]:
+        out = json.loads(ok(*ask, *args, "-o", f"{tmp}/{cache}"))
+        assert out["tasks"][0]["n_passed"] >= 12, out["tasks"]
+        assert rows(f"{tmp}/{cache}", "select decoder, cache from cell") == [
+            ("block-diffusion:steps=%d,threshold=%s" % (own["steps"], own["threshold"]), cache)]
+    assert own["cache"] == "block" and tokens_of(tmp + "/block") == tokens_of(tmp + "/none")
+
+
 def a_bad_default_of_a_model_is_named_with_file_field_and_value(tmp):
     shutil.copytree(SHAPE, tmp + "/m")
     for text, words in [('{"threshold": 1.5}', ["'threshold'", "1.5"]), ('{"cache": "big"}', ["cache", "'big'"]),

@@ -147,7 +147,7 @@ def every_bundled_plan_can_be_tried(tmp):
             assert re.search("not runnable: (backend 'cuda'|no NVIDIA (driver|GPU))", out), out
         if name.startswith("des-"):
             assert "not runnable: " in out and "0 cells" in out, (name, out)
-    assert "250 cells, 8000 samples" in ok("sweep", "mini-quick", "--dry-run", "-o", tmp + "/none", cwd=tmp)
+    assert "375 cells, 12000 samples" in ok("sweep", "mini-quick", "--dry-run", "-o", tmp + "/none", cwd=tmp)
 
 
 if __name__ == "__main__":

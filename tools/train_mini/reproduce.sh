@@ -3,16 +3,20 @@
 #
 #     tools/train_mini/reproduce.sh mini-e64 OUT
 #
-# OUT/shards is kept and used again. mini-e64 is trained on two CUDA devices where there are two,
-# mini-e16 on one. A run that was interrupted goes on from its last checkpoint.
+# OUT/shards is kept and used again. mini-e64 and mini2-e64 are trained on two CUDA devices where
+# there are two, mini-e16 on one. A run that was interrupted goes on from its last checkpoint.
 set -eu
 name=$1 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
 train=$here/train.py
+n_gpu=$(python3 -c 'import torch; print(max(1, min(2, torch.cuda.device_count())))')
 case $name in
 mini-e64)
     set -- --n-exp 64 --micro 2 --steps 13000 --min-shards 100
-    n_gpu=$(python3 -c 'import torch; print(min(2, torch.cuda.device_count()))')
+    ;;
+mini2-e64)
+    train=$here/block_train.py
+    set -- --batch-tokens $((131072 / n_gpu)) --micro "$n_gpu" --steps 14760 --min-shards 60
     ;;
 mini-e16)
     set -- --n-exp 16 --batch-tokens 131072 --steps 9500 --min-shards 60
