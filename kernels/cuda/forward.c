@@ -69,6 +69,12 @@ static enum status propose(struct forward *f, const struct gemm_args *head, stru
 
     if (gemm_pick_fits(head->n_tok, head->cols)) {
         CUDA_TRY(c, gemm_pick_launch(head, f->pick_rows, f->pick_work, ret, true, c->stream), err);
+    } else if (!f->tiled) {
+        CUDA_TRY(c, gemm_launch(head, true, c->stream), err);
+        CUDA_TRY(c,
+                 pick_launch(head->parts[0].y, head->n_tok, f->m.n_vocab, f->pick_rows, ret, true,
+                             c->stream),
+                 err);
     } else {
         CUDA_TRY(c, gemm_fast_tile_rounded(head->x, head->n_tok, head->cols, f->tiled, c->stream),
                  err);

@@ -177,7 +177,7 @@ static void measure_call(struct forward *f, const struct forward_call *call)
         k->has_importance = k->has_importance || s->route->protect > 0;
     }
     k->max_kv = kv_bucket(k->max_kv);
-    k->is_picked = k->n_rows && (f->tiled || gemm_pick_fits(k->n_rows, f->m.d_model));
+    k->is_picked = k->n_rows != 0;
     for (int i = 0; i < call->n_seqs; i++)
         k->is_picked = k->is_picked && (call->seqs[i].pick || !call->seqs[i].n_logits);
     make_sets(f, call);

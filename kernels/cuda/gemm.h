@@ -61,6 +61,11 @@ struct gemm_pick_row {
     int32_t position, mask_id, banned_id;
 };
 
+/* A proposal a row of logits (n_rows, n_vocab), as the op `pick`; all device memory. pick.cu */
+cudaError_t pick_launch(const float *logits, int n_rows, int n_vocab,
+                        const struct gemm_pick_row *rows, struct pick *ret, bool is_early,
+                        cudaStream_t stream);
+
 /*
  * The products with one matrix, a vocabulary's, reduced to a proposal each (kernels.h, op `pick`)
  * while they are made; they are not written, parts[0].y is not read. The id is pick()'s, the

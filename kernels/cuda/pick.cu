@@ -1,8 +1,11 @@
 /* One proposal a row of logits: kernels.h says the rules, ref_pick.c is their definition. */
 #include "kernels/cuda/cuda.h"
 
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pick.cuh"
 #include "kernels/cuda/row.cuh"
+#include "kernels/cuda/sm90.cuh"
 
 enum { THREADS = 1024, WARPS = THREADS / WARP_LANES, MAX_GRID = 65535 };
 
@@ -37,16 +40,18 @@ static __device__ __forceinline__ float soft(float l, float max)
 /* ret (n_rows) from logits (n_rows, n_vocab), a block a row. The softmax is summed in f64: each
  * thread every THREADS-th token, butterflies, the warps in order. */
 static __global__ void __launch_bounds__(THREADS)
-    pick_kernel(const float *logits, int n_rows, int n_vocab, int32_t mask_id, int32_t banned_id,
-                double temperature, uint64_t seed, uint64_t draw, const int32_t *positions,
+    pick_kernel(const float *logits, int n_rows, int n_vocab, const struct gemm_pick_row *rows,
                 struct pick *ret)
 {
     __shared__ struct best parts[WARPS];
     __shared__ double sums[WARPS];
 
+    grid_release();
+    grid_wait();
     for (int r = blockIdx.x; r < n_rows; r += gridDim.x) {
         const float *l = logits + (size_t)r * n_vocab;
-        uint64_t key = temperature > 0 ? row_key(seed, draw, positions[r]) : 0;
+        const struct gemm_pick_row row = rows[r];
+        const uint64_t key = row.temperature > 0 ? row_key(row.seed, row.draw, row.position) : 0;
         struct best all = { 0, -1 }, best = { 0, -1 };
         double sum = 0;
         float max;
@@ -57,10 +62,10 @@ static __global__ void __launch_bounds__(THREADS)
             if (isnan(l[i]))
                 continue;
             all = better(all, one);
-            if (i == mask_id || i == banned_id)
+            if (i == row.mask_id || i == row.banned_id)
                 continue;
-            if (temperature > 0)
-                one.score += __dmul_rn(temperature, token_noise(key, i));
+            if (row.temperature > 0)
+                one.score += __dmul_rn(row.temperature, token_noise(key, i));
             best = better(best, one);
         }
         all = block_best(all, parts);
@@ -73,7 +78,7 @@ static __global__ void __launch_bounds__(THREADS)
             sums[threadIdx.x / WARP_LANES] = sum;
         __syncthreads();
         if (threadIdx.x == 0) {
-            struct pick p = { 0, 0, all.id >= 0 && all.id == mask_id };
+            struct pick p = { 0, 0, all.id >= 0 && all.id == row.mask_id };
 
             sum = 0;
             for (int i = 0; i < WARPS; i++)
@@ -84,7 +89,7 @@ static __global__ void __launch_bounds__(THREADS)
                 p.id = best.id;
                 p.prob = (float)(own / sum);
             } else { /* nothing but NaN: the lowest id that may be proposed */
-                while (p.id < n_vocab && (p.id == mask_id || p.id == banned_id))
+                while (p.id < n_vocab && (p.id == row.mask_id || p.id == row.banned_id))
                     p.id++;
                 p.id = p.id < n_vocab ? p.id : -1;
             }
@@ -94,27 +99,47 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
+cudaError_t pick_launch(const float *logits, int n_rows, int n_vocab,
+                        const struct gemm_pick_row *rows, struct pick *ret, bool is_early,
+                        cudaStream_t stream)
+{
+    if (!n_rows)
+        return cudaSuccess;
+    return launch_kernel(pick_kernel, dim3((unsigned)(n_rows < MAX_GRID ? n_rows : MAX_GRID)),
+                         THREADS, 0, is_early, stream, logits, n_rows, n_vocab, rows, ret);
+}
+
 enum status cuda_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                       const struct pick_params *p, struct pick *ret, struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
-    size_t in = p->temperature > 0 ? (size_t)n_rows * sizeof(*p->positions) : 0;
-    size_t out = (size_t)n_rows * sizeof(*ret);
-    int blocks = n_rows < MAX_GRID ? n_rows : MAX_GRID;
-    const void *positions = NULL, *host = NULL;
+    const size_t in = (size_t)n_rows * sizeof(struct gemm_pick_row);
+    const size_t out = (size_t)n_rows * sizeof(*ret);
+    const void *rows = NULL, *host = NULL;
+    struct gemm_pick_row *fill;
     void *dev = NULL;
     enum status st = cuda_room(c, cuda_slot(in) + cuda_slot(out), err);
 
     if (!st)
         st = cuda_scratch_take(c, out, &dev, err);
-    if (!st)
-        st = cuda_put(c, p->positions, in, &positions, err);
     if (st || n_rows == 0)
         return st;
-    pick_kernel<<<blocks, THREADS, 0, c->stream>>>(logits, n_rows, n_vocab, p->mask_id,
-                                                   p->banned_id, p->temperature, p->seed, p->draw,
-                                                   (const int32_t *)positions, (struct pick *)dev);
-    CUDA_LAUNCHED(c, "pick", err);
+    fill = (struct gemm_pick_row *)(void *)(c->room.host + c->room.used);
+    for (int i = 0; i < n_rows; i++) {
+        fill[i].temperature = p->temperature;
+        fill[i].seed = p->seed;
+        fill[i].draw = p->draw;
+        fill[i].position = p->temperature > 0 ? p->positions[i] : 0;
+        fill[i].mask_id = p->mask_id;
+        fill[i].banned_id = p->banned_id;
+    }
+    st = cuda_put(c, fill, in, &rows, err);
+    if (st)
+        return st;
+    CUDA_TRY(c,
+             pick_launch(logits, n_rows, n_vocab, (const struct gemm_pick_row *)rows,
+                         (struct pick *)dev, false, c->stream),
+             err);
     st = cuda_get(c, dev, out, &host, err);
     if (!st)
         st = cuda_deliver(c, ret, host, out, err);
