@@ -25,6 +25,7 @@ struct side {
 struct check {
     struct side ref, new;
     struct side two, other; /* the backend under test with two threads, with one */
+    bool is_fast;           /* numeric mode fast: a row's bits may depend on the others */
     struct rng rng;         /* of the running case */
     uint64_t case_seed;
     const struct tolerance *tol;      /* of the running op */

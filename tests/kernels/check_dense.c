@@ -178,6 +178,8 @@ void check_matmul(struct check *c, int i)
         n_tok = 65;
         rows = 130;
         cols = 2048;
+    } else if (i % 4 == 3) { /* so many that other ways may be taken, in mode fast alone */
+        n_tok = CHOOSE(&c->rng, 127, 128, 129, 200, 257, 300);
     }
     w = random_matrix(&c->rng, t, rows, cols, regime, 1);
     x = random_floats(&c->rng, (size_t)n_tok * (size_t)cols, regime, i % 5 ? 1 : 1e12f);
@@ -200,7 +202,8 @@ void check_matmul(struct check *c, int i)
     compare_bits(c, "one thread", new, other, n);
     free(other);
     other = run_matmul(c, &c->new, x + row * (size_t)cols, &w, 1);
-    compare_bits(c, "a token alone", new + row *(size_t)rows, other, (size_t)rows);
+    if (!c->is_fast)
+        compare_bits(c, "a token alone", new + row *(size_t)rows, other, (size_t)rows);
     free(ref_x);
     free(ref);
     free(new);

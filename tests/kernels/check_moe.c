@@ -228,7 +228,8 @@ void check_moe(struct check *c, int i)
     alone.w = m.w + row * (size_t)m.top_k;
     alone.ids = m.ids + row * (size_t)m.top_k;
     other = run_moe(c, &c->new, &alone);
-    compare_bits(c, "a token alone", new + row *d, other, d);
+    if (!c->is_fast)
+        compare_bits(c, "a token alone", new + row *d, other, d);
 
     for (size_t e = 0; e < n; e++) {
         free((void *)m.gate[e].data);

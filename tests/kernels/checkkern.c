@@ -87,6 +87,7 @@ static const struct rounding {
 
 struct options {
     const char *backend, *isa, *op;
+    enum kernel_numeric numeric;
     uint64_t seed;
     int n_threads;
     int max_cases; /* of an op; 0: all */
@@ -100,6 +101,7 @@ static void print_help(void)
          "\n"
          "  --backend NAME  only this one (default: all but the reference)\n"
          "  --isa NAME      instruction set of the cpu backend (default: the best)\n"
+         "  --numeric MODE  invariant (default), or fast: where a backend has it\n"
          "  --op NAME       only this op\n"
          "  --cases N       at most N cases of each op (default: all)\n"
          "  --seed N        seed of the cases (default: 1)\n"
@@ -138,9 +140,12 @@ static const struct op_check *find_op(const char *name)
 }
 
 /* False if this machine cannot run it. */
-static bool open_side(struct side *s, const struct kernel_ops *ops, const char *isa, int n_threads)
+static bool open_side(struct side *s, const struct kernel_ops *ops, const struct options *opts,
+                      int n_threads)
 {
-    const struct kernel_params params = { .n_threads = n_threads, .isa = isa };
+    const struct kernel_params params = { .n_threads = n_threads,
+                                          .isa = opts ? opts->isa : NULL,
+                                          .numeric = opts ? opts->numeric : KERNEL_INVARIANT };
     struct error err;
     enum status st = ops->open(&params, &s->k, &err);
 
@@ -222,6 +227,10 @@ static void check_op(struct check *c, const struct op_check *o, const struct opt
         printf("  %-10s absent\n", o->tol.op);
         return;
     }
+    if (c->is_fast && !strcmp(o->tol.op, "batch")) {
+        printf("  %-10s not promised\n", o->tol.op);
+        return;
+    }
     c->tol_bf16 = &wide;
     c->worst = 0;
     for (int i = 0; i < n; i++) {
@@ -241,14 +250,15 @@ static int check_backend(const struct options *opts, const struct kernel_ops *op
     struct check c = { 0 };
     int n_threads = opts->n_threads ? opts->n_threads : 3; /* more than cores is fine */
 
+    c.is_fast = opts->numeric == KERNEL_FAST;
     if (!open_side(&c.ref, kernel_backends[0], NULL, 1))
         die("the reference does not open");
-    if (!open_side(&c.new, ops, opts->isa, n_threads)) {
+    if (!open_side(&c.new, ops, opts, n_threads)) {
         c.ref.ops->close(c.ref.k);
         return EXIT_SKIP;
     }
-    open_side(&c.two, ops, opts->isa, 2);
-    open_side(&c.other, ops, opts->isa, 1);
+    open_side(&c.two, ops, opts, 2);
+    open_side(&c.other, ops, opts, 1);
     printf("backend %s (%s), seed %llu\n", ops->name, ops->describe(c.new.k),
            (unsigned long long)opts->seed);
     for (const struct op_check *o = op_checks; o->tol.op; o++)
@@ -271,7 +281,7 @@ static int bench_backend(const struct options *opts, const struct kernel_ops *op
 
     if (!n_threads)
         n_threads = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
-    if (!open_side(&s, ops, opts->isa, n_threads))
+    if (!open_side(&s, ops, opts, n_threads))
         return EXIT_SKIP;
     bench(&s, opts->op, n_threads, opts->seed);
     ops->close(s.k);
@@ -283,6 +293,7 @@ static struct options parse_options(int argc, char **argv)
     enum {
         OPT_BACKEND = 1,
         OPT_ISA,
+        OPT_NUMERIC,
         OPT_OP,
         OPT_SEED,
         OPT_CASES,
@@ -293,6 +304,7 @@ static struct options parse_options(int argc, char **argv)
     static const struct option longs[] = {
         { "backend", required_argument, NULL, OPT_BACKEND },
         { "isa", required_argument, NULL, OPT_ISA },
+        { "numeric", required_argument, NULL, OPT_NUMERIC },
         { "op", required_argument, NULL, OPT_OP },
         { "seed", required_argument, NULL, OPT_SEED },
         { "cases", required_argument, NULL, OPT_CASES },
@@ -308,6 +320,11 @@ static struct options parse_options(int argc, char **argv)
         switch (opt) {
         case OPT_BACKEND: o.backend = optarg; break;
         case OPT_ISA: o.isa = optarg; break;
+        case OPT_NUMERIC:
+            if (strcmp(optarg, "invariant") != 0 && strcmp(optarg, "fast") != 0)
+                die("--numeric is invariant or fast, not '%s'", optarg);
+            o.numeric = strcmp(optarg, "fast") ? KERNEL_INVARIANT : KERNEL_FAST;
+            break;
         case OPT_OP: o.op = find_op(optarg)->tol.op; break;
         case OPT_SEED: o.seed = parse_number("seed", optarg, UINT64_MAX); break;
         case OPT_CASES: o.max_cases = (int)parse_number("cases", optarg, 1000000); break;
@@ -334,6 +351,10 @@ int main(int argc, char **argv)
 
         if (opts.backend ? strcmp((*b)->name, opts.backend) != 0 : b == kernel_backends)
             continue;
+        if (opts.numeric == KERNEL_FAST && !(*b)->has_fast) {
+            printf("skipped: backend %s has no numeric mode fast\n", (*b)->name);
+            continue;
+        }
         one = opts.is_bench ? bench_backend(&opts, *b) : check_backend(&opts, *b);
         if (rc == EXIT_SKIP || one == EXIT_MISMATCH)
             rc = one;
