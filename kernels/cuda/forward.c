@@ -210,8 +210,8 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
-/* x += experts(xb) of layer l. has_list: f->list is that of all tokens; else it is made here, of the
- * slots of routed experts where there are any. */
+/* x += experts(xb) of layer l. has_list: f->list is that of all tokens; else it is made here, of
+ * the slots of routed experts where there are any. */
 static enum status run_experts(struct forward *f, int l, bool has_list, struct error *err)
 {
     const struct forward_model *m = &f->m;

@@ -7,10 +7,13 @@
  * Each forward runs four times as one (in the backend's ways to run it: first, recorded, replayed)
  * and once op by op, as it does when somebody looks on. Exits 77 where the backend does not open.
  *
- * Usage: checkforward --shapes DIR [--backend NAME] [--seed N] [--forwards N]
+ * Numeric mode fast promises the same of one call; what it gives is held against mode invariant.
+ *
+ * Usage: checkforward --shapes DIR [--backend NAME] [--numeric fast] [--seed N] [--forwards N]
  *        checkforward --shapes DIR --bench SHAPE [--layers N]: times of a step of 32 tokens
  */
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +25,10 @@
 enum { MAX_CANVAS = 330, MAX_BATCH = 4, N_RUNS = 4 };
 
 static struct rng rng;
-static int n_picked; /* forwards that proposed themselves */
+static int n_picked;  /* forwards that proposed themselves */
+static bool is_fast;  /* numeric mode */
+static long n_rows;   /* of logits held against mode invariant */
+static long n_strays; /* those of them that are not nearly the same */
 
 static void check(enum status st, const struct error *err)
 {
@@ -51,7 +57,7 @@ static int between(int first, int last)
 /* ---- models ------------------------------------------------------------------------------ */
 
 static enum status open_model(const char *shapes, const char *name, const char *const *overrides,
-                              size_t n_overrides, const char *backend, int max_batch,
+                              size_t n_overrides, const char *backend, bool fast, int max_batch,
                               int max_canvas, int max_block, struct model **ret, struct error *err)
 {
     char dir[4200];
@@ -59,6 +65,7 @@ static enum status open_model(const char *shapes, const char *name, const char *
                                       .load_format = "dummy",
                                       .dummy_seed = 7,
                                       .backend = backend,
+                                      .is_fast = fast,
                                       .max_canvas = max_canvas,
                                       .max_batch = max_batch,
                                       .max_block = max_block,
@@ -95,7 +102,7 @@ enum { N_SHAPES = sizeof(shapes_checked) / sizeof(shapes_checked[0]) };
 
 struct batch {
     int n;
-    struct kv_cache *caches[MAX_BATCH];
+    struct kv_cache *caches[MAX_BATCH], *plain_caches[MAX_BATCH]; /* the latter in mode fast */
     struct forward_item items[MAX_BATCH];
     struct route_params routes[MAX_BATCH];
     int32_t ids[MAX_BATCH][MAX_CANVAS], positions[MAX_BATCH][MAX_CANVAS];
@@ -172,7 +179,7 @@ static void random_items(struct model *m, struct batch *b, bool is_first)
             .positions = b->positions[i],
             .n_tok = n,
             .n_kv = is_whole ? MAX_CANVAS : between(first + n, MAX_CANVAS),
-            .n_logits = between(0, n < 32 ? n : 32),
+            .n_logits = between(0, n < 64 ? n : 64),
             .route = &b->routes[i],
             .group = b->routes[i].is_joint || between(0, 3) ? 0 : between(1, n),
             .is_voter = between(0, 1) ? b->voters[i] : NULL,
@@ -254,7 +261,39 @@ static enum status look_on(void *arg, int item, const struct layer_view *v, stru
     return ST_OK;
 }
 
-static int check_forward(struct model *m, struct batch *b, int shape, int number)
+/* Rows of logits of two arithmetics: they point the same way, unless a choice of experts, which
+ * hung on a hair, came out otherwise. */
+static void compare_rows(const struct outcome *a, const struct outcome *b, size_t n_vocab)
+{
+    for (size_t i = 0; i < a->n_logits; i += n_vocab) {
+        double aa = 0, bb = 0, ab = 0;
+
+        for (size_t j = i; j < i + n_vocab; j++) {
+            aa += (double)a->logits[j] * (double)a->logits[j];
+            bb += (double)b->logits[j] * (double)b->logits[j];
+            ab += (double)a->logits[j] * (double)b->logits[j];
+        }
+        n_rows++;
+        n_strays += !(ab / sqrt(aa * bb) >= 0.99999);
+    }
+}
+
+/* The same forward in mode invariant, with the caches that it has filled itself. */
+static void compare_plain(struct model *plain, struct batch *b, const struct outcome *fast)
+{
+    struct outcome o;
+
+    for (int i = 0; i < b->n; i++)
+        b->items[i].cache = b->plain_caches[i];
+    o = run(plain, b);
+    for (int i = 0; i < b->n; i++)
+        b->items[i].cache = b->caches[i];
+    compare_rows(&o, fast, (size_t)model_get_info(plain)->n_vocab);
+    outcome_free(&o);
+}
+
+static int check_forward(struct model *m, struct model *plain, struct batch *b, int shape,
+                         int number)
 {
     const struct model_observer observer = { .layer = look_on };
     struct outcome ops, whole;
@@ -264,6 +303,8 @@ static int check_forward(struct model *m, struct batch *b, int shape, int number
     check(model_observe(m, &observer, &err), &err);
     ops = run(m, b);
     check(model_observe(m, NULL, &err), &err);
+    if (plain)
+        compare_plain(plain, b, &ops);
     for (int i = 0; i < N_RUNS; i++) {
         size_t at = 0;
         const char *what;
@@ -338,7 +379,7 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
     const char *const *o = shapes_checked[shape].overrides;
     struct batch *b = must_alloc(1, sizeof(*b));
     const struct model_info *info;
-    struct model *m = NULL;
+    struct model *m = NULL, *plain = NULL;
     struct error err = { 0 };
     struct kernels *k;
     size_t n_overrides = 0, n;
@@ -346,9 +387,13 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
 
     while (n_overrides < MAX_OVERRIDES && o[n_overrides])
         n_overrides++;
-    check(open_model(shapes, shapes_checked[shape].name, o, n_overrides, backend, MAX_BATCH,
-                     MAX_CANVAS, 64, &m, &err),
+    check(open_model(shapes, shapes_checked[shape].name, o, n_overrides, backend, is_fast,
+                     MAX_BATCH, MAX_CANVAS, 64, &m, &err),
           &err);
+    if (is_fast)
+        check(open_model(shapes, shapes_checked[shape].name, o, n_overrides, backend, false,
+                         MAX_BATCH, MAX_CANVAS, 64, &plain, &err),
+              &err);
     info = model_get_info(m);
     k = model_kernels(m);
     n = (size_t)info->n_moe_layer * (size_t)info->n_exp;
@@ -357,6 +402,8 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
         b->popularity[i] = rng_uniform(&rng);
     for (int i = 0; i < MAX_BATCH; i++) {
         check(kv_cache_new(m, &b->caches[i], &err), &err);
+        if (plain)
+            check(kv_cache_new(plain, &b->plain_caches[i], &err), &err);
         for (int j = 0; j < 2; j++) {
             void *p = NULL;
             uint8_t *core = must_alloc(n, 1);
@@ -377,17 +424,19 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
 
         check(model_deal(m, n_dealt, MAX_CANVAS, &err), &err);
         random_items(m, b, i == 0);
-        n_failed += check_forward(m, b, shape, i);
+        n_failed += check_forward(m, plain, b, shape, i);
         n_failed += check_picks(m, b, shape, i);
     }
     for (int i = 0; i < MAX_BATCH; i++) {
         kv_cache_free(b->caches[i]);
+        kv_cache_free(b->plain_caches[i]);
         for (int j = 0; j < 2; j++)
             k->ops->free(k, b->cores[i][j]);
     }
     free(b->popularity);
     free(b);
     model_close(m);
+    model_close(plain);
     return n_failed;
 }
 
@@ -425,8 +474,8 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
     strcat(kinds, "]");
     overrides[0] = number;
     overrides[1] = kinds;
-    check(open_model(shapes, name, overrides, layers ? 2 : 0, backend, 1, PREFIX + N_STEP, N_STEP,
-                     &m, &err),
+    check(open_model(shapes, name, overrides, layers ? 2 : 0, backend, is_fast, 1, PREFIX + N_STEP,
+                     N_STEP, &m, &err),
           &err);
     info = model_get_info(m);
     printf("%s, %s, %d layers: open %.1f s\n", name, info->backend_details, info->n_layer,
@@ -487,13 +536,10 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "shapes", required_argument, NULL, 's' },
-        { "backend", required_argument, NULL, 'b' },
-        { "seed", required_argument, NULL, 'r' },
-        { "forwards", required_argument, NULL, 'n' },
-        { "bench", required_argument, NULL, 't' },
-        { "layers", required_argument, NULL, 'l' },
-        { NULL, 0, NULL, 0 },
+        { "shapes", required_argument, NULL, 's' },   { "backend", required_argument, NULL, 'b' },
+        { "numeric", required_argument, NULL, 'f' },  { "seed", required_argument, NULL, 'r' },
+        { "forwards", required_argument, NULL, 'n' }, { "bench", required_argument, NULL, 't' },
+        { "layers", required_argument, NULL, 'l' },   { NULL, 0, NULL, 0 },
     };
     const char *shapes = NULL, *backend = "cuda", *timed = NULL, *layers = NULL;
     unsigned long seed = 1;
@@ -507,6 +553,7 @@ int main(int argc, char **argv)
         switch (c) {
         case 's': shapes = optarg; break;
         case 'b': backend = optarg; break;
+        case 'f': is_fast = strcmp(optarg, "fast") == 0; break;
         case 'r': seed = strtoul(optarg, NULL, 10); break;
         case 'n': n_forwards = (int)strtol(optarg, NULL, 10); break;
         case 't': timed = optarg; break;
@@ -531,5 +578,10 @@ int main(int argc, char **argv)
         n_failed += check_shape(shapes, i, backend, n_forwards);
     printf("%d shapes of %d forwards, %d with proposals, seed %lu: %d failed\n", (int)N_SHAPES,
            n_forwards, n_picked, seed, n_failed);
+    if (is_fast) {
+        printf("%ld rows of logits held against mode invariant, %ld of them strays\n", n_rows,
+               n_strays);
+        n_failed += n_strays * 20 > n_rows;
+    }
     return n_failed != 0;
 }
