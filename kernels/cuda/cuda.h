@@ -175,8 +175,8 @@ enum status cuda_download(struct kernels *k, void *dst, const void *src, size_t 
 enum status cuda_sync(struct kernels *k, struct error *err);
 
 /* memory.c: the first is cuda_memory()'s *ret_own, which needs no GPU. */
-MUST_CHECK enum status cuda_own_memory(const struct kernel_sizes *m, size_t *ret,
-                                       struct error *err);
+MUST_CHECK enum status cuda_own_memory(const struct kernel_sizes *m, enum kernel_numeric numeric,
+                                       size_t *ret, struct error *err);
 enum status cuda_memory(const struct kernel_params *params, const struct kernel_sizes *m,
                         size_t *ret_own, size_t *ret_available, struct error *err);
 

@@ -2,6 +2,7 @@
 #include "base/size.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/gemm_fast.h"
 #include "kernels/cuda/pack.h"
 
 /* Code, graphs and small buffers: a round figure above what was seen. */
@@ -77,12 +78,24 @@ static void add_working(struct sum *s, const struct kernel_sizes *m)
     add(s, 1, 1, gemm_rounded_bytes(m->max_tok, m->n_head * m->d_head));
 }
 
-enum status cuda_own_memory(const struct kernel_sizes *m, size_t *ret, struct error *err)
+/* Activations in tiles, and what proposals of all tokens are made in. */
+static void add_fast(struct sum *s, const struct kernel_sizes *m)
+{
+    const int q = m->n_head * m->d_head;
+
+    add(s, 1, 1, gemm_fast_tiled_bytes(m->max_tok, m->d_model > q ? m->d_model : q));
+    add(s, 1, 1, gemm_fast_pick_bytes(m->max_tok));
+}
+
+enum status cuda_own_memory(const struct kernel_sizes *m, enum kernel_numeric numeric, size_t *ret,
+                            struct error *err)
 {
     struct sum s = { reserve_bytes, true };
 
     add_padding(&s, m);
     add_working(&s, m);
+    if (numeric == KERNEL_FAST)
+        add_fast(&s, m);
     /* a matrix lies there twice while it is packed */
     add(&s, (size_t)m->n_vocab, (size_t)m->d_model, sizeof(uint16_t));
     if (!s.fits)
@@ -97,7 +110,7 @@ enum status cuda_memory(const struct kernel_params *params, const struct kernel_
     size_t own = 0, available = 0, total = 0;
     struct kernels *k = NULL;
     cudaError_t rc;
-    enum status st = cuda_own_memory(m, &own, err);
+    enum status st = cuda_own_memory(m, params->numeric, &own, err);
 
     if (!st)
         st = cuda_ops.open(params, &k, err);

@@ -60,20 +60,23 @@ Test(cuda, plans_more_for_larger_forwards_and_for_padding)
     struct error err = { 0 };
     size_t a = 0, b = 0;
 
-    cr_assert_eq(cuda_own_memory(&m, &a, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(cuda_own_memory(&m, KERNEL_INVARIANT, &a, &err), ST_OK, "%s", err.text);
     cr_expect(a > (size_t)157184 * 2048 * 2 && a < (size_t)3 << 30, "%zu", a);
     n.max_tok = 16 * 1024;
     n.max_seqs = 16;
-    cr_assert_eq(cuda_own_memory(&n, &b, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
     cr_expect_gt(b, a);
+    cr_assert_eq(cuda_own_memory(&n, KERNEL_FAST, &a, &err), ST_OK, "%s", err.text);
+    cr_expect_gt(a, b + (size_t)16 * 1024 * 2048 * 2); /* activations in tiles */
+    cr_assert_eq(cuda_own_memory(&m, KERNEL_INVARIANT, &a, &err), ST_OK, "%s", err.text);
     n = m;
     n.d_ff = 1000; /* down is padded to 1024 columns, gate and up to 2048 rows */
-    cr_assert_eq(cuda_own_memory(&n, &b, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
     cr_expect_gt(b, a + (size_t)16 * 64 * 3 * 24 * 2048 * 2 - 1);
     n = m;
     n.n_layer = n.n_exp = 0x7fffffff; /* no address space holds their padding */
     n.d_ff = 1;
-    cr_expect_eq(cuda_own_memory(&n, &b, &err), ST_NOMEM);
+    cr_expect_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_NOMEM);
 }
 
 Test(cuda, too_much_memory_is_refused_and_the_next_request_served)
