@@ -18,6 +18,7 @@
  */
 #include "kernels/cuda/attention.h"
 
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 
@@ -376,6 +377,9 @@ static __device__ __forceinline__ void put_pair(const struct attention_args &a, 
         if (col + 1 < a.d_head)
             y[1] = (uint16_t)(pair >> 16);
     }
+    if (a.y_tiled && col < a.d_head)
+        *tile_pair(a.y_tiled, tile_octets(a.n_tok), (int64_t)(row / a.n_head),
+                   (int)(row % a.n_head) * a.d_head + col) = pack_bf16(v0, v1);
 }
 
 template <int D>

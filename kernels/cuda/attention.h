@@ -35,6 +35,8 @@ struct attention_args {
     float *y;         /* (n_tok, n_head, d_head), or NULL */
     uint16_t *y_bf16; /* the same rounded, rows of ld elements; NULL: not wanted */
     int ld;
+    void *y_tiled; /* the same in tiles for gemm_fast.h, of n_tok rows; d_head even; or NULL */
+    int n_tok;     /* with y_tiled: of all rows */
 };
 
 /*

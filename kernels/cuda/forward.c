@@ -47,17 +47,21 @@
 
 /* ---- the kernels ------------------------------------------------------------------------- */
 
-/* Products, by the way that is best for so many tokens. */
+/* Do so many tokens go through gemm_fast.h? Their activations then lie in f->tiled. */
+static bool is_tiled(const struct forward *f, int n_tok)
+{
+    return f->tiled && n_tok >= GEMM_FAST_MIN;
+}
+
+/* Products of what lies in f->tiled, or a->x. */
 static enum status multiply(struct forward *f, const struct gemm_args *a, struct error *err)
 {
     struct cuda *c = f->c;
 
-    if (f->tiled && a->n_tok >= GEMM_FAST_MIN) {
-        CUDA_TRY(c, gemm_fast_tile_rounded(a->x, a->n_tok, a->cols, f->tiled, c->stream), err);
+    if (is_tiled(f, a->n_tok))
         CUDA_TRY(c, gemm_fast_launch(a, f->tiled, c->stream), err);
-    } else {
+    else
         CUDA_TRY(c, gemm_launch(a, true, c->stream), err);
-    }
     return ST_OK;
 }
 
@@ -69,15 +73,13 @@ static enum status propose(struct forward *f, const struct gemm_args *head, stru
 
     if (gemm_pick_fits(head->n_tok, head->cols)) {
         CUDA_TRY(c, gemm_pick_launch(head, f->pick_rows, f->pick_work, ret, true, c->stream), err);
-    } else if (!f->tiled) {
+    } else if (!is_tiled(f, head->n_tok)) {
         CUDA_TRY(c, gemm_launch(head, true, c->stream), err);
         CUDA_TRY(c,
                  pick_launch(head->parts[0].y, head->n_tok, f->m.n_vocab, f->pick_rows, ret, true,
                              c->stream),
                  err);
     } else {
-        CUDA_TRY(c, gemm_fast_tile_rounded(head->x, head->n_tok, head->cols, f->tiled, c->stream),
-                 err);
         CUDA_TRY(c,
                  gemm_fast_pick_launch(head, f->tiled, f->pick_rows, f->pick_work, ret, c->stream),
                  err);
@@ -125,14 +127,26 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
     enum status st;
 
     attention.kv_offset = heads.kv_offset;
-    st = multiply(f, &qkv, err);
-    if (st)
-        return st;
-    MARK(f, PROFILE_QKV, l, err);
-    CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
-    MARK(f, PROFILE_HEADS, l, err);
+    if (is_tiled(f, n_tok) && gemm_fast_heads_fit(m->d_head, m->d_rot)) {
+        CUDA_TRY(c, gemm_fast_heads_launch(&qkv, f->tiled, &heads, c->stream), err);
+        MARK(f, PROFILE_QKV, l, err);
+    } else {
+        st = multiply(f, &qkv, err);
+        if (st)
+            return st;
+        MARK(f, PROFILE_QKV, l, err);
+        CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
+        MARK(f, PROFILE_HEADS, l, err);
+    }
+    if (is_tiled(f, n_tok) && q % PACK_K == 0 && m->d_head % 2 == 0) {
+        attention.y_bf16 = NULL;
+        attention.y_tiled = f->tiled;
+        attention.n_tok = n_tok;
+    }
     CUDA_TRY(c, attention_launch(&attention, true, c->stream), err);
     MARK(f, PROFILE_ATTENTION, l, err);
+    if (is_tiled(f, n_tok) && attention.y_bf16) /* columns beyond q are zeros there */
+        CUDA_TRY(c, gemm_fast_tile_rounded(f->yb, n_tok, q, f->tiled, c->stream), err);
     st = multiply(f, &o, err);
     return st ? st : profile_mark(f->profile, PROFILE_O, l, err);
 }
@@ -274,10 +288,20 @@ static enum status run_ffn(struct forward *f, int l, struct error *err)
     return st ? st : run_experts(f, l, has_list, err);
 }
 
+/* Rows to where the products that follow look for them. */
+static enum status normalise(struct forward *f, struct fused_norm *norm, struct error *err)
+{
+    bool tiled = is_tiled(f, norm->n_rows);
+
+    norm->ret_bf16 = tiled ? NULL : f->xb;
+    norm->ret_tiled = tiled ? f->tiled : NULL;
+    CUDA_TRY(f->c, fused_norm_launch(norm, f->c->stream), err);
+    return ST_OK;
+}
+
 static enum status enqueue(struct forward *f, struct error *err)
 {
     const struct forward_model *m = &f->m;
-    struct cuda *c = f->c;
     struct fused_norm norm = { .table = m->embed->dev_rows,
                                .ids = f->ids,
                                .x = m->x,
@@ -285,7 +309,6 @@ static enum status enqueue(struct forward *f, struct error *err)
                                .eps = m->rms_eps,
                                .n_rows = f->key.n_tok,
                                .d = m->d_model,
-                               .ret_bf16 = f->xb,
                                .ld = f->ld_x };
     const struct gemm_args head = {
         .parts = { { f->packed_head, (float *)f->key.logits, m->n_vocab } },
@@ -296,9 +319,10 @@ static enum status enqueue(struct forward *f, struct error *err)
     };
     enum status st = f->profile ? profile_begin(f->profile, err) : ST_OK;
 
+    if (!st)
+        st = normalise(f, &norm, err);
     if (st)
         return st;
-    CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
     MARK(f, PROFILE_EMBED, -1, err);
     norm.table = NULL;
     for (int l = 0; l < m->n_layer; l++) {
@@ -314,7 +338,9 @@ static enum status enqueue(struct forward *f, struct error *err)
             norm.rows = f->rows;
             norm.n_rows = f->key.n_rows;
         }
-        CUDA_TRY(c, fused_norm_launch(&norm, c->stream), err);
+        st = normalise(f, &norm, err);
+        if (st)
+            return st;
         if (l + 1 < m->n_layer)
             MARK(f, PROFILE_NORM, l + 1, err);
     }

@@ -1,6 +1,7 @@
 /* The small kernels of a forward: fused.h. */
 #include "kernels/cuda/fused.h"
 
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
@@ -41,14 +42,17 @@ static __global__ void __launch_bounds__(NORM_THREADS)
     if (a.ret_h)
         for (int k = threadIdx.x; k < a.d; k += NORM_THREADS)
             a.ret_h[(size_t)i * a.d + k] = rms_apply(row[k], factor, a.w[k]);
-    if (a.ret_bf16) {
+    if (a.ret_bf16 || a.ret_tiled) {
         uint32_t *out = (uint32_t *)(a.ret_bf16 + (size_t)i * a.ld); /* ld: a multiple of 256 */
 
         for (int k = threadIdx.x; k < a.ld / 2; k += NORM_THREADS) {
             float lo = 2 * k < a.d ? rms_apply(row[2 * k], factor, a.w[2 * k]) : 0;
             float hi = 2 * k + 1 < a.d ? rms_apply(row[2 * k + 1], factor, a.w[2 * k + 1]) : 0;
 
-            out[k] = pack_bf16(lo, hi);
+            if (a.ret_bf16)
+                out[k] = pack_bf16(lo, hi);
+            if (a.ret_tiled)
+                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, 2 * k) = pack_bf16(lo, hi);
         }
     }
 }

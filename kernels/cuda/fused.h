@@ -30,6 +30,7 @@ struct fused_norm {
     float *ret_h;       /* (n_rows, d), or NULL */
     uint16_t *ret_bf16; /* (n_rows, ld) rounded, zeros beyond d; or NULL */
     int ld;
+    void *ret_tiled; /* the same in tiles for gemm_fast.h, of n_rows; or NULL */
 };
 
 cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream);

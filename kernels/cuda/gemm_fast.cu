@@ -6,17 +6,17 @@
  * all their columns, for N tokens; each block goes through a share of them. One lane of a third
  * warpgroup fetches steps of 64 columns into a ring, units ahead of those that multiply.
  *
- * Tiles of activations. An atom is 8 tokens by 64 columns, 1,024 bytes, as wgmma takes B
- * (wgmma.cuh); atoms lie octet by octet of tokens, and so for each step of 64 columns: what a unit
- * needs of a step is one run. wgmma takes the columns of a fragment in another order than pack.h
- * has them: in each 32 columns, register i of lane t in fragment s stands for columns 8 t + 4 s +
- * 2 (i >> 1) and the next, wgmma's B operand has them at 16 s + 8 (i >> 1) + 2 t.
+ * (Two blocks of a cluster that fetch each half of the activations for both, by a copy to both, are
+ * slower: a step then takes 1.5 us however small it is.)
  */
 #include "kernels/cuda/gemm_fast.h"
 
+#include "kernels/cuda/fused.h"
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/pick_state.cuh"
+#include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
@@ -25,14 +25,9 @@
 /* ---- tiles -------------------------------------------------------------------------------- */
 
 #define TILE_THREADS 256
-#define OCTET 8
-#define STEP_K 64 /* columns of a step */
-#define ATOM_BYTES (OCTET * STEP_K * 2)
-
-static __host__ __device__ int64_t tiled_tokens(int n_tok)
-{
-    return ((int64_t)n_tok + GEMM_FAST_ALIGN - 1) / GEMM_FAST_ALIGN * GEMM_FAST_ALIGN;
-}
+#define OCTET TILE_OCTET
+#define STEP_K TILE_COLS /* columns of a step */
+#define ATOM_BYTES TILE_ATOM_BYTES
 
 /* Columns col .. col + 7 of a token; zeros where there are none. ld: of a row in elements. */
 static __device__ __forceinline__ uint4 load8(const uint16_t *x, int64_t token, int col, int cols)
@@ -64,7 +59,7 @@ template <typename T>
 static __global__ void __launch_bounds__(TILE_THREADS)
     tile_kernel(const T *x, int n_tok, int cols, char *ret)
 {
-    const int64_t n_octets = tiled_tokens(n_tok) / OCTET;
+    const int64_t n_octets = tile_octets(n_tok);
     const int n_groups = (int)(pack_row_elems(cols) / 32);
     const int64_t n = n_octets * n_groups * OCTET;
 
@@ -95,13 +90,13 @@ static __global__ void __launch_bounds__(TILE_THREADS)
 
 size_t gemm_fast_tiled_bytes(int n_tok, int cols)
 {
-    return (size_t)tiled_tokens(n_tok) * (size_t)pack_row_elems(cols) * 2;
+    return (size_t)tile_octets(n_tok) * OCTET * (size_t)pack_row_elems(cols) * 2;
 }
 
 template <typename T>
 static cudaError_t launch_tile(const T *x, int n_tok, int cols, void *ret, cudaStream_t stream)
 {
-    const int64_t n = tiled_tokens(n_tok) * (pack_row_elems(cols) / 32);
+    const int64_t n = tile_octets(n_tok) * OCTET * (pack_row_elems(cols) / 32);
     const int64_t n_blocks = (n + TILE_THREADS - 1) / TILE_THREADS;
 
     if (!n_tok)
@@ -135,21 +130,32 @@ cudaError_t gemm_fast_tile_rounded(const uint16_t *x, int n_tok, int cols, void 
 #define PIECE_BYTES (STEP_K * PACK_SLICE_ROWS * 2) /* a slice's columns of a step */
 #define W_BYTES (UNIT_ROWS * STEP_K * 2)
 
-#define PICK_TOKENS 64 /* whose logits lie in shared memory at a time */
-#define PICK_PARTS (MULTIPLY_THREADS / PICK_TOKENS) /* threads of a token */
-#define PICK_ROWS (UNIT_ROWS / PICK_PARTS)          /* of a unit, one thread's */
+enum epilogue { STORE, PICK, HEADS }; /* what becomes of the sums */
+
+#define PICK_PARTS (MULTIPLY_THREADS / AT_ONCE) /* threads of a token */
+#define PICK_ROWS (UNIT_ROWS / PICK_PARTS)      /* of a unit, one thread's */
 
 static constexpr __host__ __device__ int step_bytes(int n)
 {
     return W_BYTES + n * STEP_K * 2;
 }
 
-static constexpr __host__ __device__ int shared_bytes(int n, bool is_pick)
+/* Sums that go through shared memory, of AT_ONCE tokens. */
+#define AT_ONCE 64
+#define ROW_STRIDE (UNIT_ROWS + 4) /* HEADS, floats of a token: lanes hit all banks */
+
+static constexpr __host__ __device__ int through_bytes(enum epilogue to)
 {
-    return STEPS * step_bytes(n) + (is_pick ? UNIT_ROWS * PICK_TOKENS * 4 : 0) + 2 * STEPS * 8;
+    return to == STORE ? 0 : (to == PICK ? UNIT_ROWS : ROW_STRIDE) * AT_ONCE * 4;
 }
 
-static_assert(shared_bytes(256, true) <= 227 << 10, "what a block may have");
+static constexpr __host__ __device__ int shared_bytes(int n, enum epilogue to)
+{
+    return STEPS * step_bytes(n) + through_bytes(to) + 2 * STEPS * 8;
+}
+
+static_assert(shared_bytes(256, PICK) <= 227 << 10, "what a block may have");
+static_assert(shared_bytes(256, HEADS) <= 227 << 10, "what a block may have");
 
 /* Which units a block goes through. */
 struct fast_plan {
@@ -171,6 +177,7 @@ struct unit_rows {
     float *y;      /* of token 0 and the first row */
     int rows;      /* of the matrix: the stride of tokens */
     int n_rows;    /* that there are */
+    int part, row; /* of the matrix the first is */
 };
 
 static __device__ __forceinline__ struct unit_rows find_rows(const struct gemm_args &a, int u,
@@ -192,20 +199,23 @@ static __device__ __forceinline__ struct unit_rows find_rows(const struct gemm_a
             (int64_t)u * UNIT_TILES * (n_steps / (PACK_K / STEP_K)) * PACK_TILE_BYTES;
     ret.y = p->y + (int64_t)u * UNIT_ROWS;
     ret.rows = p->rows;
+    ret.part = part;
+    ret.row = u * UNIT_ROWS;
     ret.n_rows = min(UNIT_ROWS, p->rows - u * UNIT_ROWS);
     return ret;
 }
 
 /* A block's units: (unit, token tile), one after the other. */
 struct walk {
-    int unit, token_tile, end, step; /* PICK: units to end, of one token tile; else pairs, flat */
+    int unit, token_tile, end, step; /* PICK: units to end, of one token tile; else both, flat */
 };
 
-template <bool PICK> static __device__ __forceinline__ struct walk walk_begin(const fast_plan &p)
+template <enum epilogue TO>
+static __device__ __forceinline__ struct walk walk_begin(const fast_plan &p)
 {
     struct walk w;
 
-    if (PICK) {
+    if (TO == PICK) {
         const int group = blockIdx.x / p.n_token_tiles;
 
         w.token_tile = blockIdx.x % p.n_token_tiles;
@@ -221,15 +231,16 @@ template <bool PICK> static __device__ __forceinline__ struct walk walk_begin(co
     return w;
 }
 
-template <bool PICK> static __device__ __forceinline__ bool walk_is_over(const struct walk &w)
+template <enum epilogue TO>
+static __device__ __forceinline__ bool walk_is_over(const struct walk &w)
 {
-    return PICK ? w.unit >= w.end : w.step >= w.end;
+    return TO == PICK ? w.unit >= w.end : w.step >= w.end;
 }
 
-template <bool PICK>
+template <enum epilogue TO>
 static __device__ __forceinline__ void walk_next(const fast_plan &p, struct walk *w)
 {
-    if (PICK) {
+    if (TO == PICK) {
         w->unit++;
     } else { /* neighbours in the grid share rows */
         w->step += gridDim.x;
@@ -244,13 +255,13 @@ static __device__ __forceinline__ void barrier_arrive(uint64_t *b)
 }
 
 /* One lane: everything of every step. */
-template <int N, bool PICK>
+template <int N, enum epilogue TO>
 static __device__ void fetch_steps(const struct gemm_args &a, const struct fast_plan &p, char *ring,
                                    uint64_t *full, uint64_t *empty)
 {
     int at = 0;
 
-    for (struct walk w = walk_begin<PICK>(p); !walk_is_over<PICK>(w); walk_next<PICK>(p, &w)) {
+    for (struct walk w = walk_begin<TO>(p); !walk_is_over<TO>(w); walk_next<TO>(p, &w)) {
         const struct unit_rows rows = find_rows(a, w.unit, p.n_steps);
         const int n_tiles = (rows.n_rows + PACK_ROWS - 1) / PACK_ROWS;
         const int64_t tile_row = (int64_t)(p.n_steps / (PACK_K / STEP_K)) * PACK_TILE_BYTES;
@@ -298,24 +309,39 @@ static __device__ __forceinline__ void multiply_step(const char *ring, uint64_t 
     (*at)++;
 }
 
+/* Sums of 8 tokens of the thread's at a time: what they are added to is read before any is written.
+ */
 template <int N>
 static __device__ __forceinline__ void store_unit(const struct gemm_args &a,
                                                   const struct unit_rows &rows, int first,
                                                   const float (&c)[N / 2])
 {
+    constexpr int READ_AHEAD = 16;
     const int lane = threadIdx.x % 32;
     const int row = threadIdx.x / 32 * PACK_SLICE_ROWS + lane / 4;
 
 #pragma unroll
-    for (int n = 0; n < N / 8; n++)
+    for (int from = 0; from < N / 2; from += READ_AHEAD) {
+        float before[READ_AHEAD] = {};
+
+        if (a.is_added)
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int r = row + i / 2 * 8, token = first + n * 8 + lane % 4 * 2 + i % 2;
-            float *y = rows.y + (int64_t)token * rows.rows + r;
+            for (int j = 0; j < READ_AHEAD; j++) {
+                const int i = from + j, r = row + i / 2 % 2 * 8;
+                const int token = first + i / 4 * 8 + lane % 4 * 2 + i % 2;
+
+                if (r < rows.n_rows && token < a.n_tok)
+                    before[j] = rows.y[(int64_t)token * rows.rows + r];
+            }
+#pragma unroll
+        for (int j = 0; j < READ_AHEAD; j++) {
+            const int i = from + j, r = row + i / 2 % 2 * 8;
+            const int token = first + i / 4 * 8 + lane % 4 * 2 + i % 2;
 
             if (r < rows.n_rows && token < a.n_tok)
-                *y = a.is_added ? *y + c[4 * n + i] : c[4 * n + i];
+                rows.y[(int64_t)token * rows.rows + r] = a.is_added ? before[j] + c[i] : c[i];
         }
+    }
 }
 
 /* Threads that multiply wait for each other. */
@@ -328,50 +354,86 @@ static __device__ __forceinline__ void multiply_sync(void)
  */
 static __device__ __forceinline__ int logit_at(int row, int token)
 {
-    return row * PICK_TOKENS + (token ^ (row & 3) * 8);
+    return row * AT_ONCE + (token ^ (row & 3) * 8);
 }
 
-/* PICK_ROWS more logits of a token, from row `row` of the unit on, which is id. */
-static __device__ __forceinline__ void pick_add_rows(struct pick_state *s, const float *logits,
+static __device__ __forceinline__ bool is_among(int32_t id, int32_t first, int n)
+{
+    return (uint32_t)(id - first) < (uint32_t)n;
+}
+
+/* A struct pick_state less what can be told from the rest; registers are short. */
+struct few_state {
+    double sum, score;
+    float max;
+    int32_t max_id, id;
+};
+
+static __device__ __forceinline__ struct pick_state pick_whole(const struct few_state &s,
+                                                               float best_logit)
+{
+    struct pick_state ret = { s.sum, { s.score, s.id }, best_logit, s.max, s.max_id };
+
+    return ret;
+}
+
+/* The logit that the noise was added to: exact, once it is an f32. */
+static __device__ __forceinline__ float best_logit(const struct few_state &s,
+                                                   const struct gemm_pick_row &by)
+{
+    if (by.temperature <= 0 || s.id < 0)
+        return (float)s.score;
+    return (float)(s.score - __dmul_rn(by.temperature,
+                                       token_noise(row_key(by.seed, by.draw, by.position), s.id)));
+}
+
+/* n_rows more logits of a token, from row `row` of the unit on, which is id. Where they are
+ * PICK_ROWS numbers, all of them may be proposed and there is no noise, as nearly always, a few
+ * instructions each. */
+static __device__ __forceinline__ void pick_add_rows(struct few_state *s, const float *logits,
                                                      int row, int n_rows, int token, int32_t id,
                                                      const struct gemm_pick_row &by)
 {
-    float max = -INFINITY, sum = 0;
-    int32_t max_id = -1;
+    float max[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 }, unusual[2] = { 0, 0 };
+    struct pick_state other;
+    int at = 0;
 
-    for (int i = 0; i < n_rows; i++) {
+#pragma unroll
+    for (int i = 0; i < PICK_ROWS; i++) {
         const float v = logits[logit_at(row + i, token)];
-        struct best one = { (double)v, id + i };
 
-        if (isnan(v))
-            continue;
-        if (max_id < 0 || v > max) {
-            max = v;
-            max_id = id + i;
-        }
-        if (id + i == by.mask_id || id + i == by.banned_id)
-            continue;
-        if (by.temperature > 0)
-            one.score += __dmul_rn(by.temperature,
-                                   token_noise(row_key(by.seed, by.draw, by.position), id + i));
-        if (better(s->best, one).id == one.id) {
-            s->best = one;
-            s->best_logit = v;
-        }
+        max[i % 2] = fmaxf(max[i % 2], v);
+        unusual[i % 2] = __fmaf_rn(v, 0, unusual[i % 2]); /* NaN of what is no finite number */
     }
-    if (max_id < 0)
+    if (n_rows != PICK_ROWS || by.temperature > 0 || is_among(by.mask_id, id, PICK_ROWS) ||
+        is_among(by.banned_id, id, PICK_ROWS) || unusual[0] + unusual[1] != 0) {
+        other = pick_none();
+#pragma unroll 1
+        for (int i = 0; i < n_rows; i++)
+            pick_add(&other, logits[logit_at(row + i, token)], id + i, by);
+        other = pick_join(pick_whole(*s, 0), other);
+        *s = { other.sum, other.best.score, other.max, other.max_id, other.best.id };
         return;
-    if (s->max_id < 0 || max > s->max) {
-        s->sum = s->max_id < 0 ? 0 : s->sum * (double)__expf(s->max - max);
-        s->max = max;
-        s->max_id = max_id;
     }
-    for (int i = 0; i < n_rows; i++) {
+    max[0] = fmaxf(max[0], max[1]);
+    max[1] = s->max_id < 0 ? max[0] : fmaxf(s->max, max[0]); /* of all so far */
+#pragma unroll
+    for (int i = PICK_ROWS - 1; i >= 0; i--) {
         const float v = logits[logit_at(row + i, token)];
 
-        sum += isnan(v) ? 0 : v == s->max ? 1 : __expf(v - s->max);
+        sum[i % 2] += __expf(v - max[1]);
+        at = v == max[0] ? i : at;
     }
-    s->sum += sum;
+    if (s->max_id < 0 || max[0] > s->max) {
+        s->sum = s->max_id < 0 ? 0 : s->sum * pick_share(s->max, max[1]);
+        s->max = max[1];
+        s->max_id = id + at;
+    }
+    s->sum += sum[0] + sum[1];
+    if (s->id < 0 || (double)max[0] > s->score) { /* ids ascend */
+        s->score = (double)max[0];
+        s->id = id + at;
+    }
 }
 
 /* The logits of a unit into the states of its tokens: 64 tokens at a time go through shared memory,
@@ -379,44 +441,136 @@ static __device__ __forceinline__ void pick_add_rows(struct pick_state *s, const
 template <int N>
 static __device__ __forceinline__ void
 pick_unit(const struct gemm_args &a, const struct fast_pick &pick, float *logits, int first,
-          int unit, int n_rows, const float (&c)[N / 2], struct pick_state (&states)[N / 64])
+          int unit, int n_rows, const float (&c)[N / 2], struct few_state (&states)[N / 64])
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int part = threadIdx.x / PICK_TOKENS, token = threadIdx.x % PICK_TOKENS;
+    const int part = threadIdx.x / AT_ONCE, token = threadIdx.x % AT_ONCE;
 
 #pragma unroll
-    for (int r = 0; r < N / PICK_TOKENS; r++) {
+    for (int r = 0; r < N / AT_ONCE; r++) {
         multiply_sync(); /* those before were read */
 #pragma unroll
-        for (int n = 0; n < PICK_TOKENS / 8; n++)
+        for (int n = 0; n < AT_ONCE / 8; n++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int row = warp * PACK_SLICE_ROWS + lane / 4 + h * 8;
-                const int i = 4 * (r * (PICK_TOKENS / 8) + n) + 2 * h;
+                const int i = 4 * (r * (AT_ONCE / 8) + n) + 2 * h;
 
                 *(float2 *)(logits + logit_at(row, n * 8 + lane % 4 * 2)) =
                     make_float2(c[i], c[i + 1]);
             }
         multiply_sync();
-        if (first + r * PICK_TOKENS + token < a.n_tok)
+        if (first + r * AT_ONCE + token < a.n_tok)
             pick_add_rows(&states[r], logits, part * PICK_ROWS,
                           max(0, min(PICK_ROWS, n_rows - part * PICK_ROWS)), token,
                           unit * UNIT_ROWS + part * PICK_ROWS,
-                          pick.rows[first + r * PICK_TOKENS + token]);
+                          pick.rows[first + r * AT_ONCE + token]);
     }
 }
 
-/* Any grid; PICK: n_groups blocks a token tile. A warpgroup has a row tile of each unit. f32 sums.
+/* ---- heads -------------------------------------------------------------------------------- */
+
+/*
+ * A token's rows of a unit, four a lane, which are one head of 128 or two of 64: what qk_kernel
+ * (fused.cu) makes of them, in its orders of sums.
  */
-template <int N, bool PICK>
+static __device__ __forceinline__ float4 turn_head(const struct fused_qk &h, bool is_query,
+                                                   int32_t position, float4 v)
+{
+    const int lanes = h.d_head / 4, dim = threadIdx.x % 32 % lanes * 4, half = h.d_rot / 2;
+    const double sums[4] = { (double)v.x * v.x, (double)v.y * v.y, (double)v.z * v.z,
+                             (double)v.w * v.w };
+    const float4 w = *(const float4 *)((is_query ? h.q_norm : h.k_norm) + dim);
+    const float *turn = h.turns + (size_t)position * 2 * half + dim % half;
+    double sum = add_four(sums);
+    float factor;
+    float4 other, cos, sin;
+
+    for (int o = lanes / 2; o; o /= 2)
+        sum += __shfl_xor_sync(~0u, sum, o);
+    factor = rms_factor(sum, h.d_head, h.eps);
+    v = make_float4(rms_apply(v.x, factor, w.x), rms_apply(v.y, factor, w.y),
+                    rms_apply(v.z, factor, w.z), rms_apply(v.w, factor, w.w));
+    other = make_float4(__shfl_xor_sync(~0u, v.x, half / 4), __shfl_xor_sync(~0u, v.y, half / 4),
+                        __shfl_xor_sync(~0u, v.z, half / 4), __shfl_xor_sync(~0u, v.w, half / 4));
+    if (dim >= h.d_rot)
+        return v;
+    cos = *(const float4 *)turn;
+    sin = *(const float4 *)(turn + half);
+    if (dim < half) {
+        rope_turn(v.x, other.x, cos.x, sin.x, &v.x, &other.x);
+        rope_turn(v.y, other.y, cos.y, sin.y, &v.y, &other.y);
+        rope_turn(v.z, other.z, cos.z, sin.z, &v.z, &other.z);
+        rope_turn(v.w, other.w, cos.w, sin.w, &v.w, &other.w);
+    } else {
+        rope_turn(other.x, v.x, cos.x, sin.x, &other.x, &v.x);
+        rope_turn(other.y, v.y, cos.y, sin.y, &other.y, &v.y);
+        rope_turn(other.z, v.z, cos.z, sin.z, &other.z, &v.z);
+        rope_turn(other.w, v.w, cos.w, sin.w, &other.w, &v.w);
+    }
+    return v;
+}
+
+/* Where a token's rows of a part go: queries, keys or values. */
+static __device__ __forceinline__ float *head_at(const struct fused_qk &h, int part, int token,
+                                                 int32_t position)
+{
+    const struct attn_segment *seg;
+
+    if (part == 0)
+        return h.q + (size_t)token * h.n_head * h.d_head;
+    seg = &h.segs[h.seqs[token]];
+    return (float *)(part == 1 ? seg->keys : seg->values) + h.kv_offset +
+           (size_t)position * h.n_kv_head * h.d_head; /* caches are made of writable memory */
+}
+
+/* The rows of a unit to queries or caches: AT_ONCE tokens go through shared memory, a warp takes
+ * one after the other. */
+template <int N>
+static __device__ __forceinline__ void
+heads_unit(const struct fused_qk &h, float *through, int first, int n_tok,
+           const struct unit_rows &rows, const float (&c)[N / 2])
+{
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+#pragma unroll
+    for (int r = 0; r < N / AT_ONCE; r++) {
+        multiply_sync(); /* those before were read */
+#pragma unroll
+        for (int j = 0; j < AT_ONCE / 2; j++) {
+            const int token = j / 4 * 8 + lane % 4 * 2 + j % 2;
+            const int row = warp * PACK_SLICE_ROWS + lane / 4 + j / 2 % 2 * 8;
+
+            through[token * ROW_STRIDE + row] = c[r * (AT_ONCE / 2) + j];
+        }
+        multiply_sync();
+#pragma unroll 4
+        for (int i = warp; i < AT_ONCE; i += MULTIPLY_WARPS) {
+            const int token = min(first + r * AT_ONCE + i, n_tok - 1);
+            const int32_t position = h.positions[token];
+            float4 v = *(const float4 *)(through + i * ROW_STRIDE + lane * 4);
+
+            if (rows.part < 2)
+                v = turn_head(h, rows.part == 0, position, v);
+            if (first + r * AT_ONCE + i < n_tok && lane * 4 < rows.n_rows)
+                *(float4 *)(head_at(h, rows.part, token, position) + rows.row + lane * 4) = v;
+        }
+    }
+}
+
+/* Any grid; PICK: n_groups blocks a token tile. A warpgroup has a row tile of
+ * each unit. f32 sums.
+ */
+template <int N, enum epilogue TO>
 static __global__ void __launch_bounds__(THREADS, 1)
     fast_kernel(const __grid_constant__ struct gemm_args a,
                 const __grid_constant__ struct fast_plan p,
-                const __grid_constant__ struct fast_pick pick)
+                const __grid_constant__ struct fast_pick pick,
+                const __grid_constant__ struct fused_qk heads)
 {
     extern __shared__ __align__(ALIGN) char ring[];
-    float *logits = (float *)(ring + STEPS * step_bytes(N));
-    uint64_t *full = (uint64_t *)((char *)logits + (PICK ? UNIT_ROWS * PICK_TOKENS * 4 : 0));
+    float *through = (float *)(ring + STEPS * step_bytes(N));
+    uint64_t *full = (uint64_t *)((char *)through + through_bytes(TO));
     uint64_t *empty = full + STEPS;
 
     grid_release();
@@ -432,19 +586,20 @@ static __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x >= MULTIPLY_THREADS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(FETCH_REGISTERS));
         if (threadIdx.x == MULTIPLY_THREADS)
-            fetch_steps<N, PICK>(a, p, ring, full, empty);
+            fetch_steps<N, TO>(a, p, ring, full, empty);
+        __syncwarp();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
 
-        struct pick_state states[N / 64];
-        struct walk w = walk_begin<PICK>(p);
+        struct few_state states[N / 64];
+        struct walk w = walk_begin<TO>(p);
         const int first_of_picks = w.token_tile * N;
         int at = 0;
 
 #pragma unroll
         for (int r = 0; r < N / 64; r++)
-            states[r] = pick_none();
-        for (; !walk_is_over<PICK>(w); walk_next<PICK>(p, &w)) {
+            states[r] = { 0, 0, 0, -1, -1 };
+        for (; !walk_is_over<TO>(w); walk_next<TO>(p, &w)) {
             const struct unit_rows rows = find_rows(a, w.unit, p.n_steps);
             uint4 w0[STEP_K / 16], w1[STEP_K / 16];
             float c[N / 2];
@@ -456,88 +611,117 @@ static __global__ void __launch_bounds__(THREADS, 1)
             wgmma_wait<0>();
             if (threadIdx.x % 32 == 0)
                 barrier_arrive(&empty[(at - 1) % STEPS]);
-            if (PICK)
-                pick_unit<N>(a, pick, logits, w.token_tile * N, w.unit, rows.n_rows, c, states);
+            if (TO == PICK)
+                pick_unit<N>(a, pick, through, w.token_tile * N, w.unit, rows.n_rows, c, states);
+            else if (TO == HEADS)
+                heads_unit<N>(heads, through, w.token_tile * N, a.n_tok, rows, c);
             else
                 store_unit<N>(a, rows, w.token_tile * N, c);
         }
-        if (PICK) {
-            const int part = threadIdx.x / PICK_TOKENS, token = threadIdx.x % PICK_TOKENS;
+        if (TO == PICK) {
+            const int part = threadIdx.x / AT_ONCE, token = threadIdx.x % AT_ONCE;
             const int row = blockIdx.x / p.n_token_tiles * PICK_PARTS + part;
 
 #pragma unroll
-            for (int r = 0; r < N / 64; r++)
-                pick.states[row * (p.n_octets * OCTET) + first_of_picks + r * PICK_TOKENS + token] =
-                    states[r];
+            for (int r = 0; r < N / 64; r++) {
+                const int t = first_of_picks + r * AT_ONCE + token;
+
+                if (t < a.n_tok)
+                    pick.states[row * (p.n_octets * OCTET) + t] =
+                        pick_whole(states[r], best_logit(states[r], pick.rows[t]));
+            }
         }
     }
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
-enum { MAX_BLOCKS = 256 }; /* that share the tokens of a vocabulary's products */
-
-static int count_units(const struct gemm_args *a)
-{
-    int n = 0;
-
-    for (int i = 0; i < a->n_parts; i++)
-        n += (a->parts[i].rows + UNIT_ROWS - 1) / UNIT_ROWS;
-    return n;
-}
+enum { MAX_GROUPS = 256 }; /* blocks that share the tokens of a vocabulary's products */
 
 static struct fast_plan make_plan(const struct gemm_args *a, const void *tiled, int n)
 {
     struct fast_plan p;
+    int n_units = 0;
 
+    for (int i = 0; i < a->n_parts; i++)
+        n_units += (a->parts[i].rows + UNIT_ROWS - 1) / UNIT_ROWS;
     p.x = (const char *)tiled;
-    p.n_octets = tiled_tokens(a->n_tok) / OCTET;
+    p.n_octets = tile_octets(a->n_tok);
     p.n_steps = (int)pack_k_tiles(a->cols) * (PACK_K / STEP_K);
     p.n_token_tiles = (a->n_tok + n - 1) / n;
-    p.n_units = count_units(a);
+    p.n_units = n_units;
     p.n_groups = 1;
     return p;
 }
 
-template <int N>
+template <int N, enum epilogue TO>
 static cudaError_t launch_products(const struct gemm_args *a, const void *tiled, int n_sm,
-                                   cudaStream_t stream)
+                                   const struct fused_qk &heads, cudaStream_t stream)
 {
     const struct fast_plan p = make_plan(a, tiled, N);
     const int64_t n = (int64_t)p.n_units * p.n_token_tiles;
-    cudaError_t rc = allow_shared(fast_kernel<N, false>, shared_bytes(N, false));
+    const dim3 grid((unsigned)(n < n_sm ? n : n_sm));
+    cudaError_t rc = allow_shared(fast_kernel<N, TO>, shared_bytes(N, TO));
 
     if (rc != cudaSuccess)
         return rc;
-    return launch_kernel(fast_kernel<N, false>, dim3((unsigned)(n < n_sm ? n : n_sm)), THREADS,
-                         shared_bytes(N, false), true, stream, *a, p, fast_pick{});
+    return launch_kernel(fast_kernel<N, TO>, grid, THREADS, shared_bytes(N, TO), true, stream, *a,
+                         p, fast_pick{}, heads);
 }
 
-/* Time of the products in units of a token's, if a tile has n tokens. */
-static int64_t cost(const struct gemm_args *a, int n, int n_sm)
+/* Time of the products by tiles of n tokens, each of which takes `unit`: both as measured. */
+static int64_t cost(const struct gemm_args *a, int n, int unit, int n_sm)
 {
-    const int64_t n_tiles = (int64_t)count_units(a) * ((a->n_tok + n - 1) / n);
+    const struct fast_plan p = make_plan(a, NULL, n);
+    const int64_t n_tiles = (int64_t)p.n_units * p.n_token_tiles;
 
-    return (n_tiles + n_sm - 1) / n_sm * n;
+    return (n_tiles + n_sm - 1) / n_sm * unit;
 }
 
-cudaError_t gemm_fast_launch(const struct gemm_args *a, const void *tiled, cudaStream_t stream)
+template <enum epilogue TO>
+static cudaError_t launch_best(const struct gemm_args *a, const void *tiled,
+                               const struct fused_qk &heads, cudaStream_t stream)
 {
+    int64_t costs[3];
     int n_sm = 0;
     cudaError_t rc = count_sms(&n_sm);
 
     if (rc != cudaSuccess || !a->n_tok)
         return rc;
-    if (cost(a, 256, n_sm) <= cost(a, 128, n_sm) && cost(a, 256, n_sm) <= cost(a, 64, n_sm))
-        return launch_products<256>(a, tiled, n_sm, stream);
-    if (cost(a, 128, n_sm) <= cost(a, 64, n_sm))
-        return launch_products<128>(a, tiled, n_sm, stream);
-    return launch_products<64>(a, tiled, n_sm, stream);
+    costs[0] = cost(a, 256, 27, n_sm);
+    costs[1] = cost(a, 128, 18, n_sm);
+    costs[2] = cost(a, 64, 15, n_sm);
+    if (costs[0] <= costs[1] && costs[0] <= costs[2])
+        return launch_products<256, TO>(a, tiled, n_sm, heads, stream);
+    if (costs[1] <= costs[2])
+        return launch_products<128, TO>(a, tiled, n_sm, heads, stream);
+    return launch_products<64, TO>(a, tiled, n_sm, heads, stream);
+}
+
+cudaError_t gemm_fast_launch(const struct gemm_args *a, const void *tiled, cudaStream_t stream)
+{
+    return launch_best<STORE>(a, tiled, fused_qk{}, stream);
+}
+
+bool gemm_fast_heads_fit(int d_head, int d_rot)
+{
+    const int lanes = d_rot / 8; /* to the other of a pair */
+
+    return (d_head == 64 || d_head == 128) && d_rot % 8 == 0 && lanes && !(lanes & (lanes - 1));
+}
+
+cudaError_t gemm_fast_heads_launch(const struct gemm_args *a, const void *tiled,
+                                   const struct fused_qk *heads, cudaStream_t stream)
+{
+    if (a->n_parts != 3 || !gemm_fast_heads_fit(heads->d_head, heads->d_rot))
+        return cudaErrorInvalidValue;
+    return launch_best<HEADS>(a, tiled, *heads, stream);
 }
 
 size_t gemm_fast_pick_bytes(int n_tok)
 {
-    const size_t n = (size_t)tiled_tokens(n_tok), least = (size_t)MAX_BLOCKS * GEMM_FAST_ALIGN;
+    const size_t n = (size_t)tile_octets(n_tok) * OCTET,
+                 least = (size_t)MAX_GROUPS * GEMM_FAST_ALIGN;
 
     return (n > least ? n : least) * PICK_PARTS * sizeof(struct pick_state);
 }
@@ -549,13 +733,13 @@ static cudaError_t launch_pick(const struct gemm_args *a, const void *tiled, int
 {
     const struct fast_pick pick = { rows, (struct pick_state *)work };
     struct fast_plan p = make_plan(a, tiled, N);
-    cudaError_t rc = allow_shared(fast_kernel<N, true>, shared_bytes(N, true));
+    cudaError_t rc = allow_shared(fast_kernel<N, PICK>, shared_bytes(N, PICK));
 
-    p.n_groups = min(n_sm, (int)MAX_BLOCKS) / p.n_token_tiles;
+    p.n_groups = min(n_sm, (int)MAX_GROUPS) / p.n_token_tiles;
     p.n_groups = max(1, min(p.n_groups, p.n_units));
     if (rc == cudaSuccess)
-        rc = launch_kernel(fast_kernel<N, true>, dim3((unsigned)(p.n_groups * p.n_token_tiles)),
-                           THREADS, shared_bytes(N, true), true, stream, *a, p, pick);
+        rc = launch_kernel(fast_kernel<N, PICK>, dim3((unsigned)(p.n_groups * p.n_token_tiles)),
+                           THREADS, shared_bytes(N, PICK), true, stream, *a, p, pick, fused_qk{});
     if (rc != cudaSuccess)
         return rc;
     return launch_kernel(pick_rows, dim3((unsigned)a->n_tok), 32, 0, true, stream, pick.states,

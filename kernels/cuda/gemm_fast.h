@@ -10,6 +10,7 @@
 #ifndef KERNELS_CUDA_GEMM_FAST_H
 #define KERNELS_CUDA_GEMM_FAST_H
 
+#include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm.h"
 
 #ifdef __cplusplus
@@ -32,6 +33,12 @@ cudaError_t gemm_fast_tile_rounded(const uint16_t *x, int n_tok, int cols, void 
 
 /* Enqueue the products: gemm_launch(), but for tiled instead of a->x. */
 cudaError_t gemm_fast_launch(const struct gemm_args *a, const void *tiled, cudaStream_t stream);
+
+/* The same for queries, keys and values, which then go where fused_qk_launch() puts them, in its
+ * bits, and nowhere else: neither parts[].y nor key and value are touched. */
+bool gemm_fast_heads_fit(int d_head, int d_rot);
+cudaError_t gemm_fast_heads_launch(const struct gemm_args *a, const void *tiled,
+                                   const struct fused_qk *heads, cudaStream_t stream);
 
 /* The products with one matrix reduced to proposals: gemm_pick_launch(), for any number of tokens;
  * of the softmax, the terms are taken and summed in f32, 32 to 64 of them at a time, then in f64.
