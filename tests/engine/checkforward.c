@@ -24,11 +24,13 @@
 
 enum { MAX_CANVAS = 330, MAX_BATCH = 4, N_RUNS = 4 };
 
+#define MODES_APART 2e-5 /* 1 - cosine of logits in numeric modes fast and invariant */
+
 static struct rng rng;
-static int n_picked;  /* forwards that proposed themselves */
-static bool is_fast;  /* numeric mode */
-static double *apart; /* (n_rows) 1 - cosine of logits in the two modes */
-static size_t n_rows, max_rows;
+static int n_picked;    /* forwards that proposed themselves */
+static bool is_fast;    /* numeric mode */
+static long n_rows;     /* of logits held against mode invariant */
+static double farthest; /* 1 - cosine, of any */
 
 static void check(enum status st, const struct error *err)
 {
@@ -261,44 +263,56 @@ static enum status look_on(void *arg, int item, const struct layer_view *v, stru
     return ST_OK;
 }
 
-/* Rows of logits of two arithmetics: they point the same way, unless a choice of experts, which
- * hung on a hair, came out otherwise. */
+/* Rows of logits of the two modes: how far apart do they point? */
 static void compare_rows(const struct outcome *a, const struct outcome *b, size_t n_vocab)
 {
     for (size_t i = 0; i < a->n_logits; i += n_vocab) {
-        double aa = 0, bb = 0, ab = 0;
+        double aa = 0, bb = 0, ab = 0, apart;
 
         for (size_t j = i; j < i + n_vocab; j++) {
             aa += (double)a->logits[j] * (double)a->logits[j];
             bb += (double)b->logits[j] * (double)b->logits[j];
             ab += (double)a->logits[j] * (double)b->logits[j];
         }
-        if (n_rows == max_rows) {
-            max_rows = 2 * max_rows + 1024;
-            apart = realloc(apart, max_rows * sizeof(*apart));
-            if (!apart)
-                exit(1);
-        }
-        apart[n_rows++] = 1 - ab / sqrt(aa * bb);
+        apart = 1 - ab / sqrt(aa * bb);
+        n_rows++;
+        farthest = apart <= farthest ? farthest : apart; /* NaN is farthest */
     }
 }
 
-/* The same forward in mode invariant, with the caches that it has filled itself. */
-static void compare_plain(struct model *plain, struct batch *b, const struct outcome *fast)
+/*
+ * The modes against each other: a canvas, then queries at the end of it. All experts run for each
+ * token, so that no choice hangs on a hair; models that have more than a token can take are left
+ * out. One layer's experts of mode fast are 2e-3 of their norm off, attention less.
+ */
+static void compare_modes(struct model *m, struct model *plain, struct batch *b)
 {
-    struct outcome o;
+    const struct model_info *info = model_get_info(m);
+    struct outcome fast, slow;
 
-    for (int i = 0; i < b->n; i++)
-        b->items[i].cache = b->plain_caches[i];
-    o = run(plain, b);
-    for (int i = 0; i < b->n; i++)
-        b->items[i].cache = b->caches[i];
-    compare_rows(&o, fast, (size_t)model_get_info(plain)->n_vocab);
-    outcome_free(&o);
+    if (info->n_exp > KERNEL_MAX_TOP_K)
+        return;
+    for (int k = 0; k < 2; k++) {
+        random_items(m, b, k == 0);
+        for (int i = 0; i < b->n; i++) {
+            b->routes[i] = *model_route(m);
+            b->routes[i].top_k = info->n_exp;
+            b->routes[i].n_group = 0;
+            b->items[i].joint = b->items[i].group = 0;
+            b->items[i].cores_before = NULL;
+            b->items[i].ret_cores = NULL;
+        }
+        fast = run(m, b);
+        for (int i = 0; i < b->n; i++)
+            b->items[i].cache = b->plain_caches[i];
+        slow = run(plain, b);
+        compare_rows(&slow, &fast, (size_t)info->n_vocab);
+        outcome_free(&fast);
+        outcome_free(&slow);
+    }
 }
 
-static int check_forward(struct model *m, struct model *plain, struct batch *b, int shape,
-                         int number)
+static int check_forward(struct model *m, struct batch *b, int shape, int number)
 {
     const struct model_observer observer = { .layer = look_on };
     struct outcome ops, whole;
@@ -308,8 +322,6 @@ static int check_forward(struct model *m, struct model *plain, struct batch *b, 
     check(model_observe(m, &observer, &err), &err);
     ops = run(m, b);
     check(model_observe(m, NULL, &err), &err);
-    if (plain)
-        compare_plain(plain, b, &ops);
     for (int i = 0; i < N_RUNS; i++) {
         size_t at = 0;
         const char *what;
@@ -422,6 +434,8 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
             free(core);
         }
     }
+    if (plain)
+        compare_modes(m, plain, b);
     for (int i = 0; i < n_forwards; i++) {
         const struct route_params *own = model_route(m);
         int n_grouped = own->n_group ? info->n_exp / own->n_group * own->topk_group : info->n_exp;
@@ -429,7 +443,7 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
 
         check(model_deal(m, n_dealt, MAX_CANVAS, &err), &err);
         random_items(m, b, i == 0);
-        n_failed += check_forward(m, plain, b, shape, i);
+        n_failed += check_forward(m, b, shape, i);
         n_failed += check_picks(m, b, shape, i);
     }
     for (int i = 0; i < MAX_BATCH; i++) {
@@ -446,13 +460,6 @@ static int check_shape(const char *shapes, int shape, const char *backend, int n
 }
 
 /* ---- times ------------------------------------------------------------------------------- */
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -543,23 +550,6 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
     model_close(m);
 }
 
-/*
- * Of most rows the logits of the two modes are as far apart as sums of another order and results of
- * experts in bf16 make them. Where a choice of experts hung on a hair it came out otherwise, and
- * one expert of a token is another.
- */
-static int check_apart(void)
-{
-    qsort(apart, n_rows, sizeof(*apart), by_size);
-    if (!n_rows)
-        return 1;
-    printf("%zu rows of logits, 1 - cosine to mode invariant: median %.1e, 90 %% %.1e, 99 %% %.1e, "
-           "most %.1e\n",
-           n_rows, apart[n_rows / 2], apart[n_rows * 9 / 10], apart[n_rows * 99 / 100],
-           apart[n_rows - 1]);
-    return !(apart[n_rows / 2] <= 1e-4);
-}
-
 /* ---- main -------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv)
@@ -607,7 +597,9 @@ int main(int argc, char **argv)
         n_failed += check_shape(shapes, i, backend, n_forwards);
     printf("%d shapes of %d forwards, %d with proposals, seed %lu: %d failed\n", (int)N_SHAPES,
            n_forwards, n_picked, seed, n_failed);
-    if (is_fast)
-        n_failed += check_apart();
+    if (is_fast) {
+        printf("%ld rows of logits, 1 - cosine to mode invariant %.1e at most\n", n_rows, farthest);
+        n_failed += !(n_rows && farthest <= MODES_APART);
+    }
     return n_failed != 0;
 }
