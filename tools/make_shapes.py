@@ -230,25 +230,20 @@ def shapes(corpus):
     real = tokenizer(merges, range(156891, 156891 + len(SPECIALS)))
     tiny = tokenizer(merges[: 288 - 256 - len(SPECIALS)], range(288 - len(SPECIALS), 288))
     tiny_eos = tiny["model"]["vocab"]["<|endoftext|>"]
+    flash = {
+        "hidden_size": 4096,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "moe_intermediate_size": 1024,
+    }
+    edit = generation2(156892, 2048, 32, 0.95, "edit", edit_threshold=0.9, max_post_steps=16)
     return {
         "llada-moe-7b-a1b": (llada_moe(), generation(156892, 1024, 64, 0.8), real),
         "llada2.0-mini": (llada2(), generation2(156892, 2048, 32, 0.95), real),
-        "llada2.0-flash": (
-            llada2(
-                hidden_size=4096,
-                intermediate_size=9216,
-                num_hidden_layers=32,
-                num_attention_heads=32,
-                moe_intermediate_size=1024,
-            ),
-            generation2(156892, 2048, 32, 0.95),
-            real,
-        ),
-        "llada2.1-mini": (
-            llada2(sliding_window=4096),
-            generation2(156892, 2048, 32, 0.95, "edit", edit_threshold=0.9, max_post_steps=16),
-            real,
-        ),
+        "llada2.0-flash": (llada2(**flash), generation2(156892, 2048, 32, 0.95), real),
+        "llada2.1-mini": (llada2(sliding_window=4096), edit, real),
+        "llada2.1-flash": (llada2(sliding_window=4096, **flash), edit, real),
         "tiny-llada-moe": (
             llada_moe(
                 hidden_size=64,

@@ -351,8 +351,10 @@ Test(config, published_shapes_are_read)
         const char *name;
         int n_layer, n_exp;
     } shapes[] = {
-        { "llada-moe-7b-a1b", 16, 64 }, { "llada2.0-mini", 20, 256 }, { "llada2.0-flash", 32, 256 },
-        { "llada2.1-mini", 20, 256 },   { "tiny-llada-moe", 2, 8 },   { "tiny-llada2", 3, 16 },
+        { "llada-moe-7b-a1b", 16, 64 }, { "llada2.0-mini", 20, 256 },
+        { "llada2.0-flash", 32, 256 },  { "llada2.1-mini", 20, 256 },
+        { "llada2.1-flash", 32, 256 },  { "tiny-llada-moe", 2, 8 },
+        { "tiny-llada2", 3, 16 },
     };
     const char *source = getenv("DESBENCH_SOURCE");
 

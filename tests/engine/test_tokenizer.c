@@ -227,7 +227,8 @@ Test(tokenizer, special_ids_are_found_by_content)
 Test(tokenizer, all_shapes_have_what_the_engine_and_the_template_need)
 {
     static const char *const shapes[] = { "llada-moe-7b-a1b", "llada2.0-mini",  "llada2.0-flash",
-                                          "llada2.1-mini",    "tiny-llada-moe", "tiny-llada2" };
+                                          "llada2.1-mini",    "llada2.1-flash", "tiny-llada-moe",
+                                          "tiny-llada2" };
     static const char *const tokens[] = {
         "<|startoftext|>", "<|endoftext|>", "<|mask|>", "<role>",
         "</role>",         "<|role_end|>",  "[CLS]",    "[gMASK]"

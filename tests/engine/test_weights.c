@@ -50,6 +50,8 @@ Test(weights, parameters_add_up_to_the_published_numbers)
     cr_assert_eq(params_of_shape("models/shapes/llada-moe-7b-a1b"), 7356880896);
     cr_assert_eq(params_of_shape("models/shapes/llada2.0-mini"), 16255643392);
     cr_assert_eq(params_of_shape("models/shapes/llada2.0-flash"), 102889705216);
+    cr_assert_eq(params_of_shape("models/shapes/llada2.1-mini"), 16255643392);
+    cr_assert_eq(params_of_shape("models/shapes/llada2.1-flash"), 102889705216);
 }
 
 Test(weights, names_of_a_list_are_all_different)
