@@ -101,6 +101,8 @@ enum status report_add(struct report *r, struct store *s, const struct answer_se
         st = store_sample_facts(s, &r->arena, &source->facts, &source->n_facts, err);
     if (!st)
         st = store_forward_facts(s, &r->arena, &source->forwards, err);
+    if (!st)
+        st = store_measured_facts(s, &r->arena, &source->measured, err);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sets[i].n_cells && !st; k++)
             st = add_run(r, s, sets[i].source, sets[i].run_ids[k], &sets[i].cells[k], err);

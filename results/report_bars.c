@@ -5,10 +5,7 @@
 
 #include "results/report_draw.h"
 
-enum { BAR_LEFT = LEFT + NAME_WIDTH + 6, BAR_RIGHT = 282 };
-
-/* A row's name; what is drawn beside it is centred at *ret_middle. */
-static void put_row_name(struct figure *f, const char *name, double *ret_middle)
+void put_row_name(struct figure *f, const char *name, double *ret_middle)
 {
     int n_lines = put_name(f, LEFT, f->height + 10, NAME_WIDTH, name);
 
@@ -16,9 +13,8 @@ static void put_row_name(struct figure *f, const char *name, double *ret_middle)
     f->height += 14 + 10 * (n_lines - 1);
 }
 
-/* From 0 to v within 0 .. max, so thick; a whisker from low to high. */
-static void put_bar(struct figure *f, double middle, double thick, const char *cls, double v,
-                    double low, double high, double max, const char *title)
+void put_bar(struct figure *f, double middle, double thick, const char *cls, double v, double low,
+             double high, double max, const char *title)
 {
     struct axis x = { 0, max > 0 ? max : 1, BAR_LEFT, BAR_RIGHT, false };
 
@@ -31,13 +27,12 @@ static void put_bar(struct figure *f, double middle, double thick, const char *c
     }
 }
 
-static void put_words(struct figure *f, double middle, const char *words)
+void put_words(struct figure *f, double middle, const char *words)
 {
     svg_text(&f->body, RIGHT, middle + 3, "s m", SVG_END, words);
 }
 
-/* Is it the first of its group that has this? Then the group's title goes before it. */
-static void begin_group(struct figure *f, const struct report *r, size_t *group, size_t i)
+void begin_group(struct figure *f, const struct report *r, size_t *group, size_t i)
 {
     if (*group == r->policies[i].group)
         return;

@@ -74,6 +74,22 @@ struct side_label {
 void put_side_labels(struct figure *f, struct side_label *labels, size_t n, double x, double top,
                      double bottom);
 
+/* ---- bars (report_bars.c) ---------------------------------------------------------------- */
+
+enum { BAR_LEFT = LEFT + NAME_WIDTH + 6, BAR_RIGHT = 282 };
+
+/* A row's name; what is drawn beside it is centred at *ret_middle. */
+void put_row_name(struct figure *f, const char *name, double *ret_middle);
+
+/* From 0 to v within 0 .. max, so thick; a whisker from low to high. */
+void put_bar(struct figure *f, double middle, double thick, const char *cls, double v, double low,
+             double high, double max, const char *title);
+/* At the right of a row. */
+void put_words(struct figure *f, double middle, const char *words);
+
+/* Is policy i the first of its group that has this? Then the group's title goes before it. */
+void begin_group(struct figure *f, const struct report *r, size_t *group, size_t i);
+
 /* ---- figures ---------------------------------------------------------------------------- */
 
 MUST_CHECK enum status draw_pareto(const struct report *r, size_t group, enum report_cost cost,
@@ -92,5 +108,7 @@ MUST_CHECK enum status draw_commits(const struct report *r, struct figure *f, st
                                     struct error *err);
 void draw_bytes(const struct report *r, struct figure *f);
 void draw_seconds(const struct report *r, struct figure *f);
+void draw_kernels(const struct report *r, struct figure *f);
+void draw_energy(const struct report *r, struct figure *f);
 
 #endif

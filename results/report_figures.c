@@ -36,7 +36,7 @@ void figures_release(struct figure *f, size_t n)
 
 enum status report_draw(struct report *r, struct figure **ret, size_t *ret_n, struct error *err)
 {
-    enum { N_OTHERS = 10 };
+    enum { N_OTHERS = 12 };
     size_t n_most = r->n_groups * N_COSTS + r->n_rooflines + N_OTHERS, n = 0, n_kept = 0;
     struct figure *f = arena_array(&r->arena, n_most, sizeof(*f));
     enum status st = f ? ST_OK : error_set(err, ST_NOMEM, "out of memory drawing a report");
@@ -60,6 +60,8 @@ enum status report_draw(struct report *r, struct figure **ret, size_t *ret_n, st
     if (!st) {
         draw_bytes(r, &f[n++]);
         draw_seconds(r, &f[n++]);
+        draw_kernels(r, &f[n++]);
+        draw_energy(r, &f[n++]);
         st = draw_layers(r, &f[n++], &r->arena, err);
     }
     for (size_t i = 0; i < r->n_rooflines && !st; i++)

@@ -58,6 +58,25 @@ MUST_CHECK enum status store_sample_facts(struct store *s, struct arena *arena,
 MUST_CHECK enum status store_forward_facts(struct store *s, struct arena *arena,
                                            struct forward_facts *ret, struct error *err);
 
+/* Times of a part of the forwards of a cell (all layers), and what energy its windows took. */
+struct part_sum {
+    const char *cell_key, *name;
+    int max_tok;
+    int64_t n_forwards, n_tok, n_unique, ns;
+};
+struct energy_sum {
+    const char *cell_key;
+    int64_t n_committed;
+    double joules;
+};
+struct measured_facts {
+    struct part_sum *parts; /* by cell key, size, name */
+    struct energy_sum *energies;
+    size_t n_parts, n_energies;
+};
+MUST_CHECK enum status store_measured_facts(struct store *s, struct arena *arena,
+                                            struct measured_facts *ret, struct error *err);
+
 /* ---- the numbers ------------------------------------------------------------------------ */
 
 struct report_run {
@@ -72,6 +91,7 @@ struct report_source {
     struct sample_facts *facts; /* (n_facts) by sample_id */
     size_t n_facts;
     struct forward_facts forwards;
+    struct measured_facts measured;
 };
 
 struct report_value {

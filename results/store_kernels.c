@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "results/report_impl.h"
 #include "results/store_db.h"
 
 static enum status finish(struct store *s, struct binder *b, const char *what, struct error *err)
@@ -245,5 +246,53 @@ enum status store_list_energy(struct store *s, const char *run_id, struct arena 
         return st;
     *ret = list.items;
     *ret_n = list.n;
+    return ST_OK;
+}
+
+/* ---- of a report ------------------------------------------------------------------------- */
+
+static void read_part(struct columns *c, void *element)
+{
+    struct part_sum *x = element;
+
+    x->cell_key = column_text(c);
+    x->name = column_text(c);
+    x->max_tok = column_i32(c);
+    x->n_forwards = column_int(c);
+    x->n_tok = column_int(c);
+    x->n_unique = column_int(c);
+    x->ns = column_int(c);
+}
+
+static void read_energy_sum(struct columns *c, void *element)
+{
+    struct energy_sum *x = element;
+
+    x->cell_key = column_text(c);
+    x->n_committed = column_int(c);
+    x->joules = column_real(c);
+}
+
+enum status store_measured_facts(struct store *s, struct arena *arena, struct measured_facts *ret,
+                                 struct error *err)
+{
+    struct store_list parts = { 0 }, energies = { 0 };
+    enum status st = store_read_list(
+        s,
+        "SELECT cell_key, name, max_tok, calls, sum_tok, coalesce(sum_unique, 0), sum_ns"
+        " FROM temp.covered JOIN kernel USING (run_id, cell_key) WHERE layer = -1"
+        " ORDER BY cell_key, max_tok, name",
+        (const char *const[]){ NULL }, arena, sizeof(struct part_sum), read_part, &parts, err);
+
+    if (!st)
+        st = store_read_list(s,
+                             "SELECT cell_key, n_committed, joules FROM temp.covered"
+                             " JOIN energy USING (run_id, cell_key) WHERE n_committed > 0"
+                             " ORDER BY cell_key",
+                             (const char *const[]){ NULL }, arena, sizeof(struct energy_sum),
+                             read_energy_sum, &energies, err);
+    if (st)
+        return st;
+    *ret = (struct measured_facts){ parts.items, energies.items, parts.n, energies.n };
     return ST_OK;
 }

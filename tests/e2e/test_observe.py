@@ -1,11 +1,14 @@
 """End-to-end tests of what is measured beside the answers. Prints TAP. Usage: test_observe.py PROGRAM"""
+import csv
 import json
 import os
+import sqlite3
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_e2e import SOURCE, Skip, call, dry, fails, main, need_model, ok, rows  # noqa: E402
 
+MODEL = os.path.join(SOURCE, "models", "mini-e64")
 PARTS = {"embed", "norm", "qkv", "heads", "attention", "o", "route", "moe", "head", "forward"}
 RUN = ["-t", "mini-gsm8k", "-L", "3", "--gen-length", "64", "--selector", "vanilla", "--selector", "topk:k=1"]
 SAMPLES = "select selector, task_id, tokens_sha256 from sample_flat order by 1, 2"
@@ -87,14 +90,49 @@ def exact_numbers_of_experts(tmp):
     fails(2, ["'--threshold'", "one value"], "bench", "decode", "--threshold", "0.5,0.6")
 
 
+def table(path):
+    with open(path, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def the_report_draws_parts_of_forwards(tmp):
+    need_model()
+    ok("run", "-m", MODEL, "-t", "mini-gsm8k", "-L", "2", "--selector", "vanilla", "--selector", "topk:k=2", "--cache",
+       "dual", "--kernel-times", "1", "-o", tmp)
+    ok("report", tmp, "-o", tmp + "/report")
+    drawn = {(r["policy"], int(r["max_tok"]), r["part"]): r for r in table(tmp + "/report/kernels.csv")}
+    stored = rows(tmp, "select selector, max_tok, name, calls, sum_ns * 1e-6 / calls, 1.0 * sum_tok / calls,"
+                  " 1.0 * sum_unique / calls from kernel join cell using (cell_key) where layer = -1")
+    assert {s[:3] for s in stored} == set(drawn) and len({s[1] for s in stored}) >= 2
+    for s in stored:
+        r = drawn[s[:3]]
+        assert int(r["n_forwards"]) == s[3] and abs(float(r["ms"]) - s[4]) < 1e-6 * s[4]
+        assert abs(float(r["mean_tok"]) - s[5]) < 1e-3
+        assert r["unique_experts"] == "" if s[6] is None else abs(float(r["unique_experts"]) - s[6]) < 1e-3
+    assert not os.path.exists(tmp + "/report/energy.csv")
+
+
+def the_claim_about_latency_asks_them(tmp):
+    need_model()
+    ok("run", "-m", MODEL, "-t", "mini-gsm8k", "-L", "2", "--cache", "dual", "--kernel-times", "1", "-o", tmp)
+    db = sqlite3.connect(tmp + "/results.sqlite")  # as if it were that model on that GPU
+    db.execute("update cell set model = 'LLaDA-MoE-made-up'")
+    db.execute("update run set env_json = json_set(env_json, '$.gpus', json('[{\"name\": \"NVIDIA B200\"}]'))")
+    n_layer, = db.execute("select distinct n_moe_layer from cell").fetchone()
+    for ms, verdict in [(1.6, "supported"), (5, "refuted")]:
+        db.execute("update kernel set sum_ns = calls * ? where name = 'moe' and layer >= 0", (ms * 1e6 / n_layer,))
+        db.commit()
+        ok("report", tmp, "-o", tmp + "/report", "--claims")
+        [r] = [r for r in table(tmp + "/report/claims.csv") if r["id"] == "8"]
+        assert r["verdict"] == verdict and abs(float(r["value"]) - ms) < 1e-3, r
+    db.close()
+
+
 def fake_gpu(how=""):
     lib = os.environ.get("DESBENCH_FAKE_NVML")
     if not lib:
         raise Skip("DESBENCH_FAKE_NVML is not set")
     return {"DESBENCH_NVML": lib, "DESBENCH_NVML_UUID": "GPU-fake", "FAKE_NVML": how}
-
-
-MODEL = os.path.join(SOURCE, "models", "mini-e64")
 
 
 def energy_run(tmp, env, *more):
@@ -123,8 +161,10 @@ def energy_is_that_of_windows_of_a_second(tmp):
     if passed:
         assert abs(row["joules_per_right"] - row["joules"] / n * positions / passed) < 1e-6
     assert row["throttled"] == "power cap, software thermal", row
-    out = os.path.join(tmp, "report")
-    ok("report", tmp, "-o", out)
+    ok("report", tmp, "-o", tmp + "/report")
+    [r] = table(tmp + "/report/energy.csv")
+    assert abs(float(r["joules_per_committed"]) - row["joules_per_committed"]) < 1e-6
+    assert not os.path.exists(tmp + "/report/kernels.csv")
 
 
 def what_has_no_counter_has_no_energy(tmp):
