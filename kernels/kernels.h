@@ -137,6 +137,12 @@ struct pick {
     bool is_mask_best; /* the mask token's logit was the largest: dInfer's rule skips the row */
 };
 
+/* What is added to one logit. Host memory. */
+struct logit_bias {
+    int32_t row, id;
+    float value;
+};
+
 struct kernel_ops {
     const char *name; /* "ref", "cpu", "cuda": stored with every result */
     const char *help; /* one line for `ls backends` and doctor */
@@ -256,6 +262,16 @@ struct kernel_ops {
      * sync(), ret_ns[j] (n) = nanoseconds from mark j to mark j + 1. */
     enum status (*mark)(struct kernels *k, int i, struct error *err);
     enum status (*read_marks)(struct kernels *k, int n, int64_t *ret_ns, struct error *err);
+
+    /* logits (n_rows, n_vocab) at (row, id) += value, for n different places, within both. */
+    enum status (*bias_logits)(struct kernels *k, float *logits, int n_vocab,
+                               const struct logit_bias *bias, int n, struct error *err);
+
+    /* ret_y (n_rows, columns of table) = scale times the expected row of the table (n_vocab rows)
+     * under the softmax of each row of logits (n_rows, n_vocab), over all of them. Finite logits.
+     */
+    enum status (*expect)(struct kernels *k, const float *logits, int n_rows,
+                          const struct weight *table, float scale, float *ret_y, struct error *err);
 
     /* Optional, both or none: a whole forward pass, faster than its ops one by one and of the same
      * bits. new: prepare for a model, whose weights and workspace stay as they are until close;

@@ -220,4 +220,6 @@ const struct kernel_ops cpu_ops = {
     .rel_error = cpu_rel_error,
     .moe = cpu_moe,
     .pick = cpu_pick,
+    .bias_logits = cpu_bias_logits,
+    .expect = cpu_expect,
 };

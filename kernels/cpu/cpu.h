@@ -131,4 +131,11 @@ enum status cpu_moe(struct kernels *k, const float *x, const struct experts *e, 
 enum status cpu_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                      const struct pick_params *p, struct pick *ret, struct error *err);
 
+enum status cpu_bias_logits(struct kernels *k, float *logits, int n_vocab,
+                            const struct logit_bias *bias, int n, struct error *err);
+
+/* cpu_expect.c */
+enum status cpu_expect(struct kernels *k, const float *logits, int n_rows,
+                       const struct weight *table, float scale, float *ret_y, struct error *err);
+
 #endif

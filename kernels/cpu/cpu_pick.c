@@ -1,5 +1,5 @@
 /*
- * cpu op that proposes one token a row.
+ * cpu ops on logits: one proposal a row, and a bias.
  *
  * With a temperature, most tokens need no logarithm: the noise of a token is at most
  * (53 - floor(log2(2^52 - bits))) ln 2, which follows from -ln u >= 1 - u. Only tokens whose
@@ -109,5 +109,15 @@ enum status cpu_pick(struct kernels *k, const float *logits, int n_rows, int n_v
 
     (void)err;
     pool_run(c->pool, pick_unit, &j, n_rows);
+    return ST_OK;
+}
+
+enum status cpu_bias_logits(struct kernels *k, float *logits, int n_vocab,
+                            const struct logit_bias *bias, int n, struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int i = 0; i < n; i++)
+        logits[(size_t)bias[i].row * (size_t)n_vocab + (size_t)bias[i].id] += bias[i].value;
     return ST_OK;
 }

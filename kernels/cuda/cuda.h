@@ -240,6 +240,10 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
                      const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
 
 /* pick.cu */
+enum status cuda_bias_logits(struct kernels *k, float *logits, int n_vocab,
+                             const struct logit_bias *bias, int n, struct error *err);
+enum status cuda_expect(struct kernels *k, const float *logits, int n_rows,
+                        const struct weight *table, float scale, float *ret_y, struct error *err);
 enum status cuda_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                       const struct pick_params *p, struct pick *ret, struct error *err);
 

@@ -59,4 +59,6 @@ const struct kernel_ops ref_ops = {
     .rel_error = ref_rel_error,
     .moe = ref_moe,
     .pick = ref_pick,
+    .bias_logits = ref_bias_logits,
+    .expect = ref_expect,
 };

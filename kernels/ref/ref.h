@@ -52,4 +52,9 @@ enum status ref_moe(struct kernels *k, const float *x, const struct experts *e, 
 enum status ref_pick(struct kernels *k, const float *logits, int n_rows, int n_vocab,
                      const struct pick_params *p, struct pick *ret, struct error *err);
 
+enum status ref_bias_logits(struct kernels *k, float *logits, int n_vocab,
+                            const struct logit_bias *bias, int n, struct error *err);
+enum status ref_expect(struct kernels *k, const float *logits, int n_rows,
+                       const struct weight *table, float scale, float *ret_y, struct error *err);
+
 #endif

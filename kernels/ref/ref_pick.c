@@ -1,6 +1,7 @@
-/* Reference op that proposes one token a row. */
+/* Reference ops on logits: one proposal a row, a bias, the expected embedding. */
 #include <math.h>
 
+#include "kernels/dtype.h"
 #include "kernels/gumbel.h"
 #include "kernels/ref/ref.h"
 
@@ -60,5 +61,55 @@ enum status ref_pick(struct kernels *k, const float *logits, int n_rows, int n_v
 
         pick_row(logits + (size_t)r * (size_t)n_vocab, n_vocab, p, key, &ret[r]);
     }
+    return ST_OK;
+}
+
+enum status ref_bias_logits(struct kernels *k, float *logits, int n_vocab,
+                            const struct logit_bias *bias, int n, struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int i = 0; i < n; i++)
+        logits[(size_t)bias[i].row * (size_t)n_vocab + (size_t)bias[i].id] += bias[i].value;
+    return ST_OK;
+}
+
+static void expect_row(const float *l, const struct host_matrix *table, float scale, float *row,
+                       double *sums, float *ret_y)
+{
+    size_t n_vocab = (size_t)table->rows, d = (size_t)table->cols;
+    float max = l[0];
+    double sum = 0;
+
+    for (size_t v = 1; v < n_vocab; v++)
+        max = l[v] > max ? l[v] : max;
+    for (size_t i = 0; i < d; i++)
+        sums[i] = 0;
+    for (size_t v = 0; v < n_vocab; v++) {
+        double p = exp((double)l[v] - max);
+
+        sum += p;
+        dtype_to_f32(host_row(table, (int64_t)v), table->dtype, d, row);
+        for (size_t i = 0; i < d; i++)
+            sums[i] += p * row[i];
+    }
+    for (size_t i = 0; i < d; i++)
+        ret_y[i] = (float)(scale * (sums[i] / sum));
+}
+
+enum status ref_expect(struct kernels *k, const float *logits, int n_rows,
+                       const struct weight *table, float scale, float *ret_y, struct error *err)
+{
+    struct ref *r = (struct ref *)k;
+    size_t n_vocab = (size_t)table->m.rows, d = (size_t)table->m.cols;
+    double *sums = NULL;
+    enum status st = scratch_reserve(&r->scratch, d * (sizeof(*sums) + sizeof(float)), err);
+
+    if (st)
+        return st;
+    sums = r->scratch.data;
+    for (int i = 0; i < n_rows; i++)
+        expect_row(logits + (size_t)i * n_vocab, &table->m, scale, (float *)(sums + d), sums,
+                   ret_y + (size_t)i * d);
     return ST_OK;
 }

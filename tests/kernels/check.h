@@ -129,6 +129,8 @@ void check_l1_norm(struct check *c, int i);
 void check_rel_error(struct check *c, int i);
 void check_moe(struct check *c, int i);
 void check_pick(struct check *c, int i);
+void check_bias_logits(struct check *c, int i); /* check_logits.c both */
+void check_expect(struct check *c, int i);
 void check_batch(struct check *c, int i);
 
 /* Time the ops at the widths of LLaDA-MoE and print a table. op NULL: all. */

@@ -53,6 +53,10 @@ static const struct op_check op_checks[] = {
       120,
       check_moe },
     { { "pick", 1e-37, 5e-7, "ids exact; f32 exp summed in f64" }, 200, check_pick },
+    { { "bias_logits", 0, 0, "one correct rounding" }, 30, check_bias_logits },
+    { { "expect", 1e-6, 0, "exp to an ulp, f32 sums of up to 1024; unit: max |row of the table|" },
+      120,
+      check_expect },
     { { "batch", 0, 0, "every op for 1, 8 and 32 sequences, 1, 2 and more threads: same bits" },
       6,
       check_batch },
@@ -178,6 +182,8 @@ static bool has_op(const struct kernel_ops *ops, const char *name)
         { "pick", ops->pick },
         { "l1_norm", ops->l1_norm },
         { "rel_error", ops->rel_error },
+        { "bias_logits", ops->bias_logits },
+        { "expect", ops->expect },
     };
 
     bool has_all = true;
