@@ -88,6 +88,8 @@ static void follow(struct sequence *r, const struct sequence *s)
     r->n_masked_start = s->n_masked_start;
     r->n_post = s->n_post;
     r->n_final = s->n_final;
+    if (s->setup.decoder->has_credit)
+        credit_copy(&r->credit[0], &s->credit[0]);
     r->result.n_forwards = s->result.n_forwards;
     if (s->step == 0)
         r->has_core = false;
@@ -104,6 +106,8 @@ static enum status run_rival(struct engine *e, struct rival *r, const struct seq
     follow(r->s, s);
     step_plan(r->s, &item);
     item.cache = s->cache; /* what is written there, the step of s writes anew */
+    item.added = s->smooth[0];
+    item.is_added = s->is_smooth;
     e->active[0] = r->s;
     st = model_forward(e->model, &item, 1, &fr, err);
     if (!st)

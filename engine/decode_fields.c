@@ -23,9 +23,16 @@ const struct decode_field_row decode_fields[N_DECODE_FIELDS] = {
     [DECODE_FACTOR] = REAL_FIELD(factor, 1e6),
     [DECODE_EDIT_THRESHOLD] = REAL_FIELD(edit_threshold, 1),
     [DECODE_MAX_POST_STEPS] = INT_FIELD(max_post_steps, 10000),
+    [DECODE_CREDIT_ALPHA] = REAL_FIELD(credit_alpha, 1000),
+    [DECODE_CREDIT_DECAY] = REAL_FIELD(credit_decay, 1),
+    [DECODE_CREDIT_BOOST] = REAL_FIELD(credit_boost, 1000),
     [DECODE_PREFIX_LOOK] = INT_FIELD(prefix_look, INT_MAX),
     [DECODE_AFTER_LOOK] = INT_FIELD(after_look, INT_MAX),
     [DECODE_CACHE_WARMUP] = INT_FIELD(cache_warmup, INT_MAX),
+    [DECODE_SMOOTHING] = REAL_FIELD(smoothing, 1),
+    [DECODE_SMOOTHING_INIT] = REAL_FIELD(smoothing_init, 1),
+    [DECODE_SMOOTHING_GROWTH] = REAL_FIELD(smoothing_growth, 1),
+    [DECODE_SMOOTHING_DECAY] = REAL_FIELD(smoothing_decay, 1),
 };
 
 double decode_field_get(const struct decode_options *o, enum decode_field f)
@@ -60,9 +67,19 @@ int engine_decode_steps(const struct decode_options *opts)
     return decoder_find(opts->decoder)->is_steps_of_block ? opts->block_length : opts->gen_length;
 }
 
+/* What smoothing reads: it is one more setting of every decoder. */
+static unsigned smoothing_reads(const struct decode_options *o)
+{
+    unsigned all = DECODE_BIT(DECODE_SMOOTHING) | DECODE_BIT(DECODE_SMOOTHING_INIT) |
+                   DECODE_BIT(DECODE_SMOOTHING_GROWTH) | DECODE_BIT(DECODE_SMOOTHING_DECAY);
+
+    return o->smoothing > 0 ? all : 0;
+}
+
 bool engine_decode_reads(const struct decode_options *opts, const char *name)
 {
-    unsigned reads = decoder_find(opts->decoder)->reads | cache_policy_find(opts->cache)->reads;
+    unsigned reads = decoder_find(opts->decoder)->reads | cache_policy_find(opts->cache)->reads |
+                     smoothing_reads(opts) | DECODE_BIT(DECODE_SMOOTHING);
 
     for (int f = 0; f < N_DECODE_FIELDS; f++)
         if (strcmp(decode_fields[f].name, name) == 0)
@@ -92,7 +109,7 @@ void engine_decoder_text(const struct decode_options *opts, struct buf *ret)
 {
     const struct decoder *d = decoder_find(opts->decoder);
 
-    put_text(opts, d->about->name, d->reads, ret);
+    put_text(opts, d->about->name, d->reads | smoothing_reads(opts), ret);
 }
 
 void engine_cache_text(const struct decode_options *opts, struct buf *ret)

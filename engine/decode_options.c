@@ -49,6 +49,12 @@ static void defaults_of(const char *architecture, struct decode_options *ret)
         .factor = 1,
         .edit_threshold = 0.9,
         .max_post_steps = 16,
+        .credit_alpha = 0.7,
+        .credit_decay = 0.8,
+        .credit_boost = 0.2,
+        .smoothing_init = 0.15,
+        .smoothing_growth = 0.02,
+        .smoothing_decay = 0.02,
         .prefix_look = 16,
         .after_look = 16,
         .cache_warmup = 4,
@@ -412,6 +418,13 @@ enum status decode_options_resolve(const struct decode_options *opts,
     s.rule.factor = opts->factor;
     s.rule.edit_threshold = (float)opts->edit_threshold;
     s.rule.max_post_steps = opts->max_post_steps;
+    s.rule.credit_alpha = opts->credit_alpha;
+    s.rule.credit_decay = opts->credit_decay;
+    s.rule.credit_boost = opts->credit_boost;
+    s.rule.smoothing = opts->smoothing;
+    s.rule.smoothing_init = opts->smoothing_init;
+    s.rule.smoothing_growth = opts->smoothing_growth;
+    s.rule.smoothing_decay = opts->smoothing_decay;
     *ret = s;
     return ST_OK;
 }

@@ -182,6 +182,7 @@ enum decoder_id {
     DECODER_THRESHOLD,
     DECODER_FACTOR,
     DECODER_HIERARCHY,
+    DECODER_CREDIT,
     DECODER_BLOCK_DIFFUSION,
     DECODER_EDIT,
     N_DECODERS
@@ -200,6 +201,8 @@ static const struct engine_choice choices[N_DECODERS + 1] = {
                             "all positions above a confidence, and the best of each run of masks "
                             "above a lower one",
                             "arXiv:2510.08666 (dInfer), hierarchy decoder" },
+    [DECODER_CREDIT] = { "credit", "threshold, of logits raised by what was proposed before",
+                         "arXiv:2510.08666 (dInfer), credit decoder" },
     [DECODER_BLOCK_DIFFUSION] = { "block-diffusion",
                                   "all positions above a confidence, at least as many as scheduled",
                                   "LLaDA2.0 (modeling_llada2_moe.py), generate()" },
@@ -222,6 +225,11 @@ static const struct decoder decoders[N_DECODERS] = {
                             .reads =
                                 DECODE_BIT(DECODE_THRESHOLD) | DECODE_BIT(DECODE_LOW_THRESHOLD),
                             .choose = choose_hierarchy },
+    [DECODER_CREDIT] = { .about = &choices[DECODER_CREDIT],
+                         .reads = DECODE_BIT(DECODE_THRESHOLD) | DECODE_BIT(DECODE_CREDIT_ALPHA) |
+                                  DECODE_BIT(DECODE_CREDIT_DECAY) | DECODE_BIT(DECODE_CREDIT_BOOST),
+                         .has_credit = true,
+                         .choose = choose_threshold },
     [DECODER_BLOCK_DIFFUSION] = { .about = &choices[DECODER_BLOCK_DIFFUSION],
                                   .reads = DECODE_BIT(DECODE_STEPS) | DECODE_BIT(DECODE_THRESHOLD),
                                   .is_steps_of_block = true,

@@ -22,6 +22,8 @@ struct decode_rule {
     float threshold, low_threshold, edit_threshold;
     double factor;
     int max_post_steps;
+    double credit_alpha, credit_decay, credit_boost; /* engine/credit.h */
+    double smoothing, smoothing_init, smoothing_growth, smoothing_decay;
 };
 
 /* A block as a forward pass found it, and what is proposed. */
@@ -45,6 +47,7 @@ struct decoder {
     bool is_on_grid; /* blocks lie on multiples of their length, whatever the model's mask: the end
                       * of the prompt shares a block with the first generated tokens */
     bool is_greedy;  /* takes no temperature */
+    bool has_credit; /* logits are raised by what was proposed before: engine/credit.h */
     bool has_edits;  /* proposals are wanted everywhere, and may replace tokens */
     bool is_cut;     /* with early stop, an answer is over once no mask is left before its end */
     /* Set ret_take (n): with a mask in the block, at least one masked row; without has_edits,

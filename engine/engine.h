@@ -158,12 +158,19 @@ struct decode_options {
     int block_length;      /* of a block-causal model also what its mask is made of */
     int steps;             /* low-confidence: total steps; a multiple of gen_length/block_length;
                             * 0: gen_length of them. block-diffusion: of a block; 0: block_length */
-    double threshold;      /* threshold, hierarchy, block-diffusion, edit: commit above this
+    double threshold;      /* threshold, hierarchy, credit, block-diffusion, edit: commit above this
                             * confidence */
     double low_threshold;  /* hierarchy: the best of a run of masks above this one, too */
     double factor;         /* factor: n at once, if (n + 1)(1 - their confidence) is at most this */
     double edit_threshold; /* edit: replace tokens above this confidence */
     int max_post_steps;    /* edit: forwards of a block that has no mask any more */
+    double credit_alpha, credit_decay,
+        credit_boost; /* credit: logits rise by alpha ln(1 + C), where
+                       * C fades by decay and grows by p^boost */
+    /* Iteration smoothing: a masked position is embedded as the mask plus a share of what the
+     * forward before expected there. The share of forward n is init + growth n, at most smoothing
+     * (0: none), and the threshold at least 1 - decay n. */
+    double smoothing, smoothing_init, smoothing_growth, smoothing_decay;
     int prefix_look, after_look; /* vicinity: positions before and behind the block that each
                                   * forward recomputes */
     int cache_warmup;            /* vicinity: forwards of a sequence before there is a cache */

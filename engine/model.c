@@ -423,6 +423,37 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
     return m->k->ops->forward(m->k, m->forward, &call, err);
 }
 
+/* What items add to their embeddings, a run of tokens at a time. */
+static enum status add_to_embeddings(struct model *m, const struct forward_item *items, int n_items,
+                                     struct error *err)
+{
+    size_t d = (size_t)m->c.d_model;
+    enum status st = ST_OK;
+
+    for (int i = 0; i < n_items; i++) {
+        const struct forward_item *it = &items[i];
+        float *x = m->x + ((size_t)m->segs[i].row + (size_t)it->added_row) * d;
+
+        for (int r = 0, n; it->added && r < it->n_added && !st; r += n + 1) {
+            for (n = 0; r + n < it->n_added && it->is_added[r + n]; n++)
+                ;
+            if (n)
+                st = m->k->ops->add(m->k, x + (size_t)r * d, it->added + (size_t)r * d,
+                                    (size_t)n * d, err);
+        }
+    }
+    return st;
+}
+
+static bool adds_to_embeddings(const struct forward_item *items, int n_items)
+{
+    bool has_any = false;
+
+    for (int i = 0; i < n_items; i++)
+        has_any |= items[i].added != NULL;
+    return has_any;
+}
+
 /* Op by op. */
 static enum status run_ops(struct model *m, const struct forward_item *items, int n_items,
                            int n_tok, struct error *err)
@@ -433,6 +464,8 @@ static enum status run_ops(struct model *m, const struct forward_item *items, in
 
     if (!st)
         st = ops->embed(m->k, m->embed, m->ids, n_tok, m->x, err);
+    if (!st)
+        st = add_to_embeddings(m, items, n_items, err);
     if (!st)
         st = mark(m, PROFILE_EMBED, -1, err);
     for (int l = 0; l < m->c.n_layer && !st; l++) {
@@ -453,7 +486,7 @@ static enum status run(struct model *m, const struct forward_item *items, int n_
 {
     *ret_is_picked = false;
     gather(m, items, n_items);
-    if (m->forward && !m->observing && !m->opts.is_diagnosed)
+    if (m->forward && !m->observing && !m->opts.is_diagnosed && !adds_to_embeddings(items, n_items))
         return run_whole(m, items, n_items, n_tok, ret_is_picked, err);
     return run_ops(m, items, n_items, n_tok, err);
 }
@@ -541,6 +574,11 @@ struct kernels *model_kernels(struct model *m)
 const struct engine_options *model_options(const struct model *m)
 {
     return &m->opts;
+}
+
+const struct weight *model_embedding(const struct model *m)
+{
+    return m->embed;
 }
 
 const struct route_params *model_route(const struct model *m)

@@ -55,6 +55,11 @@ struct forward_item {
      * what pick() is to know of them. */
     const struct pick_params *pick;
     struct pick *ret_picks;
+    /* Added to the embeddings of tokens [added_row, + n_added), where is_added: (n_added, d_model)
+     * backend memory; NULL: nothing is. */
+    const float *added;
+    const bool *is_added; /* (n_added) */
+    int added_row, n_added;
     int joint; /* with route->is_joint: items of the same number, which have the same settings,
                 * share their coresets. 0: shared with none */
 };
@@ -118,6 +123,9 @@ const struct engine_options *model_options(const struct model *m);
 
 /* The model's own routing: what the selector `vanilla` is. */
 const struct route_params *model_route(const struct model *m);
+
+/* (n_vocab, d_model) what tokens are embedded as. */
+const struct weight *model_embedding(const struct model *m);
 
 struct tokenizer;
 const struct tokenizer *model_tokenizer(const struct model *m);

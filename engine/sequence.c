@@ -140,8 +140,7 @@ enum status engine_check_decode(const struct engine *e, const struct decode_opti
 
 /* ---- start and end ---------------------------------------------------------------------- */
 
-/* Canvas position of the block under way. */
-static int block_start(const struct sequence *s)
+int sequence_block_start(const struct sequence *s)
 {
     return s->first_block + s->block * s->block_length;
 }
@@ -149,7 +148,7 @@ static int block_start(const struct sequence *s)
 /* The block's first row that is not the prompt's. */
 static int first_row(const struct sequence *s)
 {
-    int start = block_start(s);
+    int start = sequence_block_start(s);
 
     return start < s->n_prompt ? s->n_prompt - start : 0;
 }
@@ -165,6 +164,7 @@ static void block_enter(struct sequence *s)
     s->has_core = false;
     for (int i = 0; i < s->block_length; i++)
         s->is_masked[i] = i >= first;
+    step_forget_logits(s);
 }
 
 /* The most forwards that decoding can take. */
@@ -285,6 +285,8 @@ enum status sequence_make(struct engine *e, const struct decode_options *opts,
     st = sequence_alloc(s, (size_t)opts->gen_length, err);
     if (!st)
         st = selector_alloc(s, err);
+    if (!st)
+        st = sequence_alloc_credit(s, err);
     s->setup.selector.file = NULL; /* the caller's text ends here */
     if (st)
         goto out;
@@ -315,6 +317,11 @@ enum status sequence_start(struct engine *e, const struct decode_options *opts,
     st = sequence_make(e, opts, prompt, n_prompt, &s, err);
     if (st)
         return st;
+    st = sequence_alloc_smoothing(s, err);
+    if (st) {
+        sequence_free(s);
+        return st;
+    }
     s->cache = e->free[--e->n_free];
     *ret = s;
     return ST_OK;
@@ -328,6 +335,8 @@ void sequence_free(struct sequence *s)
         s->engine->free[s->engine->n_free++] = s->cache;
     for (int i = 0; i < 2 && s->cores[i]; i++)
         model_kernels(s->engine->model)->ops->free(model_kernels(s->engine->model), s->cores[i]);
+    for (int i = 0; i < 2 && s->smooth[i]; i++)
+        model_kernels(s->engine->model)->ops->free(model_kernels(s->engine->model), s->smooth[i]);
     arena_release(&s->arena);
     free(s);
 }
@@ -371,7 +380,7 @@ static int find_end(const struct sequence *s, int from, int end)
 /* Nothing is denoised from here on: what is left of the canvas is EOS. */
 static void sequence_stop(struct sequence *s, int64_t now_ns)
 {
-    int start = block_start(s);
+    int start = sequence_block_start(s);
 
     for (int i = start; i < s->n_canvas; i++)
         if (i >= start + s->block_length || s->is_masked[i - start])
@@ -382,7 +391,7 @@ static void sequence_stop(struct sequence *s, int64_t now_ns)
 /* Is the answer over, although its block is not complete? No mask is left before its end. */
 static bool is_cut(const struct sequence *s)
 {
-    int start = block_start(s), i = first_row(s), end;
+    int start = sequence_block_start(s), i = first_row(s), end;
 
     if (!s->setup.decoder->is_cut || !s->is_eos_early_stop)
         return false;
@@ -395,7 +404,7 @@ static bool is_cut(const struct sequence *s)
 /* The block is complete: stop, or go to the next. */
 static void block_leave(struct sequence *s, int64_t now_ns)
 {
-    int start = block_start(s), end = start + s->block_length;
+    int start = sequence_block_start(s), end = start + s->block_length;
     bool has_end = find_end(s, start + first_row(s), end) < end;
 
     if ((has_end && s->is_eos_early_stop) || end == s->n_canvas) {
@@ -460,7 +469,7 @@ void step_plan(struct sequence *s, struct forward_item *ret)
     };
     struct forward_plan p;
 
-    v.block_start = block_start(s);
+    v.block_start = sequence_block_start(s);
     v.block_end = v.block_start + s->block_length;
     if (s->engine->limits.is_block_causal)
         v.n_visible = v.block_end;
@@ -475,6 +484,10 @@ void step_plan(struct sequence *s, struct forward_item *ret)
         .mask_block = s->block_length,
         .logits_row = v.block_start + s->row_first - p.first,
         .n_logits = s->n_rows,
+        .added = s->smooth[0],
+        .is_added = s->is_smooth,
+        .added_row = v.block_start - p.first,
+        .n_added = s->block_length,
     };
     step_route(s, &v, &p, ret);
     assert(ret->logits_row >= 0 && ret->logits_row + ret->n_logits <= ret->n_tok);
@@ -487,61 +500,15 @@ void step_plan(struct sequence *s, struct forward_item *ret)
     };
 }
 
-/* How proposals are made for the rows that get logits. */
-static struct pick_params step_pick_params(const struct sequence *s)
-{
-    const struct engine *e = s->engine;
-    int first = block_start(s) + s->row_first;
-
-    return (struct pick_params){ .mask_id = e->info->mask_id,
-                                 .banned_id = -1,
-                                 .temperature = s->temperature,
-                                 .seed = s->seed,
-                                 .draw = (uint64_t)s->result.n_forwards,
-                                 .positions = e->positions + first };
-}
-
-/* Whatever the weights hold, a decoder only sees probabilities and tokens. */
-static enum status step_check_picks(const struct sequence *s, struct error *err)
-{
-    const struct engine *e = s->engine;
-    int first = block_start(s) + s->row_first;
-    const struct pick *picks = s->picks + s->row_first;
-
-    for (int i = 0; i < s->n_rows; i++) {
-        if (!s->is_masked[s->row_first + i] && !s->setup.decoder->has_edits)
-            continue;
-        if (!(picks[i].prob >= 0 && picks[i].prob <= 1.001F)) /* rounding may pass 1 */
-            return error_set(err, ST_INVALID,
-                             "model '%s' gives position %d a probability of %g: logits that are "
-                             "not finite",
-                             e->info->name, first + i, (double)picks[i].prob);
-        if (picks[i].id < 0 || picks[i].id >= e->info->n_vocab || picks[i].id == e->info->mask_id)
-            return error_set(err, ST_INTERNAL, "backend '%s' proposes token %d at position %d",
-                             model_kernels(e->model)->ops->name, picks[i].id, first + i);
-    }
-    return ST_OK;
-}
-
-enum status step_pick(struct sequence *s, const float *logits, struct error *err)
-{
-    const struct engine *e = s->engine;
-    struct kernels *k = model_kernels(e->model);
-    const struct pick_params params = step_pick_params(s);
-    enum status st =
-        k->ops->pick(k, logits, s->n_rows, e->info->n_vocab, &params, s->picks + s->row_first, err);
-
-    return st ? st : step_check_picks(s, err);
-}
-
 void step_decide(struct sequence *s)
 {
     struct forward_record *f = &s->forwards[s->result.n_forwards];
+    const struct decode_rule rule = step_rule(s);
     const struct decode_block b = {
-        .rule = &s->setup.rule,
+        .rule = &rule,
         .picks = s->picks,
         .is_masked = s->is_masked,
-        .ids = s->canvas + block_start(s),
+        .ids = s->canvas + sequence_block_start(s),
         .n = s->block_length,
         .first = first_row(s),
         .n_masked_start = s->n_masked_start,
@@ -556,7 +523,7 @@ void step_decide(struct sequence *s)
 
 void step_commit(struct sequence *s)
 {
-    int start = block_start(s);
+    int start = sequence_block_start(s);
 
     s->n_post += !s->n_masked;
     for (int i = 0; i < s->block_length; i++) {
@@ -675,9 +642,10 @@ void step_end(struct sequence *s, int64_t start_ns, int64_t now_ns)
     s->result.n_forwards++;
     s->result.n_forwards_cache += f->is_cache_refresh;
     step_keep_core(s, f);
+    step_keep_logits(s);
     s->step++;
     is_final = f->n_masked_before == 0 && f->n_edited == 0; /* it read what the block ends with */
-    s->n_final = block_start(s) + (is_final ? s->block_length : 0);
+    s->n_final = sequence_block_start(s) + (is_final ? s->block_length : 0);
     if (s->block == 0 && (s->outcome.is_complete || is_cut(s)))
         s->result.first_block_ns = now_ns - s->start_ns;
     if (s->outcome.is_complete)
@@ -702,6 +670,8 @@ static enum status step_all(struct engine *e, struct sequence *const *seqs, size
     for (int i = 0; i < n_active; i++) {
         struct sequence *s = e->active[i];
 
+        if (step_wants_logits(s))
+            continue;
         s->pick = step_pick_params(s);
         e->items[i].pick = &s->pick;
         e->items[i].ret_picks = s->picks + s->row_first;

@@ -261,9 +261,11 @@ static void fill_decode(const struct bench *b, const struct engine *e, struct de
 static enum status check_read(const struct bench *b, struct error *err)
 {
     static const enum option_id of_decode[] = {
-        OPT_DECODER,       OPT_CACHE,          OPT_PREFIX_LOOK,   OPT_AFTER_LOOK, OPT_CACHE_WARMUP,
-        OPT_GEN_LENGTH,    OPT_BLOCK_LENGTH,   OPT_STEPS,         OPT_THRESHOLD,  OPT_FACTOR,
-        OPT_LOW_THRESHOLD, OPT_EDIT_THRESHOLD, OPT_MAX_POST_STEPS
+        OPT_DECODER,        OPT_CACHE,          OPT_PREFIX_LOOK,      OPT_AFTER_LOOK,
+        OPT_CACHE_WARMUP,   OPT_GEN_LENGTH,     OPT_BLOCK_LENGTH,     OPT_STEPS,
+        OPT_THRESHOLD,      OPT_FACTOR,         OPT_LOW_THRESHOLD,    OPT_EDIT_THRESHOLD,
+        OPT_MAX_POST_STEPS, OPT_CREDIT_ALPHA,   OPT_CREDIT_DECAY,     OPT_CREDIT_BOOST,
+        OPT_SMOOTHING,      OPT_SMOOTHING_INIT, OPT_SMOOTHING_GROWTH, OPT_SMOOTHING_DECAY
     };
     static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
     static const enum option_id of_cpu[] = { OPT_ISA, OPT_THREADS, OPT_UNPINNED };

@@ -223,6 +223,13 @@ static const struct decode_number {
     NUMBER(OPT_FACTOR, factor),
     NUMBER(OPT_EDIT_THRESHOLD, edit_threshold),
     NUMBER(OPT_MAX_POST_STEPS, max_post_steps),
+    NUMBER(OPT_CREDIT_ALPHA, credit_alpha),
+    NUMBER(OPT_CREDIT_DECAY, credit_decay),
+    NUMBER(OPT_CREDIT_BOOST, credit_boost),
+    NUMBER(OPT_SMOOTHING, smoothing),
+    NUMBER(OPT_SMOOTHING_INIT, smoothing_init),
+    NUMBER(OPT_SMOOTHING_GROWTH, smoothing_growth),
+    NUMBER(OPT_SMOOTHING_DECAY, smoothing_decay),
     NUMBER(OPT_PREFIX_LOOK, prefix_look),
     NUMBER(OPT_AFTER_LOOK, after_look),
     NUMBER(OPT_CACHE_WARMUP, cache_warmup),
@@ -364,10 +371,10 @@ static enum status tokenize_prompts(const struct engine *e, struct plan *p, stru
 /* ---- combinations ----------------------------------------------------------------------- */
 
 /* Options whose lists make cells; the last runs fastest. */
-static const enum option_id axes[] = { OPT_DECODER,        OPT_CACHE,      OPT_GEN_LENGTH,
-                                       OPT_BLOCK_LENGTH,   OPT_STEPS,      OPT_THRESHOLD,
-                                       OPT_LOW_THRESHOLD,  OPT_FACTOR,     OPT_EDIT_THRESHOLD,
-                                       OPT_MAX_POST_STEPS, OPT_TEMPERATURE };
+static const enum option_id axes[] = { OPT_DECODER,        OPT_CACHE,     OPT_GEN_LENGTH,
+                                       OPT_BLOCK_LENGTH,   OPT_STEPS,     OPT_THRESHOLD,
+                                       OPT_LOW_THRESHOLD,  OPT_FACTOR,    OPT_EDIT_THRESHOLD,
+                                       OPT_MAX_POST_STEPS, OPT_SMOOTHING, OPT_TEMPERATURE };
 enum { N_AXES = sizeof(axes) / sizeof(axes[0]), MAX_CELLS = 100000 };
 
 struct combinations {

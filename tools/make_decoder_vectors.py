@@ -5,7 +5,7 @@ An independent statement of the decoding loops and cache policies, over the made
 tests/engine/fake_model.c, whose logits are hashes. Run from the repository root, no arguments.
 tools/make_generation_vectors.py runs the same loops over a checkpoint.
 
-Sources: low-confidence remasking, arXiv:2502.09992; threshold and hierarchy, dInfer
+Sources: low-confidence remasking, arXiv:2502.09992; threshold, hierarchy and credit, dInfer
 (arXiv:2510.08666); factor, prefix and dual cache, Fast-dLLM (arXiv:2505.22618); vicinity refresh,
 dInfer; block diffusion and its cache, LLaDA2.0; edit, LLaDA2.1.
 """
@@ -159,6 +159,21 @@ def plan(c, block, step, n_forwards, n, n_final):
     return range(max(0, start - c['prefix_look']), min(n, end + c['after_look'])), False
 
 
+def raise_rows(c, rows, credit):
+    """Credit of earlier forwards fades, each row's best token gets some; logits rise by it. credit:
+    position to {token: value}, changed."""
+    out = {}
+    for i, row in rows.items():
+        mine = credit.setdefault(i, {})
+        for v in mine:
+            mine[v] = f32(mine[v] * c['credit_decay'])
+        token, p, _ = propose({**c, 'temperature': 0}, row, 0, i)
+        mine[token] = f32(mine.get(token, 0.0) + f32(p ** c['credit_boost']))
+        out[i] = [f32(l + f32(c['credit_alpha'] * math.log1p(mine[v]))) if v in mine else l
+                  for v, l in enumerate(row)]
+    return out
+
+
 def is_over(c, x, block):
     """Is no mask left before the first EOS of the answer's part of a block?"""
     for i in block:
@@ -170,7 +185,7 @@ def is_over(c, x, block):
 def denoise(c, model, x, block, n_done, n_final, log):
     """Complete a block; returns from where on keys are not of the last tokens, and whether the
     answer is over. log(forward, {position: token}) hears of what changes."""
-    prompt, size, step, post = len(c['prompt']), len(block), 0, 0
+    prompt, size, step, post, credit = len(c['prompt']), len(block), 0, 0, {}
     own = [i for i in block if i >= prompt]
     while True:
         masked = [i for i in own if x[i] == c['mask_id']]
@@ -180,7 +195,10 @@ def denoise(c, model, x, block, n_done, n_final, log):
                 return block[0], False
         fresh, is_refresh = plan(c, block, step, n_done + step, len(x), n_final)
         logits = model.forward(x, fresh, is_refresh or c['cache'] == 'block')
-        cand = {i: propose(c, logits(i), n_done + step, i) for i in masked}
+        rows = {i: logits(i) for i in masked}
+        if c['decoder'] == 'credit':
+            rows = raise_rows(c, rows, credit)
+        cand = {i: propose(c, rows[i], n_done + step, i) for i in masked}
         chosen = choose(c, cand, step, len(own), c['steps'] * size // c['gen_length']) if masked else []
         change = {i: cand[i][0] for i in chosen}
         edits = {}
@@ -228,7 +246,8 @@ BASE = dict(n_vocab=12, mask_id=11, eos_id=10, seed=1, scale=8.0, levels=0, is_t
             steps=24, threshold=0.5, cache='none', prefix_look=3, after_look=2, cache_warmup=4,
             eos_early_stop=True)
 CAUSAL = dict(mask_block=8, cache='block')
-MORE = {'edit': dict(edit_threshold=0.4, max_post_steps=16)}
+MORE = {'credit': dict(credit_alpha=0.7, credit_decay=0.8, credit_boost=0.2, threshold=0.6),
+        'edit': dict(edit_threshold=0.4, max_post_steps=16)}
 CASES = {
     'low-confidence': [
         dict(name='one position a step'),
@@ -305,6 +324,22 @@ CASES = {
         dict(name='early stop', threshold=0.6, low_threshold=0.4, eos_from=16),
         dict(name='dual cache', threshold=0.6, low_threshold=0.4, cache='dual', seed=5),
         dict(CAUSAL, name='block cache', threshold=0.6, low_threshold=0.4, seed=5),
+    ],
+    'credit': [
+        dict(name='plain'),
+        dict(name='two forwards', threshold=0.0, mask_every=2, seed=2),
+        dict(name='no credit', credit_alpha=0.0),
+        dict(name='much credit', credit_alpha=10.0, seed=2),
+        dict(name='no decay', credit_decay=1.0, seed=6),
+        dict(name='none of the old', credit_decay=0.0, seed=6),
+        dict(name='a boost of one', credit_boost=1.0, seed=6),
+        dict(name='rows tie', is_twin=True, seed=3),
+        dict(name='tokens tie', levels=3, seed=4),
+        dict(name='some prefer the mask', mask_every=3, threshold=0.4, seed=9),
+        dict(name='all prefer the mask', mask_every=1),
+        dict(name='early stop', eos_from=16),
+        dict(name='dual cache', cache='dual', seed=5),
+        dict(CAUSAL, name='block cache', seed=5),
     ],
     'block-diffusion': [
         dict(CAUSAL, name='one position a step', steps=8, threshold=1.0),

@@ -78,6 +78,16 @@ static enum status fake_pick(struct kernels *k, const float *logits, int n_rows,
     return ST_OK;
 }
 
+static enum status fake_bias(struct kernels *k, float *logits, int n_vocab,
+                             const struct logit_bias *bias, int n, struct error *err)
+{
+    (void)k;
+    (void)err;
+    for (int i = 0; i < n; i++)
+        logits[bias[i].row * n_vocab + bias[i].id] += bias[i].value;
+    return ST_OK;
+}
+
 struct fake_settings fake_defaults(void)
 {
     return (struct fake_settings){ .n_vocab = 12,
@@ -100,8 +110,9 @@ struct model *fake_model_new(const struct fake_settings *s)
     if (!m)
         return NULL;
     m->set = *s;
-    m->kernels.ops =
-        (struct kernel_ops){ .name = "fake", .pick = s->has_no_pick ? NULL : fake_pick };
+    m->kernels.ops = (struct kernel_ops){ .name = "fake",
+                                          .pick = s->has_no_pick ? NULL : fake_pick,
+                                          .bias_logits = fake_bias };
     m->kernels.k.ops = &m->kernels.ops;
     m->opts = (struct engine_options){ .max_canvas = s->max_canvas,
                                        .max_batch = s->max_batch,
@@ -162,6 +173,12 @@ struct kernels *model_kernels(struct model *m)
 const struct engine_options *model_options(const struct model *m)
 {
     return &m->opts;
+}
+
+const struct weight *model_embedding(const struct model *m)
+{
+    (void)m;
+    return NULL;
 }
 
 const struct route_params *model_route(const struct model *m)

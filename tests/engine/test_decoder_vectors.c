@@ -61,6 +61,9 @@ static void check_vector(const json_t *c)
     o.factor = get_real(c, "factor");
     o.edit_threshold = get_real(c, "edit_threshold");
     o.max_post_steps = (int)get_real(c, "max_post_steps");
+    o.credit_alpha = get_real(c, "credit_alpha");
+    o.credit_decay = get_real(c, "credit_decay");
+    o.credit_boost = get_real(c, "credit_boost");
     f.mask_block = (int)get_real(c, "mask_block");
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
     for (size_t i = 0; i < json_array_size(prompt); i++)
@@ -129,6 +132,11 @@ Test(decoder_vectors, factor_matches_the_independent_loop)
 Test(decoder_vectors, hierarchy_matches_the_independent_loop)
 {
     check_vectors("hierarchy.json");
+}
+
+Test(decoder_vectors, credit_matches_the_independent_loop)
+{
+    check_vectors("credit.json");
 }
 
 Test(decoder_vectors, block_diffusion_matches_the_independent_loop)
