@@ -199,7 +199,10 @@ def denoise(c, model, x, block, n_done, n_final, log):
         if c['decoder'] == 'credit':
             rows = raise_rows(c, rows, credit)
         cand = {i: propose(c, rows[i], n_done + step, i) for i in masked}
-        chosen = choose(c, cand, step, len(own), c['steps'] * size // c['gen_length']) if masked else []
+        now = c
+        if c.get('smoothing'):
+            now = {**c, 'threshold': max(1 - c['smoothing_decay'] * (n_done + step), c['threshold'])}
+        chosen = choose(now, cand, step, len(own), c['steps'] * size // c['gen_length']) if masked else []
         change = {i: cand[i][0] for i in chosen}
         edits = {}
         if c['decoder'] == 'edit':
@@ -210,6 +213,9 @@ def denoise(c, model, x, block, n_done, n_final, log):
                         edits[i] = token
         for i, token in {**change, **edits}.items():
             x[i] = token
+        if c.get('smoothing'):
+            share = min(c['smoothing_init'] + c['smoothing_growth'] * (n_done + step), c['smoothing'])
+            model.smooth(share, {i: logits(i) for i in masked if i not in change})
         log([len(fresh), len(chosen), int(is_refresh)] + ([len(edits)] if c['decoder'] == 'edit' else []),
             {**change, **edits})
         n_final = block[0]

@@ -28,12 +28,17 @@ class Tiny:
     def __init__(self, c):
         self.c = c
         self.n_forwards = 0
+        self.smooth_rows = {}
         self.m = models.Direct(models.CONFIG, safetensors.numpy.load_file(FOLDER / 'model.safetensors'))
 
     def forward(self, x, fresh, is_stored):
         rows = np.array(fresh)
         stored = [a.copy() for a in self.m.keys], [a.copy() for a in self.m.values]
-        logits = self.m.forward(np.array(x)[rows], rows, len(x))['logits']
+        added = np.zeros((len(rows), models.CONFIG['hidden_size']))
+        for i, row in self.smooth_rows.items():
+            if x[i] == self.c['mask_id']:
+                added[i - fresh[0]] = row
+        logits = self.m.forward(np.array(x)[rows], rows, len(x), added)['logits']
         if not is_stored:
             self.m.keys, self.m.values = stored
         masked = [i for i in fresh if x[i] == self.c['mask_id']]
@@ -43,6 +48,13 @@ class Tiny:
 
     def check(self, draw, rows):
         check(self.c, draw, rows)
+
+    def smooth(self, share, rows):
+        """Share of what is expected at positions, for the next forward: those of rows of logits."""
+        self.smooth_rows = {}
+        for i, row in rows.items():
+            p = np.exp(np.array(row) - max(row))
+            self.smooth_rows[i] = share * (p / p.sum()) @ self.m.w['model.embed_tokens.weight']
 
 
 def check(c, draw, rows):
@@ -93,6 +105,7 @@ BASE = dict(mask_id=models.MASK_ID, eos_id=256, decoder='threshold', gen_length=
             block_length=16, steps=32, threshold=0.03, cache='none', prefix_look=5, after_look=7,
             cache_warmup=3, temperature=0.0, seed=0,
             eos_early_stop=True)
+SMOOTH = dict(smoothing=0.3, smoothing_init=0.15, smoothing_growth=0.02, smoothing_decay=0.3)
 CASES = [
     dict(name='threshold'),
     dict(name='threshold, dual cache', cache='dual'),
@@ -105,6 +118,12 @@ CASES = [
     dict(name='low-confidence, dual cache, sampled', decoder='low-confidence', steps=16, cache='dual',
          temperature=0.7, seed=(1 << 53) - 1),
     dict(name='threshold, one block', block_length=32, threshold=0.038),
+    dict(SMOOTH, name='threshold, smoothing'),
+    dict(SMOOTH, name='threshold, smoothing, dual cache', cache='dual'),
+    dict(SMOOTH, name='threshold, smoothing, prefix cache', cache='prefix', smoothing=1.0, smoothing_growth=0.2),
+    dict(SMOOTH, name='low-confidence, smoothing', decoder='low-confidence', steps=10),
+    dict(SMOOTH, name='hierarchy, smoothing, vicinity', decoder='hierarchy', cache='vicinity', low_threshold=0.02),
+    dict(SMOOTH, name='credit, smoothing', decoder='credit', credit_alpha=0.7, credit_decay=0.8, credit_boost=0.2),
 ]
 
 

@@ -209,8 +209,9 @@ class Direct:
             y[t] += scores[t, ids[t, e]] * (w[2] @ (g / (1 + np.exp(-g)) * (w[1] @ x[t])))
         return y, scores, ids
 
-    def forward(self, ids, positions, n_kv):
-        x = self.w["model.embed_tokens.weight"][ids]
+    def forward(self, ids, positions, n_kv, added=0):
+        """added: to the embeddings."""
+        x = self.w["model.embed_tokens.weight"][ids] + added
         out = {"embed": x}
         for i in range(self.c["num_hidden_layers"]):
             p = f"model.layers.{i}."

@@ -510,7 +510,7 @@ def answers_do_not_depend_on_the_batch_or_the_threads(tmp):
 
 
 def every_decoder_and_cache_commits_every_position(tmp):
-    for decoder in ["low-confidence", "threshold", "factor", "hierarchy", "block-diffusion", "edit"]:
+    for decoder in ["low-confidence", "threshold", "factor", "hierarchy", "credit", "block-diffusion", "edit"]:
         for cache in ["none", "prefix", "dual", "vicinity"] if decoder == "threshold" else ["none", "dual"]:
             folder = f"{tmp}/{decoder}-{cache}"
             ok(*dry(folder, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64", "--block-length", "32", "--decoder",

@@ -77,7 +77,10 @@ Test(decode_options, every_key_of_ours_is_read)
                        "\"block_length\": 32, \"steps\": 48, \"threshold\": 0.25,"
                        "\"temperature\": 0.5, \"prefix_look\": 1, \"after_look\": 0,"
                        "\"cache_warmup\": 9, \"low_threshold\": 0.125, \"factor\": 2.5,"
-                       "\"edit_threshold\": 0.75, \"max_post_steps\": 3}";
+                       "\"edit_threshold\": 0.75, \"max_post_steps\": 3,"
+                       "\"credit_alpha\": 0.5, \"credit_decay\": 0.25, \"credit_boost\": 2.0,"
+                       "\"smoothing\": 0.3, \"smoothing_init\": 0.1,"
+                       "\"smoothing_growth\": 0.05, \"smoothing_decay\": 0.01}";
 
     cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
     cr_assert(o.prefix_look == 1 && o.after_look == 0 && o.cache_warmup == 9);
@@ -87,6 +90,9 @@ Test(decode_options, every_key_of_ours_is_read)
     cr_assert(o.threshold == 0.25 && o.temperature == 0.5);
     cr_assert(o.low_threshold == 0.125 && o.factor == 2.5 && o.edit_threshold == 0.75);
     cr_assert_eq(o.max_post_steps, 3);
+    cr_assert(o.credit_alpha == 0.5 && o.credit_decay == 0.25 && o.credit_boost == 2);
+    cr_assert(o.smoothing == 0.3 && o.smoothing_init == 0.1 && o.smoothing_growth == 0.05);
+    cr_assert_eq(o.smoothing_decay, 0.01);
     cr_assert_str_eq(o.selector, "vanilla");
 }
 
@@ -247,7 +253,7 @@ Test(decode_options, bad_options_are_named_with_their_value)
 
     o.decoder = "magic";
     refused(&o, 0,
-            "unknown decoder 'magic'; known: low-confidence, threshold, factor, hierarchy, "
+            "unknown decoder 'magic'; known: low-confidence, threshold, factor, hierarchy, credit, "
             "block-diffusion, edit");
     o = good();
     o.cache = "full";
@@ -385,6 +391,7 @@ Test(decode_options, numbers_are_read_by_who_has_them_in_the_text)
     struct decode_options o = good();
 
     o.cache = "vicinity";
+    o.smoothing = 0.3;
     for (const struct engine_choice *c = engine_decoders(); c->name; c++) {
         struct buf b = { 0 };
 
@@ -403,6 +410,9 @@ Test(decode_options, numbers_are_read_by_who_has_them_in_the_text)
         buf_release(&b);
     }
     cr_assert_not(engine_decode_reads(&o, "temperature"));
+    o.smoothing = 0; /* may be asked for with every decoder; the rest means nothing without it */
+    cr_assert(engine_decode_reads(&o, "smoothing"));
+    cr_assert_not(engine_decode_reads(&o, "smoothing_init"));
 }
 
 Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
@@ -436,6 +446,17 @@ Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
     check_text(&o, "factor", "factor:factor=1.5");
     check_text(&o, "hierarchy", "hierarchy:threshold=0.1,low_threshold=0.625");
     check_text(&o, "block-diffusion", "block-diffusion:steps=8,threshold=0.1");
+    o.credit_alpha = 0.5;
+    o.credit_decay = 0.25;
+    o.credit_boost = 2;
+    check_text(&o, "credit",
+               "credit:threshold=0.1,credit_alpha=0.5,credit_decay=0.25,credit_boost=2");
+    o.smoothing = 0.3;
+    o.smoothing_init = 0.15;
+    check_text(&o, "threshold",
+               "threshold:threshold=0.1,smoothing=0.3,smoothing_init=0.15,smoothing_growth=0,"
+               "smoothing_decay=0");
+    o.smoothing = 0;
     check_text(&o, "edit", "edit:threshold=0.1,edit_threshold=0.25,max_post_steps=2");
     o.steps = 0;
     check_text(&o, "block-diffusion", "block-diffusion:steps=16,threshold=0.1");

@@ -440,6 +440,6 @@ Test(decoder, every_listed_decoder_is_found_and_described)
         cr_assert_eq(decoder_find(c->name)->about, c);
         cr_assert(strlen(c->help) > 10 && strlen(c->source) > 5);
     }
-    cr_assert_eq(n, 6);
+    cr_assert_eq(n, 7);
     cr_assert_null(decoder_find("thresh"));
 }

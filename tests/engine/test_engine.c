@@ -463,7 +463,15 @@ static void check_generation(struct engine *e, const json_t *c, const char *cach
     o.cache_warmup = (int)json_integer_value(json_object_get(c, "cache_warmup"));
     o.threshold = json_real_value(json_object_get(c, "threshold"));
     o.edit_threshold = json_real_value(json_object_get(c, "edit_threshold"));
+    o.low_threshold = json_real_value(json_object_get(c, "low_threshold"));
     o.max_post_steps = (int)json_integer_value(json_object_get(c, "max_post_steps"));
+    o.credit_alpha = json_real_value(json_object_get(c, "credit_alpha"));
+    o.credit_decay = json_real_value(json_object_get(c, "credit_decay"));
+    o.credit_boost = json_real_value(json_object_get(c, "credit_boost"));
+    o.smoothing = json_real_value(json_object_get(c, "smoothing"));
+    o.smoothing_init = json_real_value(json_object_get(c, "smoothing_init"));
+    o.smoothing_growth = json_real_value(json_object_get(c, "smoothing_growth"));
+    o.smoothing_decay = json_real_value(json_object_get(c, "smoothing_decay"));
     o.temperature = json_real_value(json_object_get(c, "temperature"));
     o.seed = (uint64_t)json_integer_value(json_object_get(c, "seed"));
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
