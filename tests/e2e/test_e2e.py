@@ -171,7 +171,7 @@ def a_full_disk_ends_the_run_with_whole_samples(tmp):
 def a_damaged_blob_is_named_with_its_sample(tmp):
     ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "2", "--gen-length", "64"))
     for change in ["telemetry = zeroblob(40)", "telemetry = substr(telemetry, 1, length(telemetry) - 9)",
-                   "telemetry = cast(substr(telemetry, 1, 30) || x'00' || substr(telemetry, 32) as blob)",
+                   "telemetry = cast(substr(telemetry, 1, 30) || x'ff' || substr(telemetry, 32) as blob)",
                    "tokens = x'010203'"]:
         db = sqlite3.connect(tmp + "/results.sqlite")
         db.execute("create table kept as select * from sample where sample_id = 2")
