@@ -109,7 +109,7 @@ def a_block_causal_model_answers_alike_with_and_without_its_cache(tmp):
         out = json.loads(ok(*ask, *args, "-o", f"{tmp}/{cache}"))
         assert out["tasks"][0]["n_passed"] >= 12, out["tasks"]
         assert rows(f"{tmp}/{cache}", "select decoder, cache from cell") == [
-            ("block-diffusion:steps=%d,threshold=%s" % (own["steps"], own["threshold"]), cache)]
+            ("block-diffusion:steps=32,threshold=%s" % own["threshold"], cache)]
     assert own["cache"] == "block" and tokens_of(tmp + "/block") == tokens_of(tmp + "/none")
 
 

@@ -138,11 +138,6 @@ def config(c, eos):
     )
 
 
-def generation(c, eos, threshold):
-    out = make_shapes.generation(eos, 192, 32, threshold)
-    return out | ({"decoder": "block-diffusion", "cache": "block", "steps": 32} if is_block_model(c) else {})
-
-
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("file")
@@ -170,7 +165,8 @@ def main():
         eos = json.load(f)["model"]["vocab"]["<|endoftext|>"]
     shutil.copy(os.path.join(HERE, "tokenizer.json"), os.path.join(o.folder, "tokenizer.json"))
     dump(o.folder, "config.json", config(c, eos))
-    dump(o.folder, "generation_config.json", generation(c, eos, o.threshold))
+    generation = make_shapes.generation2 if is_block_model(c) else make_shapes.generation
+    dump(o.folder, "generation_config.json", generation(eos, 192, 32, o.threshold))
 
 
 def dump(folder, name, value, indent=2):
