@@ -119,8 +119,10 @@ def the_claim_about_latency_asks_them(tmp):
     db.execute("update cell set model = 'LLaDA-MoE-made-up'")
     db.execute("update run set env_json = json_set(env_json, '$.gpus', json('[{\"name\": \"NVIDIA B200\"}]'))")
     n_layer, = db.execute("select distinct n_moe_layer from cell").fetchone()
+    assert n_layer % 2 == 0
     for ms, verdict in [(1.6, "supported"), (5, "refuted")]:
-        db.execute("update kernel set sum_ns = calls * ? where name = 'moe' and layer >= 0", (ms * 1e6 / n_layer,))
+        db.execute("update kernel set sum_ns = cast(calls * ? * (0.98 + 0.04 * (layer % 2)) as integer)"
+                   " where name = 'moe' and layer >= 0", (ms * 1e6 / n_layer,))
         db.commit()
         ok("report", tmp, "-o", tmp + "/report", "--claims")
         [r] = [r for r in table(tmp + "/report/claims.csv") if r["id"] == "8"]
