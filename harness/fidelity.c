@@ -89,7 +89,7 @@ static enum status add_step(struct job *j, struct fidelity_selector *s, size_t i
 
 static int bucket_of(int n_masked, int block_length)
 {
-    return (n_masked * FIDELITY_BUCKETS - 1) / block_length;
+    return n_masked ? (n_masked * FIDELITY_BUCKETS - 1) / block_length : 0;
 }
 
 /* ---- an item ---------------------------------------------------------------------------- */

@@ -523,6 +523,16 @@ def every_decoder_and_cache_commits_every_position(tmp):
             assert any(f["cache_refresh"] for f in one["forwards"]) == (cache != "none")
 
 
+def the_cache_of_finished_blocks_changes_no_token(tmp):
+    ok("run", "--model", os.path.join(SOURCE, "models", "shapes", "tiny-llada2"), "--load-format", "dummy", "-o", tmp,
+       "--progress", "never", "-t", "sample_gsm8k", "-L", "2", "--gen-length", "64", "--threshold", "0.05",
+       "--decoder", "block-diffusion,edit,threshold", "--cache", "none,block")
+    got = rows(tmp, "select decoder, task_id, group_concat(distinct tokens_sha256), count(*) from sample "
+                    "join cell using (cell_key) join item using (item_id) group by 1, 2")
+    assert len(got) == 6 and all("," not in h and n == 2 for _, _, h, n in got), got
+    fails(2, ["'block'", "block-causal"], *dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--cache", "block"))
+
+
 def sampling_repeats_for_a_seed_and_differs_for_another(tmp):
     got = []
     for i, seed in enumerate((1, 1, 2)):

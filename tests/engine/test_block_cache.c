@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "engine/sequence_impl.h"
+#include "tests/base/fail_malloc.h"
 #include "tests/engine/fake_run.h"
 
 enum { BLOCK = 32, GEN = 96, MAX_PROMPT = 95 };
@@ -29,6 +30,9 @@ static struct decode_options causal_options(const char *decoder)
                                     .threshold = 0.5,
                                     .low_threshold = 0.4,
                                     .factor = 1,
+                                    .credit_alpha = 0.7,
+                                    .credit_decay = 0.8,
+                                    .credit_boost = 0.2,
                                     .edit_threshold = 0.75,
                                     .max_post_steps = 4 };
 }
@@ -231,6 +235,25 @@ Test(block_cache, a_failed_step_can_be_tried_again)
     sequence_free(s);
     sequence_free(good);
     engine_close(broken);
+    engine_close(e);
+}
+
+Test(block_cache, steps_of_no_decoder_allocate)
+{
+    struct engine *e = causal_engine();
+    int32_t prompt[MAX_PROMPT];
+
+    fill_prompt(prompt);
+    for (const struct engine_choice *d = engine_decoders(); d->name; d++) {
+        struct decode_options o = causal_options(d->name);
+        struct sequence *s = start(e, &o, prompt, 33);
+        long before = fail_malloc_count();
+
+        while (!sequence_is_done(s))
+            cr_assert_eq(engine_step(e, &s, 1, NULL), ST_OK);
+        cr_assert_eq(fail_malloc_count(), before, "%s", d->name);
+        sequence_free(s);
+    }
     engine_close(e);
 }
 
