@@ -53,11 +53,18 @@ template <int N> struct route_token {
     uint32_t natural;  /* set: in the natural order, which is that of the kept groups */
 };
 
-/* select_best() in n rounds, each finding the best that is left. */
+/* select_best() in n rounds, each finding the best that is left. Out of line: it is rare, and code
+ * that is not run costs time to step over. */
+template <int N> struct route_keys {
+    uint32_t of[N];
+};
+
 template <int N>
-static __device__ __forceinline__ uint32_t select_by_rounds(const uint32_t (&key)[N], uint32_t set,
-                                                            int n, int *ret_n, int32_t *order)
+static __device__ __noinline__ uint32_t select_by_rounds(const struct route_keys<N> keys,
+                                                         uint32_t set, int n, int *ret_n,
+                                                         int32_t *order)
 {
+    const uint32_t(&key)[N] = keys.of;
     int lane = (int)threadIdx.x % WARP, count = 0;
     uint32_t taken = 0;
 
@@ -84,6 +91,16 @@ static __device__ __forceinline__ uint32_t select_by_rounds(const uint32_t (&key
     }
     *ret_n = count;
     return taken;
+}
+
+template <int N>
+static __device__ __forceinline__ struct route_keys<N> keys_of(const uint32_t (&key)[N]) {
+    struct route_keys<N> ret;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        ret.of[i] = key[i];
+    return ret;
 }
 
 /*
@@ -128,7 +145,7 @@ static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N],
         n_few += __popc(word);
     }
     if (n > WARP || n_few > FEW)
-        return select_by_rounds<N>(key, set, n, ret_n, order);
+        return select_by_rounds<N>(keys_of(key), set, n, ret_n, order);
     __syncwarp();
     n_taken = min(n, n_few);
     for (int from = 0; from < n_few; from += WARP) {
@@ -158,44 +175,6 @@ static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N],
             taken |= 1u << i;
     *ret_n = n_taken;
     return taken;
-}
-
-/*
- * Ranks of a set's keys, larger first, ties to the lower id, of up to 64 experts: every key is
- * counted against every other. What is not in the set gets 64.
- */
-static __device__ __forceinline__ void rank_all(const uint32_t (&key)[2], uint32_t set,
-                                                struct route_room *room, int (&ret)[2])
-{
-    int lane = (int)threadIdx.x % WARP, n0 = 0, n1 = 0;
-    uint32_t k0 = set & 1 ? key[0] : 0, k1 = set & 2 ? key[1] : 0, seen;
-    uint32_t *keys = (uint32_t *)room->few;
-
-    __syncwarp();
-    keys[lane] = k0;
-    keys[lane + WARP] = k1;
-    __syncwarp();
-#pragma unroll
-    for (int f = 0; f < 2 * WARP; f += 4) {
-        uint4 o = *(const uint4 *)(keys + f);
-
-        n0 += (o.x > k0) + (o.y > k0) + (o.z > k0) + (o.w > k0);
-        n1 += (o.x > k1) + (o.y > k1) + (o.z > k1) + (o.w > k1);
-    }
-    /* without ties every rank is there once */
-    seen = (uint32_t)__popc(__reduce_or_sync(ALL_LANES, (k0 && n0 < 32 ? 1u << n0 : 0) |
-                                                            (k1 && n1 < 32 ? 1u << n1 : 0)));
-    seen +=
-        (uint32_t)__popc(__reduce_or_sync(ALL_LANES, (k0 && n0 >= 32 ? 1u << (n0 - 32) : 0) |
-                                                         (k1 && n1 >= 32 ? 1u << (n1 - 32) : 0)));
-    if ((int)seen != __reduce_add_sync(ALL_LANES, (k0 != 0) + (k1 != 0)))
-        for (int f = 0; f < 2 * WARP; f++) {
-            n0 += keys[f] == k0 && f < lane;
-            n1 += keys[f] == k1 && f < lane + WARP;
-        }
-    ret[0] = k0 ? n0 : 2 * WARP;
-    ret[1] = k1 ? n1 : 2 * WARP;
-    __syncwarp();
 }
 
 /* The n best of those of a set that have ranks. */
@@ -274,6 +253,7 @@ static __device__ __forceinline__ double sum_slots(const struct route_room *room
 {
     double sum = 0;
 
+#pragma unroll 1
     for (int from = 0; from < n; from += 8) {
         float score[8];
 
@@ -324,50 +304,23 @@ static __host__ __device__ inline int groups_room(const struct route_params *p)
     return (p->n_group * 8 + p->n_exp * 4 + 15) / 16 * 16;
 }
 
-/* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */
+/* limit_groups() for groups of any size. */
 template <int N>
-static __device__ __forceinline__ uint32_t limit_groups(const struct route_params &p,
-                                                        const uint32_t (&key)[N], uint32_t set,
-                                                        void *room)
+static __device__ __noinline__ uint32_t limit_any_groups(int n_exp, int n_group, int topk_group,
+                                                         const struct route_keys<N> key,
+                                                         uint32_t set, void *room)
 {
-    int lane = (int)threadIdx.x % WARP, size;
+    int lane = (int)threadIdx.x % WARP, size = n_exp / n_group;
     uint64_t *worth = (uint64_t *)room;
-    uint32_t *keys = (uint32_t *)(worth + p.n_group);
+    uint32_t *keys = (uint32_t *)(worth + n_group);
 
-    if (p.topk_group >= p.n_group)
-        return set;
-    size = p.n_exp / p.n_group;
-    if (N <= 8 && size == WARP) { /* LLaDA2.x: group i lies in the lanes' i-th experts */
-        uint64_t of[N];
-        uint32_t left = 0;
-
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            uint32_t mine = set >> i & 1 ? key[i] : 0;
-            uint32_t first = __reduce_max_sync(ALL_LANES, mine), second;
-            int top = __ffs((int)__ballot_sync(ALL_LANES, mine == first)) - 1;
-
-            second = __reduce_max_sync(ALL_LANES, lane == top ? 0 : mine);
-            of[i] = group_worth(first, second);
-        }
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            int n_before = 0;
-
-#pragma unroll
-            for (int h = 0; h < N; h++)
-                n_before += h < p.n_group && (of[h] > of[i] || (of[h] == of[i] && h < i));
-            left |= (uint32_t)(n_before < p.topk_group) << i;
-        }
-        return set & left;
-    }
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < N; i++)
-        if (i * WARP + lane < p.n_exp)
-            keys[i * WARP + lane] = set >> i & 1 ? key[i] : 0;
+        if (i * WARP + lane < n_exp)
+            keys[i * WARP + lane] = set >> i & 1 ? key.of[i] : 0;
     __syncwarp();
-    for (int g = lane; g < p.n_group; g += WARP) {
+    for (int g = lane; g < n_group; g += WARP) {
         uint32_t first = 0, second = 0;
 
         for (int e = g * size; e < (g + 1) * size; e++) {
@@ -379,24 +332,69 @@ static __device__ __forceinline__ uint32_t limit_groups(const struct route_param
         worth[g] = group_worth(first, second);
     }
     __syncwarp();
-    for (int g = lane; g < p.n_group; g += WARP) { /* kept groups: marked in place of their keys */
+    for (int g = lane; g < n_group; g += WARP) { /* kept groups: marked in place of their keys */
         uint64_t of = worth[g];
         int n_before = 0;
 
-        for (int h = 0; h < p.n_group; h++)
+        for (int h = 0; h < n_group; h++)
             n_before += worth[h] > of || (worth[h] == of && h < g);
-        keys[g * size] = n_before < p.topk_group;
+        keys[g * size] = n_before < topk_group;
     }
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < N; i++) {
         int e = i * WARP + lane;
 
-        if (e < p.n_exp && !keys[e / size * size])
+        if (e < n_exp && !keys[e / size * size])
             set &= ~(1u << i);
     }
     __syncwarp();
     return set;
+}
+
+/* limit_groups() where group i lies in the lanes' i-th experts, as in LLaDA2.x. */
+template <int N>
+static __device__ __forceinline__ uint32_t limit_rows(const struct route_params &p,
+                                                      const uint32_t (&key)[N], uint32_t set)
+{
+    int lane = (int)threadIdx.x % WARP;
+    uint64_t of[N];
+    uint32_t left = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        uint32_t mine = set >> i & 1 ? key[i] : 0;
+        uint32_t first = __reduce_max_sync(ALL_LANES, mine), second;
+        int top = __ffs((int)__ballot_sync(ALL_LANES, mine == first)) - 1;
+
+        second = __reduce_max_sync(ALL_LANES, lane == top ? 0 : mine);
+        of[i] = group_worth(first, second);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int n_before = 0;
+
+#pragma unroll
+        for (int h = 0; h < N; h++)
+            n_before += h < p.n_group && (of[h] > of[i] || (of[h] == of[i] && h < i));
+        left |= (uint32_t)(n_before < p.topk_group) << i;
+    }
+    return set & left;
+}
+
+/* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */
+template <int N>
+static __device__ __forceinline__ uint32_t limit_groups(const struct route_params &p,
+                                                        const uint32_t (&key)[N], uint32_t set,
+                                                        void *room)
+{
+    if (p.topk_group >= p.n_group)
+        return set;
+    if constexpr (N <= 8) {
+        if (p.n_exp == p.n_group * WARP)
+            return limit_rows<N>(p, key, set);
+    }
+    return limit_any_groups<N>(p.n_exp, p.n_group, p.topk_group, keys_of(key), set, room);
 }
 
 /* What is added to a row's scores. */
@@ -478,7 +476,7 @@ token_votes(const struct route_params &p, const struct route_token<N> &t, const 
         for (int i = 0; i < N; i++)
             ret[i] = 0;
         for (int r = 0; r < p.mask; r++) {
-            uint32_t one = select_by_rounds<N>(t.order, left, 1, &n, NULL);
+            uint32_t one = select_by_rounds<N>(keys_of(t.order), left, 1, &n, NULL);
 
             if (!n)
                 break;
@@ -752,11 +750,10 @@ static __device__ __forceinline__ uint32_t choose_inside(const struct route_para
 static __device__ __forceinline__ float slot_weight(const struct route_params &p, float score,
                                                     double sum)
 {
-    double w = (double)score;
-
-    if (p.renorm || p.is_renormed)
-        w = w / __dadd_rn(sum, 1e-20); /* 1e-20 as LLaDA2's own code has it */
-    return (float)__dmul_rn(w, (double)p.scale);
+    if (!p.renorm && !p.is_renormed)
+        return __fmul_rn(score, p.scale); /* rounded once, as the product in f64 would be */
+    /* 1e-20 as LLaDA2's own code has it */
+    return (float)__dmul_rn((double)score / __dadd_rn(sum, 1e-20), (double)p.scale);
 }
 
 #endif

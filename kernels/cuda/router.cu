@@ -40,11 +40,11 @@ static int take(int *at, size_t bytes)
     return from;
 }
 
-/* Bytes of a stage of the product; two take turns. Few: (slices of the block, rows, 8) f32. Many:
+/* Bytes of the product's stage. Few: (slices of the block, rows, 8) f32, two that take turns. Many:
  * (2, MAX_STEPS, OCTETS, N_SPLIT, lanes) pairs of bf16. */
 static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
 {
-    return is_few ? 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
+    return is_few ? 2 * 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
 }
 
 template <int N> static struct router_args args_for(const struct router_call *c)
@@ -60,25 +60,24 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     a.c = *c;
     a.rows = (p->n_exp + 15) / 16 * 16;
     a.steps = row_slice(c->d) / 16;
+    a.inverse_d = 1.0 / c->d;
     a.has_votes = (p->size == SIZE_FIXED || p->size == SIZE_TOP_P) && p->elect == ELECT_VOTES;
     l->before = take(&at, n_exp);
     l->logits = take(&at, chunks * (is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8);
-    route = at;
-    l->squares = take(&at, chunks * (is_few ? 1 : OCTETS) * ROW_SLICES * 8 * sizeof(double));
-    l->stage = take(&at, 2 * (size_t)stage_bytes(is_few, a.rows));
-    l->bytes = at;
-    /* Who has the logits of its tokens knows that all blocks are done with the product, where it
-     * has them from all of them. */
-    at = is_few ? at : route;
-    l->election = take(&at, sizeof(struct election_room));
-    l->rooms = take(&at, 2 * N_WARPS * sizeof(struct route_room));
-    l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
     l->votes = take(&at, a.has_votes ? n * (is_few ? N * WARP : (size_t)OWN) * sizeof(float) : 0);
-    l->divisors = take(&at, n * sizeof(double));
-    l->warm = take(&at, n * 2 * sizeof(uint32_t));
-    l->sums = take(&at, ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
+    l->divisors = take(&at, a.has_votes && p->is_vote_normed ? n * sizeof(double) : 0);
+    l->warm = take(&at, p->warm ? n * 2 * sizeof(uint32_t) : 0);
+    l->sums = take(&at, is_few ? 0 : ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
     l->choices = take(&at, n * choice_stride<N>() * sizeof(uint32_t));
     l->facts = take(&at, n * (N_FACTS + N) * sizeof(uint32_t));
+    route = at;
+    l->squares = take(&at, chunks * (is_few ? 1 : OCTETS) * ROW_SLICES * 8 * sizeof(double));
+    l->stage = take(&at, (size_t)stage_bytes(is_few, a.rows));
+    l->bytes = at;
+    at = is_few ? at : route; /* of many: in place of what the product took */
+    l->election = take(&at, sizeof(struct election_room));
+    l->rooms = take(&at, N_WARPS * sizeof(struct route_room));
+    l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
     l->bytes = l->bytes > at ? l->bytes : at;
     return a;
 }
@@ -123,6 +122,15 @@ static __device__ __forceinline__ void load_x(const struct scene &s, int chunk, 
     }
 }
 
+/* Find the pages of the part's rows in time. */
+static __device__ __forceinline__ void prefetch_x(const struct scene &s, const struct part &p)
+{
+    const int t = token(s, p, 0), k = column(s, p, 0);
+
+    if (t < s.u.n_tok && k < s.a.c.d)
+        prefetch(s.a.c.x + (size_t)(s.u.row + t) * (size_t)s.a.c.d + (size_t)k);
+}
+
 /* The sums of a part's squares to the blocks that need them. */
 template <int N>
 static __device__ __forceinline__ void send_squares(const struct scene &s, int chunk,
@@ -161,7 +169,7 @@ static __device__ __forceinline__ float receive_factor(const struct scene &s, in
     for (int i = 0; i < 8; i++)
         v[i] = from[i * 8];
     v[0] = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-    return rms_factor(quad_sum(v[0]), s.a.c.d, s.a.c.eps);
+    return rms_factor_of(quad_sum(v[0]), s.a.inverse_d, s.a.c.eps);
 }
 
 /* A step of the part after the norm, split; what the experts take goes to memory. */
@@ -243,7 +251,7 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
                                                 float factor)
 {
     constexpr int TILES = weights<2>::TILES;
-    float *sums = (float *)(s.shared + s.a.l.stage + chunk % 2 * stage_bytes(true, s.a.rows));
+    float *sums = (float *)(s.shared + s.a.l.stage) + chunk % 2 * (8 * s.a.rows * 8);
     float acc[TILES][N_SPLIT][4] = {};
 
 #pragma unroll
@@ -266,6 +274,7 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
             *(float2 *)(to + 64) = make_float2(slice_sum(acc[y], 2), slice_sum(acc[y], 3));
         }
     __syncthreads();
+#pragma unroll 1
     for (int i = (int)threadIdx.x; i < s.a.rows * 4; i += ROUTER_THREADS) {
         float first[N_WARPS], second[N_WARPS];
 
@@ -287,9 +296,10 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
                                                 float factor)
 {
     constexpr int TILES = weights<8>::TILES, SLICES = weights<8>::SLICES;
-    uint2 *parts = (uint2 *)(s.shared + s.a.l.stage + chunk % 2 * stage_bytes(false, s.a.rows));
+    uint2 *parts = (uint2 *)(s.shared + s.a.l.stage);
     const int slice = p.slice % 2;
 
+    __syncthreads(); /* the chunk before is read */
 #pragma unroll
     for (int j = 0; j < MAX_STEPS; j++) {
         uint2 b[N_SPLIT];
@@ -303,6 +313,7 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
     __syncthreads();
     if (first_tile<8>(s) * 16 >= s.a.rows)
         return;
+#pragma unroll 1
     for (int o = 0; o < OCTETS; o++) {
         float acc[SLICES][TILES][N_SPLIT][4] = {};
 
@@ -361,16 +372,21 @@ template <int N> static __device__ __forceinline__ void expect_messages(const st
     barrier_expect(s.barriers + i, bytes);
 }
 
-template <int N>
+template <int N, bool IS_USUAL>
 static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     router_kernel(const __grid_constant__ struct router_args a)
 {
     const struct router_call &c = a.c;
     char *shared = dynamic_shared();
     const int warp = (int)threadIdx.x / WARP, rank = (int)cluster_rank();
-    const int unit = (int)blockIdx.x / ROUTER_BLOCKS, t_mine = warp / 2 * 32 + 2 * rank + warp % 2;
+    const int unit = (int)blockIdx.x / ROUTER_BLOCKS;
     const struct route_call_segment u = c.route.segs[unit];
+    const int n_team = u.n_tok <= ROUTER_CHUNK ? 4 : u.n_tok <= 2 * ROUTER_CHUNK ? 2 : 1;
+    const int team = warp % (N_WARPS / n_team), t_mine = team / 2 * 32 + 2 * rank + team % 2;
     const struct scene s = { .a = a,
+                             .p = settings<N, IS_USUAL>(c.route.p),
+                             .is_usual = IS_USUAL,
+                             .depth = IS_USUAL ? c.route.p.top_k : natural_depth(c.route.p),
                              .shared = shared,
                              .barriers = (uint64_t *)(void *)shared,
                              .u = u,
@@ -378,19 +394,27 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
                              .rank = rank,
                              .warp = warp,
                              .lane = (int)threadIdx.x % WARP,
+                             .team = team,
+                             .n_team = n_team,
+                             .member = warp / (N_WARPS / n_team),
                              .t_mine = t_mine,
                              .is_mine = t_mine < u.n_tok,
-                             .room = (struct route_room *)(shared + a.l.rooms) + 2 * warp,
-                             .other = (struct route_room *)(shared + a.l.rooms) + 2 * warp + 1,
+                             .room = (struct route_room *)(shared + a.l.rooms) + warp,
                              .groups = shared + a.l.groups + warp * groups_room(&c.route.p) };
     const int n_exp = c.route.p.n_exp, n_chunks = (u.n_tok + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
-    const bool has_core = c.route.p.size != SIZE_NONE;
+    const bool has_core = s.p.size != SIZE_NONE;
     const uint8_t *core = NULL;
     struct route_call_group g = {};
     struct weights<N> w;
     struct part now, next;
     bool is_voter = false;
-    float bias[N] = {};
+    float bias[N] = {}, z[N];
+    struct route_token<N> t;
+    struct natural<N> natural = {
+    };
+    struct census all;
+    uint32_t chosen = 0;
+    int n_slots = 0;
 
     /* What nobody writes, while the kernel ahead still runs. */
     grid_release();
@@ -401,12 +425,14 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     load_weights(s, now, &w);
     if (has_core && u.n_tok)
         g = c.route.groups[u.first_group];
+#pragma unroll 1
     for (int e = (int)threadIdx.x; g.core_before && e < n_exp; e += ROUTER_THREADS)
         (shared + a.l.before)[e] = (char)g.core_before[e];
     if (s.is_mine) {
         is_voter = c.route.tokens[u.first + t_mine].is_voter;
         load_bias<N>(c.route, u.row + t_mine, bias);
     }
+    prefetch_x(s, now);
     __syncthreads();
     cluster_wait();
     grid_wait();
@@ -415,6 +441,7 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         load_x(s, 0, &now);
         send_squares<N>(s, 0, now);
     }
+#pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++) {
         if (chunk + 1 < n_chunks)
             load_x(s, chunk + 1, &next);
@@ -424,48 +451,45 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
             send_squares<N>(s, chunk + 1, now);
     }
 
-    /* Every block waits for all that is sent to it, and so knows that the product is done. */
+    if (!is_few<N>())
+        __syncthreads(); /* who is done with the product writes where it was made */
+#pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++)
         cluster_receive(s.barriers + LOGITS + chunk);
-    {
-        float z[N];
-        struct route_token<N> t;
-        struct natural<N> natural = {
-        };
-        struct census<N> all;
-        uint32_t chosen = 0;
-        int n_slots = 0;
-        double sum = 0;
-
-        if (s.is_mine) {
-            read_logits<N>(s, z);
-            score_logits<N>(c.score, n_exp, z, t.score);
-            if (c.ret_scores)
+    if (s.is_mine) {
+        read_logits<N>(s, z);
+        score_logits<N>(c.score, n_exp, z, t.score);
+        if (c.ret_scores && s.member == 0)
 #pragma unroll
-                for (int i = 0; i < N; i++)
-                    if (i * WARP + s.lane < n_exp)
-                        c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
-                                     (size_t)(i * WARP + s.lane)] = t.score[i];
-            make_keys<N>(c.route.p, bias, &t, s.groups);
-            rank_token<N>(s, t, &natural);
-            if (a.has_votes || (has_core && c.route.p.warm))
-                vote<N>(s, is_voter, t, z, natural);
-        }
-        if (has_core)
-            core = elect<N>(s, g);
-        if (s.is_mine) {
-            chosen = choose<N>(s, t, natural, core);
-            send_choice<N>(s, chosen);
-            n_slots = fill_slots<N>(s, t, natural, chosen, &sum);
-        }
-        cluster_receive(s.barriers + CHOICES);
-        take_census<N>(s, &all);
-        if (s.is_mine && c.list.n_active)
-            list_pairs<N>(s, all, n_slots, sum);
-        list_experts<N>(s, all);
-        if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
-            count<N>(s, all, core);
+            for (int i = 0; i < N; i++)
+                if (i * WARP + s.lane < n_exp)
+                    c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
+                                 (size_t)(i * WARP + s.lane)] = t.score[i];
+        make_keys<N>(s.p, bias, &t, s.groups);
+        rank_token<N>(s, t, &natural);
+        if (has_core && (a.has_votes || s.p.warm))
+            vote<N>(s, is_voter, t, z, natural);
     }
+    if (has_core)
+        core = elect<N>(s, g);
+    if (s.is_mine) {
+        chosen = choose<N>(s, t, natural, core);
+        if (s.member == 0) {
+            send_choice<N>(s, chosen);
+            n_slots = fill_slots<N>(s, t, chosen);
+        }
+        if (s.member == n_team - 1 && n_team > 1)
+            send_facts<N>(s, t, natural, chosen);
+    }
+    cluster_receive(s.barriers + CHOICES);
+    take_census<N>(s, &all);
+    if (s.is_mine && s.member == 0 && c.list.n_active)
+        list_pairs<N>(s, all, n_slots);
+    if (s.is_mine && n_team == 1)
+        send_facts<N>(s, t, natural, chosen);
+    list_experts<N>(s, all);
+    if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
+        count<N>(s, all, core);
 }
 
 /* ---- launches ---------------------------------------------------------------------------- */
@@ -490,7 +514,12 @@ cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream
 
     if (!c->route.n_segs)
         return cudaSuccess;
-    return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2> : router_kernel<8>,
+    if (is_usual(&c->route.p))
+        return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2, true>
+                                                             : router_kernel<8, true>,
+                                     grid, (size_t)a.l.bytes, is_early, stream, a);
+    return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2, false>
+                                                         : router_kernel<8, false>,
                                  grid, (size_t)a.l.bytes, is_early, stream, a);
 }
 
@@ -498,11 +527,12 @@ template <int N> static cudaError_t count_clusters(int *ret)
 {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attr = {};
-    cudaError_t rc =
-        cudaFuncSetAttribute(router_kernel<N>, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    cudaError_t rc = cudaFuncSetAttribute(router_kernel<N, false>,
+                                          cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
 
     if (rc == cudaSuccess)
-        rc = cudaFuncSetAttribute(router_kernel<N>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+        rc = cudaFuncSetAttribute(router_kernel<N, false>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)ROUTER_MAX_SHARED);
     attr.id = cudaLaunchAttributeClusterDimension;
     attr.val.clusterDim.x = ROUTER_BLOCKS;
@@ -512,7 +542,8 @@ template <int N> static cudaError_t count_clusters(int *ret)
     config.dynamicSmemBytes = ROUTER_MAX_SHARED;
     config.attrs = &attr;
     config.numAttrs = 1;
-    return rc == cudaSuccess ? cudaOccupancyMaxActiveClusters(ret, router_kernel<N>, &config) : rc;
+    return rc == cudaSuccess ? cudaOccupancyMaxActiveClusters(ret, router_kernel<N, false>, &config)
+                             : rc;
 }
 
 cudaError_t router_check(int *ret_n_clusters)

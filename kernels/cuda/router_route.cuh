@@ -2,9 +2,12 @@
  * What the router in one launch (router.cu) does once the product's sums have come: scores, votes,
  * coreset, slots, worklist, statistics. Parts of it are route.cuh's, as the op's are.
  *
- * Everything is a warp's: token 32 (w / 2) + 2 b + w % 2 of the segment is that of warp w of block
- * b, from its scores to its pairs. Only the coreset is elected by a whole block, the same one in
- * each. What others have to know goes by messages (cluster.cuh), one barrier for each kind.
+ * A token is a team's: where there are few tokens, four warps or two, which know the same of it and
+ * share the work. Only the coreset is elected by a whole block, the same one in each. What others
+ * have to know goes by messages (cluster.cuh), one barrier for each kind.
+ *
+ * The code runs once, and what is not in the instruction cache is waited for. So there is a kernel
+ * for the usual settings, where all that they leave out is gone (settings()).
  */
 #ifndef KERNELS_CUDA_ROUTER_ROUTE_CUH
 #define KERNELS_CUDA_ROUTER_ROUTE_CUH
@@ -36,7 +39,7 @@ struct layout {
     int squares;  /* (chunks, octets of this block, ROW_SLICES, 8) f64, messages */
     int stage;    /* of the product */
     int election; /* a struct election_room */
-    int rooms;    /* two of struct route_room a warp */
+    int rooms;    /* a struct route_room a warp */
     int groups;   /* groups_room() a warp */
     int votes;    /* (n_tok, experts of this block) f32, messages; NaN: none */
     int divisors; /* (n_tok) f64, messages */
@@ -53,6 +56,7 @@ struct router_args {
     struct layout l;
     int rows;  /* experts, up to 16 */
     int steps; /* of 16 columns, of a slice */
+    double inverse_d;
     bool has_votes;
 };
 
@@ -72,18 +76,65 @@ template <int N> static __host__ __device__ constexpr int choice_stride()
     return N == 2 ? 2 : N + 4;
 }
 
-/* What a block knows and a warp's token of it. */
+/* What a block knows, and a warp of its token. */
 struct scene {
     const struct router_args &a;
+    const struct route_params p;
+    const bool is_usual;
+    const int depth; /* how much of a token's order is looked at */
     char *shared;
     uint64_t *barriers;
     struct route_call_segment u;
     int unit, rank, warp, lane;
-    int t_mine;   /* token of this warp */
-    bool is_mine; /* there is one */
-    struct route_room *room, *other;
+    int team, n_team, member; /* token of the block, its warps, and which of them this is */
+    int t_mine;               /* the token in the segment */
+    bool is_mine;             /* there is one */
+    struct route_room *room;
     void *groups;
 };
+
+/* ---- settings ---------------------------------------------------------------------------- */
+
+/* What the usual kernel takes: the model's own routing, or a coreset of a given size elected by
+ * router scores, each token voting for as many experts as it runs. */
+static bool is_usual(const struct route_params *p)
+{
+    bool is_voted = p->size == SIZE_FIXED && !p->warm && p->elect == ELECT_VOTES &&
+                    p->vote == VOTE_PROB && p->mask == p->top_k && !p->is_vote_normed &&
+                    !p->is_mask_ungrouped && !p->is_truncated;
+
+    return p->top_k_base == p->top_k && p->keep == KEEP_ALL && !p->is_renormed &&
+           (p->size == SIZE_NONE || is_voted) &&
+           (!p->n_group || (p->n_exp > FEW && !groups_room(p)));
+}
+
+/* The settings, as far as they are known here. */
+template <int N, bool IS_USUAL>
+static __device__ __forceinline__ struct route_params settings(const struct route_params &p)
+{
+    struct route_params ret = p;
+
+    if (IS_USUAL) {
+        ret.top_k_base = ret.mask = p.top_k;
+        ret.keep = KEEP_ALL;
+        ret.size = p.size == SIZE_NONE ? SIZE_NONE : SIZE_FIXED;
+        ret.warm = 0;
+        ret.elect = ELECT_VOTES;
+        ret.vote = VOTE_PROB;
+        ret.is_vote_normed = ret.is_mask_ungrouped = ret.is_truncated = ret.is_renormed = false;
+        ret.n_group = is_few<N>() ? 0 : p.n_group;
+    }
+    return ret;
+}
+
+/* Meet the warps of the team. */
+static __device__ __forceinline__ void team_sync(const struct scene &s)
+{
+    if (s.n_team > 1)
+        named_barrier(s.team + 1, s.n_team * WARP);
+    else
+        __syncwarp();
+}
 
 /* ---- scores ------------------------------------------------------------------------------ */
 
@@ -92,7 +143,7 @@ template <int N> static __device__ __forceinline__ void read_logits(const struct
 {
     constexpr int SOURCES = is_few<N>() ? 4 : (int)ROUTER_BLOCKS;
     const float *from =
-        (const float *)(s.shared + s.a.l.logits) + s.warp / 2 * SOURCES * s.a.rows * 2 + s.warp % 2;
+        (const float *)(s.shared + s.a.l.logits) + s.team / 2 * SOURCES * s.a.rows * 2 + s.team % 2;
 
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -100,7 +151,7 @@ template <int N> static __device__ __forceinline__ void read_logits(const struct
         float of[SOURCES];
 
         z[i] = 0;
-        if (e >= s.a.c.route.p.n_exp)
+        if (e >= s.p.n_exp)
             continue;
 #pragma unroll
         for (int b = 0; b < SOURCES; b++)
@@ -151,7 +202,7 @@ static __device__ __forceinline__ void
 send_ballot(const struct scene &s, bool is_voter, const struct route_token<N> &t,
             const float (&z)[N], uint32_t first, int n_first, uint32_t warm)
 {
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     uint64_t *barrier = s.barriers + VOTES;
 
     if (s.a.has_votes) {
@@ -165,21 +216,23 @@ send_ballot(const struct scene &s, bool is_voter, const struct route_token<N> &t
         if (is_few<N>()) {
             uint2 *row = (uint2 *)to + s.t_mine * WARP + s.lane;
 
-#pragma unroll
-            for (int b = 0; b < ROUTER_BLOCKS; b++)
+#pragma unroll 4
+            for (int b = s.member; b < ROUTER_BLOCKS; b += s.n_team)
                 cluster_send(row, (unsigned)(s.rank + b) % ROUTER_BLOCKS, barrier,
                              make_uint2(__float_as_uint(votes[0]), __float_as_uint(votes[N - 1])));
         } else {
 #pragma unroll
             for (int i = 0; i < N; i++)
-                cluster_send(to + s.t_mine * OWN + s.lane % OWN, (unsigned)(2 * i + s.lane / OWN),
-                             barrier, __float_as_uint(votes[i]));
+                if (i % s.n_team == s.member)
+                    cluster_send(to + s.t_mine * OWN + s.lane % OWN,
+                                 (unsigned)(2 * i + s.lane / OWN), barrier,
+                                 __float_as_uint(votes[i]));
         }
-        if (p.is_vote_normed && s.lane < ROUTER_BLOCKS)
+        if (p.is_vote_normed && s.member == 0 && s.lane < ROUTER_BLOCKS)
             cluster_send((double *)(s.shared + s.a.l.divisors) + s.t_mine, (unsigned)s.lane,
                          barrier, divisor);
     }
-    if (p.warm) {
+    if (p.warm && s.member == 0) {
         uint32_t *to = (uint32_t *)(s.shared + s.a.l.warm), words[N], mine = 0;
 
         set_words<N>(is_voter ? warm : 0, words);
@@ -214,11 +267,12 @@ static __device__ __forceinline__ double sum_votes(const struct scene &s, const 
                                                    int stride, bool *ret_is_voted)
 {
     const double *divisors = (const double *)(s.shared + s.a.l.divisors);
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     bool is_voted = false;
     double sum = 0;
 
     if (!p.is_vote_normed) {
+#pragma unroll 1
         for (int from = 0; from < s.u.n_tok; from += 16) {
             float v[16];
 
@@ -233,6 +287,7 @@ static __device__ __forceinline__ double sum_votes(const struct scene &s, const 
             }
         }
     } else {
+#pragma unroll 1
         for (int t = 0; t < s.u.n_tok; t++) {
             const double v = vote_value(p, column[t * stride], divisors[t]);
 
@@ -250,7 +305,7 @@ static __device__ __forceinline__ void take_expert(const struct scene &s,
                                                    double v, bool is_voted, bool is_warm,
                                                    struct election_room *x)
 {
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
 
     x->v[e] = v;
     x->has_vote[e] = is_voted;
@@ -277,7 +332,7 @@ hear_voters(const struct scene &s, const struct route_call_group &g, struct elec
 {
     const float *votes = (const float *)(s.shared + s.a.l.votes);
     const uint32_t *warm = (const uint32_t *)(s.shared + s.a.l.warm);
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     const int tid = (int)threadIdx.x;
     bool is_voted = false, is_warm = false;
     double sum = 0;
@@ -325,28 +380,31 @@ hear_voters(const struct scene &s, const struct route_call_group &g, struct elec
     }
 }
 
-/* elect_by_votes() where it is short: SIZE_FIXED, at most 64 experts. Four threads an expert, a
- * quarter of the others each. */
+/* elect_by_votes() where it is short: SIZE_FIXED, at most 64 experts. Four threads an expert, every
+ * fourth of the others each. */
 static __device__ __forceinline__ void elect_few(const struct route_params &p,
                                                  struct election_room *x)
 {
     int tid = (int)threadIdx.x, e = tid / 4, n = 0, n_warm = 0, wrote = few_expert();
     bool is_there = tid < FEW && wrote < p.n_exp, is_warm = is_there && x->core[wrote];
     bool is_nan = is_there && x->v[wrote] != x->v[wrote];
+    const uint64_t *others = x->key + tid % 4;
     uint64_t mine;
 
     if (p.warm)
         n_warm = __syncthreads_count(is_warm);
     if (__syncthreads_or(is_nan)) {
-        elect_by_votes(p, x);
+        if (tid == 0)
+            elect_walking(p.size, p.n_exp, p.n_core, p.core_p, p.floor, x);
+        __syncthreads();
         return;
     }
     mine = x->key[e];
 #pragma unroll
-    for (int i = 0; i < 16; i++) {
-        int f = tid % 4 * 16 + (i + tid) % 16;
+    for (int i = 0; i < FEW / 4; i++) { /* ties to the lower id */
+        uint64_t other = others[4 * i];
 
-        n += x->key[f] + (f < e) > mine;
+        n += other > mine || (other == mine && 4 * i + tid % 4 < e);
     }
     n += __shfl_xor_sync(ALL_LANES, n, 1);
     n += __shfl_xor_sync(ALL_LANES, n, 2);
@@ -360,7 +418,7 @@ template <int N>
 static __device__ __forceinline__ const uint8_t *elect(const struct scene &s,
                                                        const struct route_call_group &g)
 {
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     struct election_room *x = (struct election_room *)(s.shared + s.a.l.election);
     const bool is_last = s.u.n_tok && s.rank == 0 && g.ret_core;
 
@@ -373,6 +431,7 @@ static __device__ __forceinline__ const uint8_t *elect(const struct scene &s,
             elect_by_votes(p, x);
     }
     if (is_last)
+#pragma unroll 1
         for (int e = (int)threadIdx.x; e < p.n_exp; e += ROUTER_THREADS)
             g.ret_core[e] = x->core[e];
     return s.u.n_tok && g.core_before ? (const uint8_t *)(s.shared + s.a.l.before) : x->core;
@@ -387,23 +446,73 @@ template <int N> struct natural {
     int rank[2];    /* of few experts: places of all */
 };
 
+/* Ranks of a set's keys, larger first, ties to the lower id; 64 for what is not in it. Every key is
+ * counted against every other, a part of them by each warp of the team. */
+static __device__ __forceinline__ void rank_few(const struct scene &s, const uint32_t (&key)[2],
+                                                uint32_t set, int (&ret)[2])
+{
+    const int share = FEW / s.n_team, from = s.member * share;
+    const uint32_t k0 = set & 1 ? key[0] : 0, k1 = set & 2 ? key[1] : 0;
+    uint32_t *keys = (uint32_t *)s.room->few;
+    uint2 *counts = (uint2 *)s.room->few + WARP;
+    int n0 = 0, n1 = 0;
+
+    keys[s.lane] = k0;
+    keys[s.lane + WARP] = k1;
+    __syncwarp();
+#pragma unroll 1
+    for (int f = from; f < from + share; f += 16) {
+        const bool is_upper = f >= WARP;
+        /* a key of the own half counts where it is as large, too, if it comes before; of the lower
+         * half all come before those of the upper */
+        const uint32_t own = is_upper ? k1 : k0, other = is_upper ? k0 : k1;
+        const uint32_t more = is_upper ? other : other - (other != 0);
+        const int n_before = s.lane - f % WARP;
+        int n_own = 0, n_other = 0;
+
+#pragma unroll
+        for (int i = 0; i < 16; i += 4) {
+            const uint4 o = *(const uint4 *)(keys + f + i);
+
+            n_own += (o.x > own - (own && i < n_before)) + (o.y > own - (own && i + 1 < n_before)) +
+                     (o.z > own - (own && i + 2 < n_before)) +
+                     (o.w > own - (own && i + 3 < n_before));
+            n_other += (o.x > more) + (o.y > more) + (o.z > more) + (o.w > more);
+        }
+        n0 += is_upper ? n_other : n_own;
+        n1 += is_upper ? n_own : n_other;
+    }
+    if (s.n_team > 1) { /* what each counted */
+        counts[s.lane] = make_uint2((uint32_t)n0, (uint32_t)n1);
+        team_sync(s);
+        n0 = n1 = 0;
+        for (int m = 0; m < s.n_team; m++) {
+            const struct route_room *of = s.room + (m - s.member) * (N_WARPS / s.n_team);
+            const uint2 c = ((const uint2 *)of->few + WARP)[s.lane];
+
+            n0 += (int)c.x;
+            n1 += (int)c.y;
+        }
+    }
+    ret[0] = k0 ? n0 : (int)FEW;
+    ret[1] = k1 ? n1 : (int)FEW;
+}
+
 template <int N>
 static __device__ __forceinline__ void
 rank_token(const struct scene &s, const struct route_token<N> &t, struct natural<N> *ret)
 {
-    const struct route_params &p = s.a.c.route.p;
-
     if (is_few<N>()) {
-        rank_all(reinterpret_cast<const uint32_t(&)[2]>(t.order), t.natural, s.room, ret->rank);
+        rank_few(s, reinterpret_cast<const uint32_t(&)[2]>(t.order), t.natural, ret->rank);
 #pragma unroll
         for (int i = 0; i < 2; i++)
             if (ret->rank[i] < KERNEL_MAX_TOP_K)
                 s.room->order[ret->rank[i]] = i * WARP + s.lane;
-        ret->n = min(natural_depth(p), __reduce_add_sync(ALL_LANES, __popc(t.natural)));
+        ret->n = min(s.depth, __popc(__ballot_sync(ALL_LANES, t.natural & 1)) +
+                                  __popc(__ballot_sync(ALL_LANES, t.natural & 2)));
         ret->first = (uint32_t)(ret->rank[0] < ret->n) | (uint32_t)(ret->rank[1] < ret->n) << 1;
     } else {
-        ret->first =
-            select_best<N>(t.order, t.natural, natural_depth(p), &ret->n, s.room->order, s.room);
+        ret->first = select_best<N>(t.order, t.natural, s.depth, &ret->n, s.room->order, s.room);
     }
     __syncwarp();
 }
@@ -413,15 +522,15 @@ static __device__ __forceinline__ void vote(const struct scene &s, bool is_voter
                                             const struct route_token<N> &t, const float (&z)[N],
                                             const struct natural<N> &natural)
 {
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     uint32_t warm = 0;
     int n;
 
-    if (p.warm > natural_depth(p))
+    if (p.warm > s.depth)
         warm = select_best<N>(t.order, t.natural, p.warm, &n, NULL, s.room);
     else if (p.warm)
         warm = set_of_first(s.room->order, min(natural.n, p.warm));
-    send_ballot<N>(s, is_voter, t, z, natural.first, natural_depth(p), warm);
+    send_ballot<N>(s, is_voter, t, z, natural.first, s.depth, warm);
 }
 
 /* The experts that a token runs. core: NULL without a coreset. */
@@ -431,7 +540,7 @@ static __device__ __forceinline__ uint32_t choose(const struct scene &s,
                                                   const struct natural<N> &natural,
                                                   const uint8_t *core)
 {
-    const struct route_params &p = s.a.c.route.p;
+    const struct route_params &p = s.p;
     int n = p.keep == KEEP_ALL ? p.top_k : slots_used<N>(p, t, natural.n, s.room);
     uint32_t members = 0, first;
 
@@ -441,7 +550,7 @@ static __device__ __forceinline__ uint32_t choose(const struct scene &s,
             if (i * WARP + s.lane < p.n_exp)
                 members |= (uint32_t)core[i * WARP + s.lane] << i;
     if (!core || p.is_truncated) {
-        first = natural.n <= n ? natural.first : set_of_first(s.room->order, n);
+        first = s.is_usual || natural.n <= n ? natural.first : set_of_first(s.room->order, n);
         return core ? first & members : first;
     }
     if (is_few<N>() && !p.n_group)
@@ -470,47 +579,59 @@ static __device__ __forceinline__ void send_choice(const struct scene &s, uint32
     }
 }
 
-/* A token's slots, and to the last block what it comes to in the statistics. Returns how many
- * there are, in room, and the sum of their scores. */
+/* A token's slots, to room and to where the host finds them. Returns how many there are. */
 template <int N>
-static __device__ __forceinline__ int
-fill_slots(const struct scene &s, const struct route_token<N> &t, const struct natural<N> &natural,
-           uint32_t chosen, double *ret_sum)
+static __device__ __forceinline__ int fill_slots(const struct scene &s,
+                                                 const struct route_token<N> &t, uint32_t chosen)
 {
-    const struct route_params &p = s.a.c.route.p;
     const struct route_output &out = s.a.c.route.out;
-    uint32_t base =
-        natural.n <= p.top_k_base ? natural.first : set_of_first(s.room->order, p.top_k_base);
-    int first = natural.n ? s.room->order[0] : -1;
-    int n_slots = list_set<N>(t.score, chosen, s.room), n_natural = n_slots;
-    double sum, natural_mass;
+    const int n = list_set<N>(t.score, chosen, s.room);
+    const double sum = s.p.renorm || s.p.is_renormed ? sum_slots(s.room, n) : 0;
+
+    __syncwarp();
+#pragma unroll 1
+    for (int i = s.lane; i < out.stride; i += WARP) {
+        const size_t at = (size_t)(s.u.row + s.t_mine) * (size_t)out.stride + (size_t)i;
+        float w = 0;
+
+        if (i < n) /* room keeps the weight instead of the score */
+            s.room->score[i] = w = slot_weight(s.p, s.room->score[i], sum);
+        out.ids[at] = i < n ? s.room->id[i] : -1;
+        out.w[at] = w;
+    }
+    __syncwarp();
+    return n;
+}
+
+/* What a token comes to in the statistics, to the last block. Takes room. */
+template <int N>
+static __device__ __forceinline__ void send_facts(const struct scene &s,
+                                                  const struct route_token<N> &t,
+                                                  const struct natural<N> &natural, uint32_t chosen)
+{
+    const uint32_t base = s.is_usual || natural.n <= s.p.top_k_base
+                              ? natural.first
+                              : set_of_first(s.room->order, s.p.top_k_base);
+    const int first = natural.n ? s.room->order[0] : -1;
+    const int n_off = __reduce_add_sync(ALL_LANES, __popc(chosen & ~base));
+    const bool has_top1 = __any_sync(ALL_LANES, first >= 0 && first % WARP == s.lane &&
+                                                    (chosen >> (first / WARP) & 1));
     uint32_t words[N], fact;
+    uint64_t bits;
+    double kept = 1; /* also of what has no mass */
 
     if (__any_sync(ALL_LANES, chosen != base)) {
-        n_natural = list_set<N>(t.score, base, s.other);
-        sum = sum_slots(s.room, n_slots);
-        natural_mass = sum_slots(s.other, n_natural);
-    } else {
-        natural_mass = sum = sum_slots(s.room, n_slots);
-    }
-    for (int i = s.lane; i < out.stride; i += WARP) {
-        size_t at = (size_t)(s.u.row + s.t_mine) * (size_t)out.stride + (size_t)i;
+        const double natural_mass = sum_slots(s.room, list_set<N>(t.score, base, s.room));
+        const double mass = sum_slots(s.room, list_set<N>(t.score, chosen, s.room));
 
-        out.ids[at] = i < n_slots ? s.room->id[i] : -1;
-        out.w[at] = i < n_slots ? slot_weight(p, s.room->score[i], sum) : 0;
+        if (natural_mass > 0)
+            kept = mass / natural_mass;
     }
-    {
-        const int n_off = __reduce_add_sync(ALL_LANES, __popc(chosen & ~base));
-        const bool has_top1 = __any_sync(ALL_LANES, first >= 0 && first % WARP == s.lane &&
-                                                        (chosen >> (first / WARP) & 1));
-        const uint64_t kept =
-            (uint64_t)__double_as_longlong(natural_mass > 0 ? sum / natural_mass : 1);
-
-        fact = s.lane == 0   ? (uint32_t)kept
-               : s.lane == 1 ? (uint32_t)(kept >> 32)
-               : s.lane == 2 ? (uint32_t)n_off
-                             : (uint32_t)!has_top1;
-    }
+    bits = (uint64_t)__double_as_longlong(kept);
+    fact = s.lane == 0   ? (uint32_t)bits
+           : s.lane == 1 ? (uint32_t)(bits >> 32)
+           : s.lane == 2 ? (uint32_t)n_off
+                         : (uint32_t)!has_top1;
     set_words<N>(base, words);
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -519,146 +640,143 @@ fill_slots(const struct scene &s, const struct route_token<N> &t, const struct n
     if (s.lane < N_FACTS + N)
         cluster_send((uint32_t *)(s.shared + s.a.l.facts) + s.t_mine * (N_FACTS + N) + s.lane,
                      ROUTER_BLOCKS - 1, s.barriers + FACTS, fact);
-    *ret_sum = sum;
-    return n_slots;
 }
 
 /* ---- worklist ---------------------------------------------------------------------------- */
 
-/* What all tokens chose, as every warp sees it: lanes are tokens. */
-template <int N> struct census {
+/* What all tokens chose, as every warp sees it. Lane l has word l % N of the sets: 32 experts. */
+struct census {
     const uint32_t *choices; /* (n_tok, choice_stride()) */
-    int n_tok;
-    int pairs[N]; /* of 32 experts */
-    uint32_t active[N];
+    int n_pairs, n_active;   /* in all */
+    int pairs_before;        /* in the words before */
+    int active_before;
+    uint32_t active; /* experts of the word */
 };
 
 template <int N>
-static __device__ __forceinline__ void take_census(const struct scene &s, struct census<N> *ret)
+static __device__ __forceinline__ void take_census(const struct scene &s, struct census *ret)
 {
+    const int word = s.lane % N;
+    int n_pairs = 0, n_active;
+
     ret->choices = (const uint32_t *)(s.shared + s.a.l.choices);
-    ret->n_tok = s.u.n_tok;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        int n = 0;
-        uint32_t any = 0;
+    ret->active = 0;
+#pragma unroll 2
+    for (int t = s.lane / N; t < s.u.n_tok; t += WARP / N) {
+        const uint32_t set = ret->choices[t * choice_stride<N>() + word];
 
-        for (int t = s.lane; t < s.u.n_tok; t += WARP) {
-            const uint32_t word = ret->choices[t * choice_stride<N>() + i];
-
-            n += __popc(word);
-            any |= word;
-        }
-        ret->pairs[i] = __reduce_add_sync(ALL_LANES, n);
-        ret->active[i] = __reduce_or_sync(ALL_LANES, any);
+        n_pairs += __popc(set);
+        ret->active |= set;
     }
-}
-
-/* The pair of token t with expert e, or where it would be. */
-template <int N>
-static __device__ __forceinline__ int find_pair(const struct census<N> &all, int e, int t)
-{
-    int n = 0, before = 0;
-
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        before += i < e / WARP ? all.pairs[i] : 0;
-    for (int i = (int)threadIdx.x % WARP; i < all.n_tok; i += WARP) {
-        const uint32_t word = all.choices[i * choice_stride<N>() + e / WARP];
-
-        n += __popc(word & ((1u << e % WARP) - 1)) + (i < t && (word >> e % WARP & 1));
+    for (int i = N; i < WARP; i *= 2) {
+        n_pairs += __shfl_xor_sync(ALL_LANES, n_pairs, i);
+        ret->active |= __shfl_xor_sync(ALL_LANES, ret->active, i);
     }
-    return before + __reduce_add_sync(ALL_LANES, n);
-}
-
-template <int N> static __device__ __forceinline__ int sum_pairs(const struct census<N> &all)
-{
-    int n = 0;
-
+    ret->n_pairs = n_pairs;
+    ret->n_active = n_active = __popc(ret->active);
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        n += all.pairs[i];
-    return n;
+    for (int i = 1; i < N; i *= 2) {
+        const int pairs = __shfl_up_sync(ALL_LANES, ret->n_pairs, (unsigned)i);
+        const int active = __shfl_up_sync(ALL_LANES, ret->n_active, (unsigned)i);
+
+        ret->n_pairs += word >= i ? pairs : 0;
+        ret->n_active += word >= i ? active : 0;
+    }
+    ret->pairs_before = ret->n_pairs - n_pairs;
+    ret->active_before = ret->n_active - n_active;
+    ret->n_pairs = __shfl_sync(ALL_LANES, ret->n_pairs, N - 1);
+    ret->n_active = __shfl_sync(ALL_LANES, ret->n_active, N - 1);
 }
 
-/* Experts, taken in turn by the warps of all blocks, the last warps first: they have no token where
- * there are few. Their counts and, in the first block, the end of the list. */
+/* The pairs of a token, whose slots are in room. Lanes are eight slots by four shares of the
+ * tokens, each of whom is asked which experts it has before the slot's, and, before the token,
+ * whether it has the same. */
 template <int N>
-static __device__ __forceinline__ void list_experts(const struct scene &s,
-                                                    const struct census<N> &all)
+static __device__ __forceinline__ void list_pairs(const struct scene &s, const struct census &all,
+                                                  int n_slots)
 {
     const struct router_call &c = s.a.c;
-    const int n_exp = c.route.p.n_exp;
-    int n_active = 0;
+    const int top_k = s.p.top_k, stride = top_k + c.n_shared;
 
-    for (int e = (N_WARPS - 1 - s.warp) * ROUTER_BLOCKS + s.rank; e < n_exp;
-         e += N_WARPS * ROUTER_BLOCKS) {
-        const int from = find_pair(all, e, 0), to = find_pair(all, e, ROUTER_MAX_TOKENS);
-        int at = 0;
+#pragma unroll 1
+    for (int from = 0; from < stride; from += 8) {
+        const int slot = from + s.lane % 8, e = slot < n_slots ? s.room->id[slot] : 0;
+        const uint32_t below = (1u << e % WARP) - 1;
+        int pair = 0, before;
 
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            at += i < e / WARP    ? __popc(all.active[i])
-                  : i == e / WARP ? __popc(all.active[i] & ((1u << e % WARP) - 1))
-                                  : 0;
-        if (s.lane == 0) {
-            c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = to - from;
-            if (c.list.n_active && to > from) {
-                c.list.experts[at] = e;
-                c.list.offsets[at] = from;
-            }
+#pragma unroll 8
+        for (int t = s.lane / 8; t < s.u.n_tok; t += WARP / 8) {
+            const uint32_t set = all.choices[t * choice_stride<N>() + e / WARP];
+
+            pair += __popc(set & below) + (int)(t < s.t_mine && (set >> e % WARP & 1));
         }
-    }
-    if (!c.list.n_active || s.rank || s.warp != N_WARPS - 1)
-        return;
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        n_active += __popc(all.active[i]);
-    for (int i = s.lane; i <= c.n_shared; i += WARP) {
-        c.list.offsets[n_active + i] = sum_pairs(all) + i * s.u.n_tok;
-        if (i < c.n_shared)
-            c.list.experts[n_active + i] = n_exp + i;
-    }
-    if (s.lane == 0)
-        *c.list.n_active = n_active + c.n_shared;
-}
-
-/* The pairs of a token, whose slots are in room. */
-template <int N>
-static __device__ __forceinline__ void
-list_pairs(const struct scene &s, const struct census<N> &all, int n_slots, double sum)
-{
-    const struct router_call &c = s.a.c;
-    const int top_k = c.route.p.top_k, stride = top_k + c.n_shared;
-
-    for (int from = 0; from < stride; from += WARP) {
-        const int slot = from + s.lane;
-        int pair = -1;
-
-#pragma unroll 4
-        for (int i = from; i < min(n_slots, from + WARP); i++) {
-            const int at = find_pair(all, s.room->id[i], s.t_mine);
-
-            pair = i == slot ? at : pair;
-        }
-        if (slot >= top_k)
-            pair = sum_pairs(all) + (slot - top_k) * s.u.n_tok + s.t_mine;
-        if (slot >= stride)
+        pair += __shfl_xor_sync(ALL_LANES, pair, 8);
+        pair += __shfl_xor_sync(ALL_LANES, pair, 16);
+        before = __shfl_sync(ALL_LANES, all.pairs_before, e / WARP);
+        pair = slot < n_slots ? before + pair
+               : slot < top_k ? -1
+                              : all.n_pairs + (slot - top_k) * s.u.n_tok + s.t_mine;
+        if (s.lane >= 8 || slot >= stride)
             continue;
         if (pair >= 0) {
             c.list.tokens[pair] = s.t_mine;
-            c.list.weights[pair] =
-                slot < top_k ? slot_weight(c.route.p, s.room->score[slot], sum) : 1;
+            c.list.weights[pair] = slot < top_k ? s.room->score[slot] : 1;
         }
         c.list.token_pairs[s.t_mine * stride + slot] = pair;
     }
+}
+
+/* Experts, taken in turn by the warps of all blocks, first by those without a token's list to make.
+ * Their counts and, in the first block, the end of the list. */
+template <int N>
+static __device__ __forceinline__ void list_experts(const struct scene &s, const struct census &all)
+{
+    const struct router_call &c = s.a.c;
+    const int n_exp = s.p.n_exp, turn = (s.warp + N_WARPS - 2) % N_WARPS;
+
+#pragma unroll 1
+    for (int e = turn * ROUTER_BLOCKS + s.rank; e < n_exp; e += N_WARPS * ROUTER_BLOCKS) {
+        const int word = e / WARP, before = __shfl_sync(ALL_LANES, all.pairs_before, word);
+        const int rank = __shfl_sync(ALL_LANES, all.active_before, word);
+        const uint32_t active = __shfl_sync(ALL_LANES, all.active, word);
+        const uint32_t below = (1u << e % WARP) - 1;
+        int from = 0, n = 0;
+
+#pragma unroll 1
+        for (int t = s.lane; t < s.u.n_tok; t += WARP) {
+            const uint32_t set = all.choices[t * choice_stride<N>() + word];
+
+            from += __popc(set & below);
+            n += (int)(set >> e % WARP & 1);
+        }
+        from = before + __reduce_add_sync(ALL_LANES, from);
+        n = __reduce_add_sync(ALL_LANES, n);
+        if (s.lane == 0) {
+            c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = n;
+            if (c.list.n_active && n > 0) {
+                c.list.experts[rank + __popc(active & below)] = e;
+                c.list.offsets[rank + __popc(active & below)] = from;
+            }
+        }
+    }
+    if (!c.list.n_active || s.rank || turn)
+        return;
+#pragma unroll 1
+    for (int i = s.lane; i <= c.n_shared; i += WARP) {
+        c.list.offsets[all.n_active + i] = all.n_pairs + i * s.u.n_tok;
+        if (i < c.n_shared)
+            c.list.experts[all.n_active + i] = n_exp + i;
+    }
+    if (s.lane == 0)
+        *c.list.n_active = all.n_active + c.n_shared;
 }
 
 /* ---- statistics -------------------------------------------------------------------------- */
 
 /* By one warp of the last block, once all tokens have told. core: NULL without one. */
 template <int N>
-static __device__ __forceinline__ void count(const struct scene &s, const struct census<N> &all,
+static __device__ __forceinline__ void count(const struct scene &s, const struct census &all,
                                              const uint8_t *core)
 {
     const uint32_t *facts = (const uint32_t *)(s.shared + s.a.l.facts);
@@ -671,19 +789,21 @@ static __device__ __forceinline__ void count(const struct scene &s, const struct
         const int e = i * WARP + s.lane;
         uint32_t any = 0;
 
+#pragma unroll 1
         for (int t = s.lane; t < s.u.n_tok; t += WARP)
             any |= facts[t * each + N_FACTS + i];
         r.n_natural += __popc(__reduce_or_sync(ALL_LANES, any));
-        r.n_unique += __popc(all.active[i]);
-        r.n_core += __popc(
-            __ballot_sync(ALL_LANES, core && s.u.n_tok && e < s.a.c.route.p.n_exp && core[e]));
+        r.n_core += __popc(__ballot_sync(ALL_LANES, core && s.u.n_tok && e < s.p.n_exp && core[e]));
     }
+#pragma unroll 1
     for (int t = s.lane; t < s.u.n_tok; t += WARP) {
         r.n_rerouted += (int)facts[t * each + 2];
         r.n_lost_top1 += (int)facts[t * each + 3];
     }
+    r.n_unique = all.n_active;
     r.n_rerouted = __reduce_add_sync(ALL_LANES, r.n_rerouted);
     r.n_lost_top1 = __reduce_add_sync(ALL_LANES, r.n_lost_top1);
+#pragma unroll 1
     for (int from = 0; from < s.u.n_tok; from += 8) {
         double v[8];
 

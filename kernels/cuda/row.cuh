@@ -124,9 +124,15 @@ static __device__ __forceinline__ double row_sum_squares(const float *x, int d, 
 }
 
 /* What rms_norm() multiplies a row by, from the sum of its squares. */
+static __device__ __forceinline__ float rms_factor_of(double sum_squares, double inverse_d,
+                                                      float eps)
+{
+    return (float)rsqrt(fma(sum_squares, inverse_d, (double)eps));
+}
+
 static __device__ __forceinline__ float rms_factor(double sum_squares, int d, float eps)
 {
-    return (float)rsqrt(fma(sum_squares, 1.0 / d, (double)eps));
+    return rms_factor_of(sum_squares, 1.0 / d, eps);
 }
 
 /* An element of a normalised row. */

@@ -64,6 +64,18 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity
     } while (!is_over);
 }
 
+/* A barrier of n threads, whole warps; id 1 .. 15. */
+static __device__ __forceinline__ void named_barrier(int id, int n)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory");
+}
+
+/* Have the address of global memory at hand: its line comes to the second-level cache. */
+static __device__ __forceinline__ void prefetch(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 /* Weights are read once: they leave the second-level cache first. */
 static __device__ __forceinline__ uint64_t policy_evict_first(void)
 {
