@@ -271,7 +271,8 @@ static enum status check_read(const struct bench *b, struct error *err)
     static const enum option_id of_cpu[] = { OPT_ISA, OPT_THREADS, OPT_UNPINNED };
     bool is_forward = strcmp(b->what, "forward") == 0;
     bool is_decode = strcmp(b->what, "decode") == 0;
-    bool is_ops = strcmp(b->what, "ops") == 0 || strcmp(b->what, "moe") == 0;
+    bool is_layer = strcmp(b->what, "moe") == 0 || strcmp(b->what, "route") == 0;
+    bool is_ops = strcmp(b->what, "ops") == 0 || is_layer;
     const char *name = NULL;
 
     for (size_t i = 0; !is_decode && i < sizeof(of_decode) / sizeof(of_decode[0]); i++)
@@ -280,7 +281,7 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; is_ops && i < sizeof(of_model) / sizeof(of_model[0]); i++)
         if (options_is_given(b->c, of_model[i]))
             name = option_table[of_model[i]].name;
-    for (size_t i = 0; strcmp(b->what, "moe") == 0 && i < sizeof(of_cpu) / sizeof(of_cpu[0]); i++)
+    for (size_t i = 0; is_layer && i < sizeof(of_cpu) / sizeof(of_cpu[0]); i++)
         if (options_is_given(b->c, of_cpu[i]))
             name = option_table[of_cpu[i]].name;
     if (is_ops && options_is_given(b->c, OPT_BENCH_UNIQUE))
@@ -365,22 +366,23 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 {
     struct bench b = { .c = c, .what = c->args[0] };
     struct engine_options o = { 0 };
+    bool is_layer = strcmp(b.what, "moe") == 0 || strcmp(b.what, "route") == 0;
     enum status st = ST_OK;
 
     (void)ret_exit;
     if (getloadavg(&b.load_before, 1) != 1)
         b.load_before = -1;
     if (strcmp(b.what, "forward") != 0 && strcmp(b.what, "decode") != 0 &&
-        strcmp(b.what, "ops") != 0 && strcmp(b.what, "moe") != 0)
-        return error_set(err, ST_INVALID, "`bench` knows forward, decode, ops and moe, not '%s'",
-                         b.what);
+        strcmp(b.what, "ops") != 0 && !is_layer)
+        return error_set(err, ST_INVALID,
+                         "`bench` knows forward, decode, ops, moe and route, not '%s'", b.what);
     st = check_read(&b, err);
     if (!st)
         st = fill_options(&b, &o, err);
     if (!st)
-        st = strcmp(b.what, "ops") == 0   ? bench_ops(&b, &o, err)
-             : strcmp(b.what, "moe") == 0 ? bench_experts(&b, &o, err)
-                                          : time_model(&b, &o, err);
+        st = strcmp(b.what, "ops") == 0 ? bench_ops(&b, &o, err)
+             : is_layer                 ? bench_experts(&b, &o, err)
+                                        : time_model(&b, &o, err);
     arena_release(&b.arena);
     return st;
 }
@@ -388,15 +390,15 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 const struct verb verb_bench = {
     .name = "bench",
     .bit = VERB_BENCH,
-    .args = "forward|decode|ops|moe",
+    .args = "forward|decode|ops|moe|route",
     .min_args = 1,
     .max_args = 1,
     .summary = "how fast the engine runs here, against what the machine can do",
     .help =
         "Measures how fast this machine reads and computes, then times one forward pass, a whole\n"
         "generation, each operation by itself at the model's widths, or on a GPU a layer of\n"
-        "experts by how many of them are used, and prints the share of the floor that is\n"
-        "reached. --json keeps every sample.\n"
+        "experts by how many of them are used, or its router alone, and prints the share of the\n"
+        "floor that is reached. --json keeps every sample.\n"
         "\n"
         "  desbench bench ops -m llada-moe-7b-a1b\n"
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
@@ -404,6 +406,7 @@ const struct verb verb_bench = {
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy --backend cuda \\\n"
         "      --prefix 256 --unique 64,38,25\n"
         "  desbench bench moe -m llada-moe-7b-a1b --tokens 32 --json\n"
+        "  desbench bench route -m llada-moe-7b-a1b\n"
         "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
     .run = run,
 };

@@ -121,10 +121,10 @@ const struct option_def option_table[N_OPTIONS] = {
                            "run the forward of one in N steps, drawn at random, once more and time "
                            "its parts layer by layer; that is in no other time, but no energy is "
                            "measured; 0: of none" },
-    [OPT_BENCH_TOKENS] = { "tokens", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "32", NULL, 2, 4096,
+    [OPT_BENCH_TOKENS] = { "tokens", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "32", NULL, 1, 4096,
                            NULL, NULL,
                            "tokens of a sequence in a forward (forward, ops), of its prompt "
-                           "(decode)" },
+                           "(decode), of a layer (moe; route: 16, 32, 64 and 128)" },
     [OPT_BENCH_PREFIX] = { "prefix", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "0", NULL, 0, 65536,
                            NULL, NULL, "cached positions before the tokens (forward)" },
     [OPT_BENCH_UNIQUE] = { "unique", 0, OPTION_INT, VERB_BENCH, DECODE, "N[,N...]", NULL,

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kernels/route.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,7 +40,7 @@ MUST_CHECK enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_
  */
 MUST_CHECK enum status gpu_memory_rates(double *ret_read, double *ret_copy, struct error *err);
 
-/* The routed experts of a layer, made up to be timed. */
+/* The routed experts of a layer, and who goes to them, made up to be timed. */
 struct gpu_experts {
     int n_exp, top_k, d_model, d_ff;
     int n_tok;
@@ -48,15 +49,25 @@ struct gpu_experts {
     double skew;  /* the i-th favourite is taken in proportion to i^-skew */
 };
 
+/* (n_samples) nanoseconds of a layer each; NULL: not asked for. */
+struct gpu_layer_samples {
+    int64_t *read_ns; /* a kernel that reads the weights of the active experts, and nothing else */
+    int64_t *experts_ns; /* from the list of who goes where to the sum of their results */
+    int64_t *router_ns;  /* from x to that list: norm, product, scores, selection */
+    int64_t *layer_ns;   /* both */
+    double n_active;     /* filled in with a router: distinct experts that it sends tokens to */
+};
+
 /*
- * Time the experts of a layer, from the list of who goes where to the sum of their results, in bf16
- * on the device that backend cuda takes; and a kernel that reads the weights of the active ones and
- * does nothing else. Inside a CUDA graph, several layers of different random weights in turn. A
- * sample is the mean of at least 16 layers. ret_ns, ret_read_ns: (n_samples) nanoseconds of a
- * layer. ST_NOMEM: the device has no room for the layers; ST_UNSUPPORTED: not in this build.
+ * Time parts of a layer of experts, in bf16 on the device that backend cuda takes. Inside a CUDA
+ * graph, several layers of different random weights in turn; a sample is the mean of at least 16
+ * layers. route: what the router does; its natural experts are those made up, its scores are of its
+ * own. NULL where router_ns and layer_ns are. ST_NOMEM: the device has no room for the layers;
+ * ST_UNSUPPORTED: not in this build.
  */
-MUST_CHECK enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_samples,
-                                        int64_t *ret_ns, int64_t *ret_read_ns, struct error *err);
+MUST_CHECK enum status gpu_layer_time(const struct gpu_experts *e, const struct route_params *route,
+                                      uint64_t seed, int n_samples, struct gpu_layer_samples *ret,
+                                      struct error *err);
 
 #ifdef __cplusplus
 }

@@ -22,13 +22,14 @@ enum status gpu_memory_rates(double *ret_read, double *ret_copy, struct error *e
     return error_set(err, ST_UNSUPPORTED, "this build knows no GPUs");
 }
 
-enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_samples,
-                             int64_t *ret_ns, int64_t *ret_read_ns, struct error *err)
+enum status gpu_layer_time(const struct gpu_experts *e, const struct route_params *route,
+                           uint64_t seed, int n_samples, struct gpu_layer_samples *ret,
+                           struct error *err)
 {
     (void)e;
+    (void)route;
     (void)seed;
     (void)n_samples;
-    (void)ret_ns;
-    (void)ret_read_ns;
+    (void)ret;
     return error_set(err, ST_UNSUPPORTED, "this build knows no GPUs");
 }

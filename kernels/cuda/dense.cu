@@ -235,6 +235,19 @@ static __global__ void sigmoid_kernel(const float *z, size_t n, float *s)
         s[i] = sigmoid(z[i]);
 }
 
+cudaError_t router_scores_launch(const float *z, int n_tok, int n_exp, enum router_score score,
+                                 float *ret_s, cudaStream_t stream)
+{
+    const size_t n = (size_t)n_tok * (size_t)n_exp;
+
+    if (score == ROUTER_SOFTMAX)
+        softmax_kernel<<<blocks_of((size_t)n_tok, WARPS), THREADS, 0, stream>>>(z, n_tok, n_exp,
+                                                                                ret_s);
+    else
+        sigmoid_kernel<<<blocks_of(n, THREADS), THREADS, 0, stream>>>(z, n, ret_s);
+    return cudaGetLastError();
+}
+
 enum status cuda_router(struct kernels *k, const float *x, const struct weight *w, int n_tok,
                         enum router_score score, float *ret_s, float *ret_z, struct error *err)
 {
@@ -262,13 +275,9 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
         if (st)
             return st;
     }
-    if (score == ROUTER_SOFTMAX)
-        softmax_kernel<<<blocks_of((size_t)n_tok, WARPS), THREADS, 0, c->stream>>>(
-            (const float *)z, n_tok, (int)w->rows, ret_s);
-    else
-        sigmoid_kernel<<<blocks_of(n, THREADS), THREADS, 0, c->stream>>>((const float *)z, n,
-                                                                         ret_s);
-    CUDA_LAUNCHED(c, "router", err);
+    CUDA_TRY(c,
+             router_scores_launch((const float *)z, n_tok, (int)w->rows, score, ret_s, c->stream),
+             err);
     return ST_OK;
 }
 

@@ -1,9 +1,10 @@
 /*
- * How long the experts of a layer take: gpu_experts_time() of kernels/devices.h.
+ * How long a layer of experts takes: gpu_layer_time() of kernels/devices.h.
  *
  * LAYERS layers of different weights take turns inside one CUDA graph, as in a forward of a model
- * with nothing else in it, launched early. Which experts a token takes is made up: exactly n_active
- * distinct ones in a layer, the busiest some times the mean.
+ * with nothing else in it, launched early: the experts (moe.h), the router (route_time.h), or both.
+ * Which experts a token takes is made up: exactly n_active distinct ones in a layer, the busiest
+ * some times the mean.
  *
  * Weights are random and never zero. They are written in the packed form directly: which number
  * stands for which element is of no matter here.
@@ -14,12 +15,20 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/route_time.h"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/worklist.h"
 #include "kernels/deal.h"
 #include "kernels/devices.h"
 
-enum { LAYERS = 4, LAUNCHES = 16, REPLAYS = 4, WARM_UP = 2, THREADS = 256, READ_BLOCKS = 8 };
+enum {
+    LAYERS = TIMED_LAYERS,
+    LAUNCHES = 16,
+    REPLAYS = 4,
+    WARM_UP = 2,
+    THREADS = 256,
+    READ_BLOCKS = 8
+};
 
 struct job {
     struct gpu_experts e;
@@ -32,6 +41,8 @@ struct job {
     int32_t *ids;
     float *weights, *x;
     uint32_t *sink;
+    struct timed_router router; /* of PART_ROUTER and PART_LAYER */
+    bool has_experts;           /* else the router alone */
 };
 
 /* ---- weights ------------------------------------------------------------------------------ */
@@ -220,12 +231,22 @@ static cudaError_t fill_all(struct job *j, const int32_t *ids)
 
 /* ---- timing ------------------------------------------------------------------------------- */
 
-enum part { PART_EXPERTS, PART_READ };
+enum part { PART_EXPERTS, PART_READ, PART_ROUTER, PART_LAYER };
 
 static cudaError_t enqueue(struct job *j, enum part part, int i)
 {
     const struct moe_args *a = &j->layers[i % LAYERS];
 
+    if (part == PART_ROUTER)
+        return timed_router_launch(&j->router, i % LAYERS, j->stream);
+    if (part == PART_LAYER) {
+        struct moe_args routed = *a;
+        cudaError_t rc = timed_router_launch(&j->router, i % LAYERS, j->stream);
+
+        routed.x = j->router.h;
+        routed.list = j->router.lists[i % LAYERS];
+        return rc ? rc : moe_launch(&routed, true, j->stream);
+    }
     if (part == PART_EXPERTS)
         return moe_launch(a, true, j->stream);
     read_kernel<<<j->n_sm * READ_BLOCKS, THREADS, 0, j->stream>>>(
@@ -275,12 +296,13 @@ static cudaError_t open_job(struct job *j)
 {
     cudaError_t rc = count_sms(&j->n_sm);
 
-    if (!rc)
+    if (!rc && j->has_experts)
         rc = cudaMalloc(&j->dev, lay_out(j));
     if (rc)
         return rc;
     j->next = (char *)j->dev;
-    (void)lay_out(j);
+    if (j->has_experts)
+        (void)lay_out(j);
     rc = cudaStreamCreateWithFlags(&j->stream, cudaStreamNonBlocking);
     if (!rc)
         rc = cudaEventCreate(&j->from);
@@ -297,11 +319,56 @@ static void close_job(struct job *j)
         (void)cudaEventDestroy(j->to);
     if (j->stream)
         (void)cudaStreamDestroy(j->stream);
+    timed_router_close(&j->router);
     (void)cudaFree(j->dev);
 }
 
-enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_samples,
-                             int64_t *ret_ns, int64_t *ret_read_ns, struct error *err)
+/* Distinct experts that the router sends tokens to, mean over the layers. */
+static cudaError_t count_active(struct job *j, double *ret)
+{
+    cudaError_t rc = cudaSuccess;
+    double sum = 0;
+
+    for (int i = 0; i < LAYERS && !rc; i++) {
+        int32_t n = 0;
+
+        rc = timed_router_launch(&j->router, i, j->stream);
+        if (!rc)
+            rc = cudaMemcpyAsync(&n, j->router.lists[i].n_active, sizeof(n), cudaMemcpyDeviceToHost,
+                                 j->stream);
+        if (!rc)
+            rc = cudaStreamSynchronize(j->stream);
+        sum += n;
+    }
+    *ret = sum / LAYERS;
+    return rc;
+}
+
+static cudaError_t time_layer(struct job *j, const struct route_params *route, const int32_t *ids,
+                              uint64_t seed, int n_samples, struct gpu_layer_samples *ret)
+{
+    cudaError_t rc = open_job(j);
+
+    if (!rc && j->has_experts)
+        rc = fill_all(j, ids);
+    if (!rc && route)
+        rc = timed_router_open(&j->router, route, j->e.d_model, j->e.n_tok, ids, seed, j->stream);
+    if (!rc && route)
+        rc = count_active(j, &ret->n_active);
+    if (!rc && ret->read_ns)
+        rc = time_part(j, PART_READ, n_samples, ret->read_ns);
+    if (!rc && ret->experts_ns)
+        rc = time_part(j, PART_EXPERTS, n_samples, ret->experts_ns);
+    if (!rc && ret->router_ns)
+        rc = time_part(j, PART_ROUTER, n_samples, ret->router_ns);
+    if (!rc && ret->layer_ns)
+        rc = time_part(j, PART_LAYER, n_samples, ret->layer_ns);
+    return rc;
+}
+
+enum status gpu_layer_time(const struct gpu_experts *e, const struct route_params *route,
+                           uint64_t seed, int n_samples, struct gpu_layer_samples *ret,
+                           struct error *err)
 {
     const size_t n_slots = (size_t)e->n_tok * (size_t)e->top_k;
     int32_t *ids = (int32_t *)malloc(LAYERS * n_slots * sizeof(*ids));
@@ -309,19 +376,14 @@ enum status gpu_experts_time(const struct gpu_experts *e, uint64_t seed, int n_s
     enum status st = ST_OK;
 
     j.e = *e;
+    j.has_experts = ret->read_ns || ret->experts_ns || ret->layer_ns;
     if (!ids)
         st = error_set(err, ST_NOMEM, "out of memory for %d tokens", e->n_tok);
     if (!st)
         st = deal_layers(e, seed, ids, err);
     if (!st) {
-        cudaError_t rc = open_job(&j);
+        cudaError_t rc = time_layer(&j, route, ids, seed, n_samples, ret);
 
-        if (!rc)
-            rc = fill_all(&j, ids);
-        if (!rc)
-            rc = time_part(&j, PART_READ, n_samples, ret_read_ns);
-        if (!rc)
-            rc = time_part(&j, PART_EXPERTS, n_samples, ret_ns);
         if (rc)
             st = error_set(err, rc == cudaErrorMemoryAllocation ? ST_NOMEM : ST_DEVICE,
                            "cannot time a layer of %d experts: %s", e->n_exp,

@@ -63,6 +63,10 @@ bool router_product_fits(int d);
 cudaError_t router_product_launch(const float *x, const void *router_w, int n_tok, int n_exp, int d,
                                   float *ret_z, cudaStream_t stream);
 
+/* Scores ret_s (n_tok, n_exp) of the logits z beside them. n_tok > 0. */
+cudaError_t router_scores_launch(const float *z, int n_tok, int n_exp, enum router_score score,
+                                 float *ret_s, cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -372,7 +372,8 @@ def bench_measures_the_machine_and_keeps_every_sample(tmp):
             assert len(x["samples_ns"]) == 2 and 0 < x["min_ns"] <= x["median_ns"] <= x["max_ns"], x
             assert what == "ops" or (x["bytes"] > 0 and x["flops"] > 0 and x["floor_ns"] > 0), x
     fails(2, ["'backward'"], "bench", "backward")
-    fails(2, ["'cpu'", "'cuda'"], "bench", "moe", "--backend", "cpu")
+    for what in ("moe", "route"):
+        fails(2, ["'cpu'", "'cuda'"], "bench", what, "--backend", "cpu")
     fails(2, ["'--threads'", "`bench moe`"], "bench", "moe", "--threads", "2")
     fails(2, ["'mmx'"], "bench", "forward", "--isa", "mmx")
     fails(2, ["'ref'", "'avx2'"], "bench", "forward", "--isa", "avx2", "--backend", "ref")
