@@ -165,7 +165,10 @@ static enum status time_routers(struct bench *b, struct error *err)
 
         route.n_exp = m->n_exp;
         route.top_k = route.top_k_base = m->top_k;
-        route.scale = 1;
+        route.renorm = m->routing.is_renormed;
+        route.scale = m->routing.scale;
+        route.n_group = m->routing.n_group;
+        route.topk_group = m->routing.topk_group;
         route.mask = p->mask ? m->n_exp : m->top_k;
         route.n_core = m->n_exp * 2 / 5 > 1 ? m->n_exp * 2 / 5 : 1;
         x.n_active = x.n_tok * x.top_k < x.n_exp ? x.n_tok * x.top_k : x.n_exp;

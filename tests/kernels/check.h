@@ -32,6 +32,7 @@ struct check {
     const struct tolerance *tol_bf16; /* with bf16 weights, where that differs */
     bool is_x_rounded; /* the backend rounds x beside bf16 weights to bf16: the reference gets it
                         * rounded, so that the sums alone are compared */
+    bool is_small;     /* no shapes that take a sanitizer long */
     char shape[256];   /* of the running case, for messages */
     long n_cases, n_failed;
     double worst; /* largest error over its bound, of the op */

@@ -38,7 +38,9 @@ void check_router(struct check *c, int i)
     struct buffer bz;
     size_t n, row;
 
-    if (i == 1) /* LLaDA2.0-flash's */
+    if (c->is_small)
+        n_tok = n_tok < 7 ? n_tok : 7, n_exp = n_exp < 17 ? n_exp : 17, d = d < 128 ? d : 128;
+    else if (i == 1) /* LLaDA2.0-flash's */
         n_tok = 32, n_exp = 256, d = 4096;
     w = random_matrix(&c->rng, choose_dtype(c), n_exp, d, regime, i % 7 ? 1 : 30);
     x = random_floats(&c->rng, (size_t)n_tok * (size_t)d, regime, 1);
@@ -181,11 +183,14 @@ void check_moe(struct check *c, int i)
         t = DT_BF16;
     if (i % 4 == 1 && takes_experts(c, t, 2))
         m.n_shared = 1 + i / 4 % 2;
-    if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
+    if (c->is_small) {
+        m.n_tok = 1 + m.n_tok % 9, m.n_exp = m.n_exp < 8 ? m.n_exp : 8;
+        m.top_k = m.top_k < 2 ? m.top_k : 2, n_used = 1 + n_used % m.n_exp;
+    } else if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
         m.n_tok = i % 16 ? 301 : 101, n_used = 1, m.top_k = 1;
-    if (i == 2) /* the widths of a real layer */
+    if (i == 2 && !c->is_small) /* the widths of a real layer */
         m.n_tok = 9, m.n_exp = 3, n_used = 2, m.top_k = 2, m.d_model = 2048, m.d_ff = 1024;
-    if (i == 9 && m.n_shared) /* and of one of LLaDA2.0-mini's */
+    if (i == 9 && m.n_shared && !c->is_small) /* and of one of LLaDA2.0-mini's */
         m.n_tok = 5, m.n_exp = 9, n_used = 9, m.top_k = 8, m.d_model = 2048, m.d_ff = 512;
     if (i % 8 == 5 && m.n_shared) /* a dense layer, narrow or not, more tokens than a block */
         m.n_tok = i % 16 == 5 ? 65 : m.n_tok, m.n_exp = 0, m.n_shared = 1, m.top_k = n_used = 0;

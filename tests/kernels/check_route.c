@@ -18,9 +18,10 @@ static int up_to(struct rng *r, int most)
 }
 
 /* A third of the cases has no coreset. */
-static struct route_params choose_params(struct rng *r, int i)
+static struct route_params choose_params(struct rng *r, int i, bool is_small)
 {
-    int n_exp = CHOOSE(r, 1, 2, 8, 17, 64, 256, KERNEL_MAX_EXPERTS);
+    int n_exp =
+        is_small ? CHOOSE(r, 1, 2, 8, 17, 64) : CHOOSE(r, 1, 2, 8, 17, 64, 256, KERNEL_MAX_EXPERTS);
     int most = n_exp < KERNEL_MAX_TOP_K ? n_exp : KERNEL_MAX_TOP_K, few = most < 8 ? most : 8;
     struct route_params p = {
         .n_exp = n_exp,
@@ -86,14 +87,16 @@ struct route_case {
 
 static struct route_case make_case(struct check *c, int i)
 {
-    struct route_case x = { .p = choose_params(&c->rng, i), .n_segs = CHOOSE(&c->rng, 1, 2, 3) };
+    struct route_case x = { .p = choose_params(&c->rng, i, c->is_small),
+                            .n_segs = CHOOSE(&c->rng, 1, 2, 3) };
     size_t n_exp = (size_t)x.p.n_exp, n_scores, n_tok;
     enum regime regime = choose_regime(c);
 
     x.stride = x.p.top_k + CHOOSE(&c->rng, 0, 0, 3);
     for (int s = 0; s < x.n_segs; s++) {
         x.segs[s] = (struct route_segment){ .row = x.n_tok,
-                                            .n_tok = CHOOSE(&c->rng, 0, 1, 5, 32),
+                                            .n_tok = c->is_small ? CHOOSE(&c->rng, 0, 1, 5)
+                                                                 : CHOOSE(&c->rng, 0, 1, 5, 32),
                                             .key = rng_u64(&c->rng) };
         if (!x.p.is_joint)
             x.segs[s].group = CHOOSE(&c->rng, 0, 0, 1, 4);

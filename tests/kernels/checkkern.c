@@ -95,7 +95,7 @@ struct options {
     uint64_t seed;
     int n_threads;
     int max_cases; /* of an op; 0: all */
-    bool is_bench;
+    bool is_bench, is_small;
 };
 
 static void print_help(void)
@@ -108,6 +108,7 @@ static void print_help(void)
          "  --numeric MODE  invariant (default), or fast: where a backend has it\n"
          "  --op NAME       only this op\n"
          "  --cases N       at most N cases of each op (default: all)\n"
+         "  --small         shapes of router, route and moe that a sanitizer can follow\n"
          "  --seed N        seed of the cases (default: 1)\n"
          "  --threads N     threads of the backend (default: 3; with --bench: all CPUs)\n"
          "  --bench         time the ops at the widths of LLaDA-MoE instead\n"
@@ -253,7 +254,7 @@ static void check_op(struct check *c, const struct op_check *o, const struct opt
 
 static int check_backend(const struct options *opts, const struct kernel_ops *ops)
 {
-    struct check c = { 0 };
+    struct check c = { .is_small = opts->is_small };
     int n_threads = opts->n_threads ? opts->n_threads : 3; /* more than cores is fine */
 
     c.is_fast = opts->numeric == KERNEL_FAST;
@@ -304,6 +305,7 @@ static struct options parse_options(int argc, char **argv)
         OPT_SEED,
         OPT_CASES,
         OPT_THREADS,
+        OPT_SMALL,
         OPT_BENCH,
         OPT_HELP
     };
@@ -315,6 +317,7 @@ static struct options parse_options(int argc, char **argv)
         { "seed", required_argument, NULL, OPT_SEED },
         { "cases", required_argument, NULL, OPT_CASES },
         { "threads", required_argument, NULL, OPT_THREADS },
+        { "small", no_argument, NULL, OPT_SMALL },
         { "bench", no_argument, NULL, OPT_BENCH },
         { "help", no_argument, NULL, OPT_HELP },
         { NULL, 0, NULL, 0 },
@@ -335,6 +338,7 @@ static struct options parse_options(int argc, char **argv)
         case OPT_SEED: o.seed = parse_number("seed", optarg, UINT64_MAX); break;
         case OPT_CASES: o.max_cases = (int)parse_number("cases", optarg, 1000000); break;
         case OPT_THREADS: o.n_threads = (int)parse_number("threads", optarg, 1024); break;
+        case OPT_SMALL: o.is_small = true; break;
         case OPT_BENCH: o.is_bench = true; break;
         case OPT_HELP: print_help(); exit(EXIT_SUCCESS);
         default: exit(EXIT_USAGE); /* getopt has said why */

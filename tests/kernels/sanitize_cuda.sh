@@ -19,7 +19,7 @@ rc=$?
 n_bad=0
 for op in $("$checkkern" --help | sed -n '/^ops:/,/^$/s/^  \([a-z_0-9]*\) .*/\1/p' | grep -v '^batch$'); do
     "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
-        "$checkkern" --backend cuda --op "$op" --cases 3 --seed 3 "$@" || n_bad=$((n_bad + 1))
+        "$checkkern" --backend cuda --op "$op" --small --cases 3 --seed 3 "$@" || n_bad=$((n_bad + 1))
 done
 if [ $n_bad -gt 0 ]; then
     echo "$tool: $n_bad ops are not clean" >&2
