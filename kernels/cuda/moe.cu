@@ -6,6 +6,29 @@
 
 #define SUM_THREADS 256
 
+#define SUM_SLOTS 8 /* whose results are under way together */
+
+/* Up to n <= 4 columns of y. */
+static __device__ __forceinline__ void store_sums(const struct moe_args &a, size_t at, int n,
+                                                  const float sum[4])
+{
+    if (a.weights.d_model % 4 == 0) {
+        float4 v = make_float4(sum[0], sum[1], sum[2], sum[3]);
+
+        if (a.residual) {
+            const float4 r = *(const float4 *)(a.residual + at);
+
+            v = make_float4(r.x + v.x, r.y + v.y, r.z + v.z, r.w + v.w);
+        }
+        *(float4 *)(a.y + at) = v;
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        if (j < n)
+            a.y[at + j] = a.residual ? a.residual[at + j] + sum[j] : sum[j];
+}
+
 /* Grid (tokens, parts of d_model). A thread sums the columns of 16 bytes of results, in f32. */
 template <bool IS_BF16>
 static __global__ void __launch_bounds__(SUM_THREADS)
@@ -24,14 +47,24 @@ static __global__ void __launch_bounds__(SUM_THREADS)
     grid_wait();
     if (col >= d_model)
         return;
-#pragma unroll 8
-    for (int i = 0; i < a.top_k; i++) {
-        const int pair = __ldcg(pairs + i);
+    for (int from = 0; from < a.top_k; from += SUM_SLOTS) {
+        int pair[SUM_SLOTS];
+        float w[SUM_SLOTS];
+        uint4 v[SUM_SLOTS];
 
-        if (pair >= 0) {
-            const float w = __ldcg(a.list.weights + pair);
-            const uint4 v = __ldcg((const uint4 *)(results + (size_t)pair * row_bytes));
-            const uint32_t words[4] = { v.x, v.y, v.z, v.w };
+#pragma unroll
+        for (int i = 0; i < SUM_SLOTS; i++)
+            pair[i] = from + i < a.top_k ? __ldcg(pairs + from + i) : -1;
+#pragma unroll
+        for (int i = 0; i < SUM_SLOTS; i++) {
+            const int p = max(pair[i], 0);
+
+            w[i] = __ldcg(a.list.weights + p);
+            v[i] = __ldcg((const uint4 *)(results + (size_t)p * row_bytes));
+        }
+#pragma unroll
+        for (int i = 0; i < SUM_SLOTS; i++) {
+            const uint32_t words[4] = { v[i].x, v[i].y, v[i].z, v[i].w };
 
 #pragma unroll
             for (int j = 0; j < COLS; j++) {
@@ -39,14 +72,16 @@ static __global__ void __launch_bounds__(SUM_THREADS)
                                       : j % 2  ? words[j / 2] & 0xffff0000u
                                                : words[j / 2] << 16;
 
-                sum[j] = fmaf(w, __uint_as_float(bits), sum[j]);
+                const float more = fmaf(w[i], __uint_as_float(bits), sum[j]);
+
+                sum[j] = pair[i] < 0 ? sum[j] : more;
             }
         }
     }
 #pragma unroll
-    for (int j = 0; j < COLS; j++)
+    for (int j = 0; j < COLS; j += 4)
         if (col + j < d_model)
-            a.y[at + j] = a.residual ? a.residual[at + j] + sum[j] : sum[j];
+            store_sums(a, at + j, min(4, d_model - col - j), sum + j);
 }
 
 cudaError_t moe_sum_launch(const struct moe_args *a, bool is_bf16, cudaStream_t stream)

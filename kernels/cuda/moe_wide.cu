@@ -53,6 +53,7 @@ template <bool IS_FAST> struct mode {
 #define MULTIPLY_REGISTERS 208
 
 #define PREPARE_THREADS 256
+#define PLAN_BLOCKS 16
 #define ALIGN 1024
 
 /* One unit: row tiles from GROUP * row_group for n_pairs pairs of an expert. */
@@ -208,20 +209,12 @@ static __device__ struct unit make_unit(const struct wide_args &a, const struct 
     return ret;
 }
 
-/* Units, counts and x in their order. Any grid. */
-template <bool IS_FAST>
-static __global__ void __launch_bounds__(PREPARE_THREADS)
-    prepare_kernel(const __grid_constant__ struct wide_args a)
+/* x in its order: thread `first` of n. */
+static __device__ void place_x(const struct wide_args &a, int first, int n)
 {
-    __shared__ struct prepared s;
-    const int first = blockIdx.x * PREPARE_THREADS + threadIdx.x;
-    const int step = gridDim.x * PREPARE_THREADS;
     const int n_parts = a.moe.n_tok * a.gate_up.k_tiles * (PACK_K / 32);
-    int n, n_units;
 
-    grid_release();
-    grid_wait();
-    for (int i = first; i < n_parts; i += step) {
+    for (int i = first; i < n_parts; i += n) {
         const uint4 *from = (const uint4 *)a.moe.x + (size_t)i * 4;
         uint4 *to = (uint4 *)a.plan.x + (size_t)i * 4;
         const uint4 v0 = from[0], v1 = from[1], v2 = from[2], v3 = from[3];
@@ -230,6 +223,24 @@ static __global__ void __launch_bounds__(PREPARE_THREADS)
         to[1] = make_uint4(v0.y, v1.y, v2.y, v3.y);
         to[2] = make_uint4(v0.z, v1.z, v2.z, v3.z);
         to[3] = make_uint4(v0.w, v1.w, v2.w, v3.w);
+    }
+}
+
+/* The first PLAN_BLOCKS blocks make units and counts, the others, any number, x. */
+template <bool IS_FAST>
+static __global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare_kernel(const __grid_constant__ struct wide_args a)
+{
+    __shared__ struct prepared s;
+    const int first = blockIdx.x * PREPARE_THREADS + threadIdx.x;
+    const int step = PLAN_BLOCKS * PREPARE_THREADS;
+    int n, n_units;
+
+    grid_release();
+    grid_wait();
+    if (first >= step) {
+        place_x(a, first - step, gridDim.x * PREPARE_THREADS - step);
+        return;
     }
     n = __ldcg(a.moe.list.n_active);
     order_experts<IS_FAST>(a, &s, n);
@@ -680,12 +691,14 @@ template <bool IS_FAST>
 static cudaError_t launch(const struct wide_args *a, bool is_early, cudaStream_t stream)
 {
     const size_t bytes = RING_BYTES + sizeof(struct shared);
-    int n_sm = 0;
+    const int n_parts = a->moe.n_tok * a->gate_up.k_tiles * (PACK_K / 32);
+    int n_sm = 0, n_place = (n_parts + PREPARE_THREADS - 1) / PREPARE_THREADS;
     cudaError_t rc = count_sms(&n_sm);
 
+    n_place = n_place < n_sm * 8 ? n_place : n_sm * 8;
     if (!rc)
-        rc = launch_kernel(prepare_kernel<IS_FAST>, dim3((unsigned)n_sm), PREPARE_THREADS, 0,
-                           is_early, stream, *a);
+        rc = launch_kernel(prepare_kernel<IS_FAST>, dim3((unsigned)(PLAN_BLOCKS + n_place)),
+                           PREPARE_THREADS, 0, is_early, stream, *a);
     if (!rc)
         rc = allow_shared(wide_kernel<IS_FAST>, bytes);
     if (!rc)
