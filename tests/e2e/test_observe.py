@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -185,6 +186,31 @@ def a_library_that_fails_is_said_and_stops_nothing(tmp):
 def forwards_that_run_twice_measure_no_energy(tmp):
     energy_run(tmp, fake_gpu(), "--kernel-times", "8", "-L", "4")
     assert rows(tmp, "select count(*) from power") == [(0,)]
+
+
+def a_lost_device_ends_a_run_that_can_be_resumed(tmp):
+    program = os.environ.get("DESBENCH_LOST")
+    if not program:
+        raise Skip("DESBENCH_LOST is not set")
+    whole, lost = os.path.join(tmp, "whole"), os.path.join(tmp, "lost")
+    ok(*dry(whole, *RUN, "--kernel-times", "1"))
+    n_forwards, = rows(whole, "select sum(n_forwards) from sample")[0]
+    args = dry(lost, *RUN, "--kernel-times", "1")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("DESBENCH_")}
+    env["LOST_AT"] = str(n_forwards // 2)
+    p = subprocess.run([program, *args], capture_output=True, env=env, timeout=300)
+    err = p.stderr.decode()
+    assert p.returncode == 3 and "lost" in err and "`desbench resume`" in err, (p.returncode, err)
+    kept = rows(lost, SAMPLES)
+    assert 0 < len(kept) < 6 and set(kept) <= set(rows(whole, SAMPLES)), kept
+    assert rows(lost, "select status, validity from run") == [("failed", "INVALID: failed")]
+    timed, = rows(lost, "select sum(calls) from kernel where name = 'forward'")[0]
+    assert 0 < timed < n_forwards
+    ok("resume", "-o", lost)
+    assert rows(lost, SAMPLES) == rows(whole, SAMPLES)
+    assert rows(lost, "select status, validity from run") == [("done", "VALID")]
+    again, = rows(lost, "select sum(calls) from kernel where name = 'forward'")[0]
+    assert again > timed
 
 
 def ranges_are_told_to_a_profiler(tmp):
