@@ -1,0 +1,22 @@
+#!/bin/bash
+# A few short forwards of backend cuda, first run, recorded, replayed and timed, under a tool of
+# compute-sanitizer.
+# Usage: sanitize_forward.sh memcheck|racecheck|synccheck|initcheck CHECKFORWARD SHAPES [OPTION...]
+# Exits 0 if it finds nothing, 1 if it does, 77 (skipped) where there is no sanitizer or no GPU.
+set -u
+[ $# -ge 3 ] || { sed -n '4p' "$0" >&2; exit 2; }
+tool=$1 checkforward=$2 shapes=$3
+shift 3
+sanitizer=$(command -v compute-sanitizer) || sanitizer=/usr/local/cuda/bin/compute-sanitizer
+if [ ! -x "$sanitizer" ]; then
+    echo "skipped: there is no compute-sanitizer"
+    exit 77
+fi
+"$checkforward" --shapes "$shapes" --forwards 1 --canvas 65
+rc=$?
+[ $rc -eq 0 ] || exit $rc
+if ! "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
+    "$checkforward" --shapes "$shapes" --forwards 2 --canvas 65 --seed 3 "$@"; then
+    echo "$tool: a forward is not clean" >&2
+    exit 1
+fi
