@@ -7,14 +7,16 @@
  *     heads  norm a head, RoPE, to the caches                         fused.cu
  *     attn   yb = attention                                           attention.cu
  *     o      x += yb Wo                                               gemm.cu
- *     route  xb = norm(x), scores, slots, list of experts             router.cu, or where it cannot
- *                                                                     fused, dense, route,
- * worklist; of a dense layer fused, worklist moe    x += experts(xb) moe.cu norm   xb = norm(x), at
- * the end of the rows asked for           fused.cu head     logits = xb times the head, or
- * proposals                gemm.cu
+ *     route  xb = norm(x), scores, slots, list of experts             router.cu, or ops' kernels
+ *     moe    x += experts(xb)                                         moe.cu
+ *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
+ *   head     logits = xb times the head, or proposals                 gemm.cu
  *
  * xb, yb: bf16, what products take; x, h: f32. Kernels that fetch weights may start while the one
  * before them ends (sm90.cuh).
+ *
+ * Mode fast, from GEMM_FAST_MIN tokens on: products by gemm_fast.cu, of activations that norm and
+ * attention leave in tiles; qkv does heads' work, the head proposes however many rows there are.
  *
  * What a forward needs of the host is laid out in one block ("meta") and goes to the device in one
  * copy; the statistics of all layers come back in one. Kernels find everything that changes from
