@@ -119,8 +119,7 @@ Test(plan, an_option_of_another_cache_is_refused)
 
     for (int i = 0; i < 3; i++) {
         cr_assert_eq(make(ARGV("-L1", "--cache", "dual", names[i], "2"), true), ST_INVALID);
-        cr_assert(strstr(err.text, names[i]) && strstr(err.text, "cache 'dual'"), "%s",
-                  err.text);
+        cr_assert(strstr(err.text, names[i]) && strstr(err.text, "cache 'dual'"), "%s", err.text);
     }
     cr_assert_eq(make(ARGV("-L1", "--cache", "vicinity", "--prefix-look", "1", "--after-look", "0",
                            "--cache-warmup", "2"),
