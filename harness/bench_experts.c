@@ -73,8 +73,8 @@ static enum status time_point(struct bench *b, const struct gpu_experts *e, cons
     uint64_t seed = (uint64_t)options_int(b->c, OPT_DUMMY_SEED);
     int n = (int)options_int(b->c, OPT_BENCH_REPEATS);
     struct gpu_layer_samples voted = { 0 }, plain = { 0 };
-    const char *shape = arena_printf(&b->arena, "%d tokens, %d of %d experts%s", e->n_tok,
-                                     e->n_active, e->n_exp, twin);
+    const char *shape = arena_printf(&b->arena, "%d tokens, %d of %d experts%s%s", e->n_tok,
+                                     e->n_active, e->n_exp, twin, e->is_fast ? ", fast" : "");
     enum status st = shape ? ST_OK : error_set(err, ST_NOMEM, "out of memory");
 
     if (!st)
@@ -114,7 +114,8 @@ static enum status time_experts(struct bench *b, struct error *err)
                              .d_model = m->d_model,
                              .d_ff = m->d_ff,
                              .n_tok = (int)options_int(b->c, OPT_BENCH_TOKENS),
-                             .skew = skew };
+                             .skew = skew,
+                             .is_fast = strcmp(options_text(b->c, OPT_NUMERIC), "fast") == 0 };
     enum status st = ST_OK;
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !st; i++) {

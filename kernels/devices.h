@@ -47,6 +47,7 @@ struct gpu_experts {
     int n_active; /* distinct experts that the tokens go to: top_k .. n_exp, at most n_tok * top_k
                    */
     double skew;  /* the i-th favourite is taken in proportion to i^-skew */
+    bool is_fast; /* KERNEL_FAST */
 };
 
 /* (n_samples) nanoseconds of a layer each; NULL: not asked for. */

@@ -139,6 +139,7 @@ static size_t lay_out(struct job *j)
     shared.weights.d_ff = e->d_ff;
     shared.n_tok = e->n_tok;
     shared.top_k = e->top_k;
+    shared.is_fast = e->is_fast;
     (void)moe_work_place(
         (char *)take(j, moe_work_place(NULL, e->n_tok, e->top_k, &shared.weights, NULL), &total),
         e->n_tok, e->top_k, &shared.weights, &shared.work);
