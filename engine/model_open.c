@@ -12,7 +12,6 @@
 #include "base/trace.h"
 #include "engine/memory.h"
 #include "engine/model_impl.h"
-#include "kernels/dtype.h"
 
 /* ---- facts ------------------------------------------------------------------------------- */
 

@@ -57,10 +57,7 @@ static inline float dtype_get(const void *data, enum dtype t, size_t i)
     return f16_to_f32(((const uint16_t *)data)[i]);
 }
 
-/* ret[i] = element i, for n elements. */
-void dtype_to_f32(const void *data, enum dtype t, size_t n, float *ret);
-
-/* The reverse, rounding; ret holds n elements of type t. */
+/* The reverse of dtype_to_f32(), rounding; ret holds n elements of type t. */
 void dtype_from_f32(const float *data, enum dtype t, size_t n, void *ret);
 
 #endif

@@ -49,6 +49,8 @@ enum dtype { DT_F32, DT_BF16, DT_F16 };
 /* Bytes of one element. */
 size_t dtype_size(enum dtype t);
 const char *dtype_name(enum dtype t); /* "f32", "bf16", "f16" */
+/* ret[i] = element i, for n elements. */
+void dtype_to_f32(const void *data, enum dtype t, size_t n, float *ret);
 
 /* A matrix (rows, cols) in host memory, row-major, little-endian, any alignment that suits
  * dtype. A vector has rows 1. Borrowed: must stay mapped until the backend is closed. */
