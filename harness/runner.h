@@ -39,8 +39,8 @@ struct runner_options {
     const char *run_id;
     bool is_resumed; /* leave out what the run has in the store */
     uint64_t seed;
-    unsigned compat; /* of enum task_compat */
-    int n_slots;     /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
+    unsigned compat;  /* of enum task_compat */
+    int n_slots;      /* sequences in flight, <= RUNNER_MAX_SLOTS and the engine's max_batch */
     int kernel_times; /* one of so many steps is timed part by part; 0: none */
     struct runner_series series;
     const char *progress; /* "auto", "always", "never" */

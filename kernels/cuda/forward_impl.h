@@ -59,7 +59,7 @@ struct forward {
     float *turns;      /* of RoPE: fused.h */
     uint16_t *xb, *yb; /* (max_tok, ld_x) and (max_tok, ld_y): what products take, bf16 */
     int ld_x, ld_y;
-    void *tiled; /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
+    void *tiled;  /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
     int n_shared; /* experts of every token, at most, of a layer */
 
     struct forward_room meta, results, work, moe, list;
