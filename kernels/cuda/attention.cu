@@ -12,12 +12,13 @@
  * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2.
  *
  * Where there are too few (tile, head) pairs for the machine, a cluster of up to 8 blocks takes
- * one: its spans go round, each block keeps what its own give in shared memory, and then joins all
- * of them, in order, for its share of the rows. Spans without a position of the segment's own are
+ * one: its spans go round, what they give is sent to the blocks by rows, and then each block joins
+ * all spans, in order, for its share of the rows. Spans without a position of the segment's own are
  * fetched before the kernel waits for the one that writes those.
  */
 #include "kernels/cuda/attention.h"
 
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
@@ -26,13 +27,6 @@
 #define N_WARPS 8
 #define N_M (ATTN_QUERIES / 16)
 #define MAX_CLUSTER 8
-#define MAX_KEPT 6 /* spans that a block of a cluster keeps, the last of them where keys were */
-
-/* What a span gives: rows of outputs, not yet divided, with the largest scores and the sums. */
-template <int D> struct kept {
-    float o[ATTN_QUERIES][D + 8]; /* 8: lanes that store fragments hit all banks */
-    float m[ATTN_QUERIES], l[ATTN_QUERIES];
-};
 
 template <int D> struct smem {
     static constexpr int k_stride = D + 16, v_stride = D + 4; /* floats: lanes hit all banks */
@@ -44,7 +38,6 @@ template <int D> struct smem {
     uint64_t row[ATTN_QUERIES]; /* of a query: (token, head) in q and y */
     int limit[ATTN_QUERIES];    /* keys that it sees */
     int end;                    /* keys that any sees */
-    uint64_t full;              /* barrier of a span's copies */
 };
 
 /* (v0, v1) as upper parts, and what is left of them. */
@@ -67,12 +60,14 @@ static __device__ __forceinline__ void mma_split(float main[4], float cross[4], 
     mma_bf16(cross, a_up, b_low[0], b_low[1]);
 }
 
-/* Where span number i of a block's n is kept: behind everything else, the last in place of keys. */
-template <int D>
-static __device__ __forceinline__ struct kept<D> *kept_at(const struct smem<D> *s, int i, int n) {
-    static_assert(sizeof(struct kept<D>) <= sizeof(s->k), "the last takes their place");
-
-    return i == n - 1 ? (struct kept<D> *)s->k : (struct kept<D> *)(s + 1) + i;
+/*
+ * What the spans of a cluster give of n_rows rows, one block's share, behind everything else: of
+ * each span the rows' outputs, not yet divided, D + 8 apart so that lanes that store fragments hit
+ * all banks; then their largest scores; then their sums.
+ */
+template <int D> static __host__ __device__ constexpr int kept_floats(int n_rows)
+{
+    return n_rows * (D + 8 + 2);
 }
 
 struct tile {
@@ -83,7 +78,8 @@ struct tile {
 };
 
 /* Ask for keys [key, key + ATTN_KEYS) of the head and their values; zeros where there are none. By
- * all threads, who have used up the span before; span_wait() before they are read. */
+ * all threads, who have used up the span before; async_wait() and a barrier before they are read.
+ * (Bulk copies of 512 bytes take too long each.) */
 template <int D>
 static __device__ __forceinline__ void span_fetch(const struct attention_args &a,
                                                   const struct tile &t, int key, struct smem<D> *s)
@@ -91,30 +87,25 @@ static __device__ __forceinline__ void span_fetch(const struct attention_args &a
     const size_t stride = (size_t)a.n_kv_head * a.d_head;
     const size_t from = t.keys + (size_t)key * stride;
     const int n = max(0, min(ATTN_KEYS, t.seg.n_kv - key));
-    const bool is_bulk = a.d_head % 4 == 0;
 
-    if (is_bulk) {
-        const uint32_t bytes = (uint32_t)a.d_head * sizeof(float);
-        const int row = threadIdx.x % ATTN_KEYS;
+    if (a.d_head % 4 == 0) {
+#pragma unroll 4
+        for (int i = threadIdx.x; i < ATTN_KEYS * D / 4; i += THREADS) {
+            const int row = i / (D / 4), col = i % (D / 4) * 4;
+            const bool is_there = row < n && col < a.d_head;
+            const size_t at = is_there ? from + (size_t)row * stride + col : 0;
 
-        if (threadIdx.x == 0)
-            barrier_expect(&s->full, 2 * (uint32_t)n * bytes);
-        __syncwarp(); /* of warp 0: expected before it can complete; others may come first */
-        if (threadIdx.x < 2 * ATTN_KEYS && row < n)
-            bulk_copy(threadIdx.x < ATTN_KEYS ? s->k[row] : s->v[row],
-                      (threadIdx.x < ATTN_KEYS ? t.seg.keys : t.seg.values) + from +
-                          (size_t)row * stride,
-                      bytes, &s->full);
+            async_copy16(&s->k[row][col], t.seg.keys + at, is_there);
+            async_copy16(&s->v[row][col], t.seg.values + at, is_there);
+        }
+        async_commit();
+        return;
     }
-    /* what was not copied: everything, columns that there are not, or keys that there are not */
-    for (int i = threadIdx.x + (is_bulk && a.d_head == D ? n * D : 0); i < ATTN_KEYS * D;
-         i += THREADS) {
+    for (int i = threadIdx.x; i < ATTN_KEYS * D; i += THREADS) {
         const int row = i / D, col = i % D;
         const bool is_there = row < n && col < a.d_head;
         const size_t at = from + (size_t)row * stride + col;
 
-        if (is_bulk && is_there)
-            continue;
         s->k[row][col] = is_there ? t.seg.keys[at] : 0;
         s->v[row][col] = is_there ? t.seg.values[at] : 0;
     }
@@ -331,24 +322,28 @@ static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key, s
     }
 }
 
+/* What a span gives goes to the blocks whose rows they are. */
 template <int D>
-static __device__ __forceinline__ void keep(struct kept<D> *p, const struct sums<D> &r)
+static __device__ __forceinline__ void send(struct smem<D> *s, int span, int n_blocks,
+                                            const struct sums<D> &r)
 {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_rows = ATTN_QUERIES / n_blocks;
 
 #pragma unroll
     for (int m = 0; m < N_M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int row = m * 16 + h * 8 + lane / 4;
+            const int row = m * 16 + h * 8 + lane / 4, at = row % n_rows;
+            float *to = cluster_peer((float *)(s + 1), (unsigned)(row / n_rows)) +
+                        span * kept_floats<D>(n_rows);
 
 #pragma unroll
             for (int n = 0; n < sums<D>::n_n; n++)
-                *(float2 *)&p->o[row][warp * (D / N_WARPS) + n * 8 + lane % 4 * 2] =
+                *(float2 *)(to + at * (D + 8) + warp * (D / N_WARPS) + n * 8 + lane % 4 * 2) =
                     make_float2(r.o[m][n][2 * h], r.o[m][n][2 * h + 1]);
             if (warp == 0 && lane % 4 == 0) {
-                p->m[row] = r.m[m][h];
-                p->l[row] = r.l[m][h];
+                to[n_rows * (D + 8) + at] = r.m[m][h];
+                to[n_rows * (D + 9) + at] = r.l[m][h];
             }
         }
 }
@@ -403,27 +398,25 @@ static __device__ __forceinline__ void write_rows(const struct attention_args &a
         }
 }
 
-/* Join what all blocks of the cluster have kept of n spans, for this block's share of the rows. A
- * thread has four columns of a row at a time. */
+/* Join what n spans gave of this block's share of the rows. A thread has two columns of a row at a
+ * time. */
 template <int D>
-static __device__ __forceinline__ void join_kept(const struct attention_args &a,
+static __device__ __forceinline__ void join_sent(const struct attention_args &a,
                                                  const struct tile &t, const struct smem<D> *s,
                                                  int n_spans, int n_blocks)
 {
     const int n_rows = ATTN_QUERIES / n_blocks, first = (int)cluster_rank() * n_rows;
 
-    for (int i = threadIdx.x; i < n_rows * (D / 4); i += THREADS) {
-        const int row = first + i / (D / 4), col = i % (D / 4) * 4;
-        float4 o = make_float4(0, 0, 0, 0);
+    for (int i = threadIdx.x; i < n_rows * (D / 2); i += THREADS) {
+        const int at = i / (D / 2), col = i % (D / 2) * 2;
+        const float *from = (const float *)(s + 1);
+        float2 o = make_float2(0, 0);
         float m = -INFINITY, l = 0;
 
 #pragma unroll 4
-        for (int span = 0; span < n_spans; span++) {
-            const int rank = span % n_blocks, n = (n_spans - rank - 1) / n_blocks + 1;
-            const struct kept<D> *from = kept_at(s, span / n_blocks, n);
-            const float4 v = cluster_load4(cluster_addr(&from->o[row][col], rank));
-            const float span_m = cluster_load(cluster_addr(&from->m[row], rank));
-            const float span_l = cluster_load(cluster_addr(&from->l[row], rank));
+        for (int span = 0; span < n_spans; span++, from += kept_floats<D>(n_rows)) {
+            const float2 v = *(const float2 *)(from + at * (D + 8) + col);
+            const float span_m = from[n_rows * (D + 8) + at], span_l = from[n_rows * (D + 9) + at];
             float before, now;
 
             if (!is_seen(span_m, span_l))
@@ -431,13 +424,9 @@ static __device__ __forceinline__ void join_kept(const struct attention_args &a,
             join_row(&m, &l, span_m, span_l, &before, &now);
             o.x = join_value(o.x, v.x, before, now);
             o.y = join_value(o.y, v.y, before, now);
-            o.z = join_value(o.z, v.z, before, now);
-            o.w = join_value(o.w, v.w, before, now);
         }
-        if (row < t.n) {
-            put_pair(a, s->row[row], col, o.x, o.y, l);
-            put_pair(a, s->row[row], col + 2, o.z, o.w, l);
-        }
+        if (first + at < t.n)
+            put_pair(a, s->row[first + at], col, o.x, o.y, l);
     }
 }
 
@@ -467,6 +456,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         grid_wait();
         return;
     }
+    cluster_arrive(); /* all blocks run before anything is sent */
     if (threadIdx.x < 32) {
         const int pair = t.first + min((int)threadIdx.x, t.n - 1);
         int limit = t.seg.n_kv, end;
@@ -480,11 +470,8 @@ __global__ void __launch_bounds__(THREADS, 2)
         s->limit[threadIdx.x] = limit;
         s->row[threadIdx.x] =
             (uint64_t)(t.seg.row + pair / group) * a.n_head + t.kv_head * group + pair % group;
-        if (threadIdx.x == 0) {
+        if (threadIdx.x == 0)
             s->end = end;
-            barrier_init(&s->full, 1);
-            barrier_init_fence();
-        }
     }
     __syncthreads();
     n_spans = (s->end + ATTN_KEYS - 1) / ATTN_KEYS;
@@ -499,7 +486,10 @@ __global__ void __launch_bounds__(THREADS, 2)
         }
     }
     grid_wait();
+    if (rank < n_spans && !is_fetched)
+        span_fetch<D>(a, t, rank * ATTN_KEYS, s);
     load_queries<D>(a, t, s);
+    cluster_wait();
 #pragma unroll
     for (int m = 0; m < N_M; m++) {
         sum.m[m][0] = sum.m[m][1] = -INFINITY;
@@ -511,32 +501,59 @@ __global__ void __launch_bounds__(THREADS, 2)
                 sum.o[m][n][i] = 0;
     }
     for (int span = rank; span < n_spans; span += n_blocks, n_done++) {
-        if (!is_fetched)
+        if (n_done)
             span_fetch<D>(a, t, span * ATTN_KEYS, s);
-        is_fetched = false;
-        if (a.d_head % 4 == 0)
-            barrier_wait(&s->full, n_done & 1);
+        async_wait<0>();
         __syncthreads();                           /* also what threads wrote themselves */
         attend_span<D>(s, span * ATTN_KEYS, &now); /* its barriers: keys are used up */
         if (n_blocks == 1)
             join(&sum, now);
         else
-            keep(kept_at(s, n_done, (n_spans - rank - 1) / n_blocks + 1), now);
+            send(s, span, n_blocks, now);
         __syncthreads(); /* values, too */
     }
     if (n_blocks == 1) {
         write_rows<D>(a, t, s, sum);
         return;
     }
-    cluster_sync();
-    join_kept<D>(a, t, s, n_spans, n_blocks);
-    cluster_sync(); /* nobody leaves while another reads its memory */
+    cluster_arrive();
+    cluster_wait();
+    join_sent<D>(a, t, s, n_spans, n_blocks);
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
-/* Pairs of (tile, head) that keep a machine busy without splitting keys. */
-enum { ENOUGH_PAIRS = 96 };
+/* Pairs of (tile, head) that keep a machine busy without splitting keys, and clusters that run at
+ * once where a block has a multiprocessor alone: of 8 blocks, and of 4. */
+enum {
+    ENOUGH_PAIRS = 96,
+    FULL_8 = 15,
+    FULL_4 = 30,
+    HALF_SHARED = 113 << 10,
+    MAX_SHARED = 227 << 10
+};
+
+/* Shared memory of a block of n that share n_spans. */
+template <int D> static size_t shared_bytes(int n_spans, int n)
+{
+    return sizeof(struct smem<D>) +
+           (n > 1 ? n_spans * kept_floats<D>(ATTN_QUERIES / n) * sizeof(float) : 0);
+}
+
+/* Blocks that share the spans of each of n_pairs. */
+template <int D> static int count_blocks(int n_pairs, int n_spans)
+{
+    int n = 1;
+
+    if (n_pairs >= ENOUGH_PAIRS || shared_bytes<D>(n_spans, MAX_CLUSTER) > MAX_SHARED)
+        return 1;
+    while (n < n_spans && n < MAX_CLUSTER)
+        n *= 2;
+    if (n == MAX_CLUSTER && n_pairs > FULL_8 && n_pairs <= FULL_4 &&
+        shared_bytes<D>(n_spans, n) > HALF_SHARED && shared_bytes<D>(n_spans, 4) <= MAX_SHARED)
+        return 4;
+    return n;
+}
 
 template <int D>
 static cudaError_t launch(const struct attention_args *a, bool is_early, cudaStream_t stream)
@@ -544,23 +561,14 @@ static cudaError_t launch(const struct attention_args *a, bool is_early, cudaStr
     const int group = a->n_head / a->n_kv_head;
     const int n_tiles = (a->max_tok * group + ATTN_QUERIES - 1) / ATTN_QUERIES;
     const int n_spans = (a->max_kv + ATTN_KEYS - 1) / ATTN_KEYS;
-    int n_blocks = 1, n_kept = 0;
-    cudaError_t rc;
-
-    if (n_tiles * a->n_kv_head * a->n_segs < ENOUGH_PAIRS && n_spans <= MAX_CLUSTER * MAX_KEPT) {
-        while (n_blocks < n_spans && n_blocks < MAX_CLUSTER)
-            n_blocks *= 2;
-        n_kept = n_blocks > 1 ? (n_spans + n_blocks - 1) / n_blocks - 1 : 0;
-    }
+    const int n_blocks = count_blocks<D>(n_tiles * a->n_kv_head * a->n_segs, n_spans);
     const dim3 grid(n_tiles, a->n_kv_head, a->n_segs * n_blocks);
-    const size_t bytes = sizeof(struct smem<D>) + n_kept * sizeof(struct kept<D>);
+    cudaError_t rc = allow_shared(attention_kernel<D>, MAX_SHARED);
 
-    rc = allow_shared(attention_kernel<D>,
-                      sizeof(struct smem<D>) + (MAX_KEPT - 1) * sizeof(struct kept<D>));
     if (rc != cudaSuccess)
         return rc;
-    return launch_clusters(attention_kernel<D>, grid, n_blocks, THREADS, bytes, is_early, stream,
-                           *a, n_blocks);
+    return launch_clusters(attention_kernel<D>, grid, n_blocks, THREADS,
+                           shared_bytes<D>(n_spans, n_blocks), is_early, stream, *a, n_blocks);
 }
 
 cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream)

@@ -485,7 +485,8 @@ static bool is_bf16(const struct weight *w)
 /* Only what the kernels take: bf16 throughout (vectors are f32 on the device anyway). */
 static bool can_take(const struct forward_model *m)
 {
-    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD;
+    bool can = is_bf16(m->embed) && is_bf16(m->head) && m->d_head <= ATTN_MAX_D_HEAD &&
+               m->d_model <= FUSED_MAX_WIDTH;
 
     for (int l = 0; l < m->n_layer && can; l++) {
         const struct forward_layer *w = &m->layers[l];

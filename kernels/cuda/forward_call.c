@@ -147,11 +147,15 @@ static int set_segments(struct forward *f, const struct forward_call *call, int 
 
 /* ---- sizes ------------------------------------------------------------------------------- */
 
-/* Spans of keys come in powers of two, so that a growing cache does not make a graph a step. */
+/* Keys count as a power of two, or as a multiple of KEYS_STEP, so that a growing cache does not
+ * make a graph a step. */
 static int kv_bucket(int n_kv)
 {
+    enum { KEYS_STEP = 8 * ATTN_KEYS };
     int n = ATTN_KEYS;
 
+    if (n_kv > KEYS_STEP)
+        return n_kv > INT32_MAX - KEYS_STEP ? n_kv : (n_kv + KEYS_STEP - 1) / KEYS_STEP * KEYS_STEP;
     while (n < n_kv)
         n *= 2;
     return n;

@@ -9,121 +9,206 @@
 /* ---- norm -------------------------------------------------------------------------------- */
 
 #define NORM_THREADS 256
+#define NORM_COLS (NORM_THREADS * 4)
 
-/* A block a row. Shared: the row, d floats. */
+static __device__ __forceinline__ float4 read_quad(const float *row, int k, int d)
+{
+    if (d % 4 == 0)
+        return k < d ? *(const float4 *)(row + k) : make_float4(0, 0, 0, 0);
+    return make_float4(k < d ? row[k] : 0, k + 1 < d ? row[k + 1] : 0, k + 2 < d ? row[k + 2] : 0,
+                       k + 3 < d ? row[k + 3] : 0);
+}
+
+static __device__ __forceinline__ float4 read_quad(const uint16_t *row, int k, int d)
+{
+    return make_float4(
+        k < d ? element<DT_BF16>(row, k) : 0, k + 1 < d ? element<DT_BF16>(row, k + 1) : 0,
+        k + 2 < d ? element<DT_BF16>(row, k + 2) : 0, k + 3 < d ? element<DT_BF16>(row, k + 3) : 0);
+}
+
+static __device__ __forceinline__ void write_quad(float *row, int k, int d, const float4 &v)
+{
+    if (d % 4 == 0) {
+        if (k < d)
+            *(float4 *)(row + k) = v;
+        return;
+    }
+    if (k < d)
+        row[k] = v.x;
+    if (k + 1 < d)
+        row[k + 1] = v.y;
+    if (k + 2 < d)
+        row[k + 2] = v.z;
+    if (k + 3 < d)
+        row[k + 3] = v.w;
+}
+
+/* A block a row of up to NORM_COLS * QUADS; a thread has every NORM_THREADS-th four elements.
+ * Shared: the row. */
+template <int QUADS>
 static __global__ void __launch_bounds__(NORM_THREADS)
     norm_kernel(const __grid_constant__ struct fused_norm a)
 {
     extern __shared__ __align__(16) float row[];
-    __shared__ float factor;
-    const int i = blockIdx.x, lane = threadIdx.x % WARP_LANES;
+    __shared__ double quarter[4];
+    const int i = blockIdx.x, lane = threadIdx.x % WARP_LANES, warp = threadIdx.x / WARP_LANES;
+    float4 w[QUADS], v[QUADS];
+    float factor;
     size_t from;
 
     grid_release();
+#pragma unroll
+    for (int j = 0; j < QUADS; j++)
+        w[j] = read_quad(a.w, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
     grid_wait();
     from = (size_t)(a.rows ? a.rows[i] : i) * a.d;
-    for (int k = threadIdx.x; k < a.d; k += NORM_THREADS) {
-        float v = a.table ? element<DT_BF16>(a.table, (size_t)a.ids[i] * a.d + k) : a.x[from + k];
+    if (a.table) {
+        const uint16_t *of_table = a.table + (size_t)a.ids[i] * a.d;
 
-        if (a.y)
-            v = __fadd_rn(v, a.y[from + k]);
-        row[k] = v;
-        if (a.table || (a.y && !a.rows))
-            a.x[from + k] = v;
+#pragma unroll
+        for (int j = 0; j < QUADS; j++) {
+            const int k = (j * NORM_THREADS + threadIdx.x) * 4;
+
+            v[j] = read_quad(of_table, k, a.d);
+            write_quad(a.x + from, k, a.d, v[j]);
+        }
+    } else {
+#pragma unroll
+        for (int j = 0; j < QUADS; j++)
+            v[j] = read_quad(a.x + from, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
     }
+#pragma unroll
+    for (int j = 0; j < QUADS; j++)
+        write_quad(row, (j * NORM_THREADS + threadIdx.x) * 4, a.d, v[j]);
     __syncthreads();
-    if (threadIdx.x < WARP_LANES) {
-        float f = rms_factor(row_sum_squares(row, a.d, lane), a.d, a.eps);
+    if (warp < 4) {
+        const double q = row_quarter_squares(row, a.d, warp, lane);
 
         if (lane == 0)
-            factor = f;
+            quarter[warp] = q;
     }
     __syncthreads();
-    if (a.ret_h)
-        for (int k = threadIdx.x; k < a.d; k += NORM_THREADS)
-            a.ret_h[(size_t)i * a.d + k] = rms_apply(row[k], factor, a.w[k]);
-    if (a.ret_bf16 || a.ret_tiled) {
-        uint32_t *out = (uint32_t *)(a.ret_bf16 + (size_t)i * a.ld); /* ld: a multiple of 256 */
+    factor = rms_factor(add_quarters(quarter), a.d, a.eps);
+#pragma unroll
+    for (int j = 0; j < QUADS; j++) {
+        const int k = (j * NORM_THREADS + threadIdx.x) * 4;
 
-        for (int k = threadIdx.x; k < a.ld / 2; k += NORM_THREADS) {
-            float lo = 2 * k < a.d ? rms_apply(row[2 * k], factor, a.w[2 * k]) : 0;
-            float hi = 2 * k + 1 < a.d ? rms_apply(row[2 * k + 1], factor, a.w[2 * k + 1]) : 0;
+        v[j] = make_float4(rms_apply(v[j].x, factor, w[j].x), rms_apply(v[j].y, factor, w[j].y),
+                           rms_apply(v[j].z, factor, w[j].z), rms_apply(v[j].w, factor, w[j].w));
+        if (a.ret_h)
+            write_quad(a.ret_h + (size_t)i * a.d, k, a.d, v[j]);
+        if (k < a.ld) { /* ld: a multiple of 256; beyond d w is 0 */
+            const uint32_t lo = pack_bf16(v[j].x, v[j].y), hi = pack_bf16(v[j].z, v[j].w);
 
             if (a.ret_bf16)
-                out[k] = pack_bf16(lo, hi);
-            if (a.ret_tiled)
-                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, 2 * k) = pack_bf16(lo, hi);
+                *(uint2 *)(a.ret_bf16 + (size_t)i * a.ld + k) = make_uint2(lo, hi);
+            if (a.ret_tiled) {
+                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k) = lo;
+                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k + 2) = hi;
+            }
         }
     }
 }
 
+template <int QUADS> static cudaError_t launch_norm(const struct fused_norm *a, cudaStream_t stream)
+{
+    return launch_kernel(norm_kernel<QUADS>, dim3(a->n_rows), NORM_THREADS,
+                         (size_t)a->d * sizeof(float), true, stream, *a);
+}
+
 cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)
 {
-    const size_t shared = (size_t)a->d * sizeof(float);
-    cudaError_t rc = cudaSuccess;
+    static_assert(FUSED_MAX_WIDTH == 8 * NORM_COLS, "the widest kernel");
 
+    if (a->d > FUSED_MAX_WIDTH)
+        return cudaErrorInvalidValue;
     if (!a->n_rows)
         return cudaSuccess;
-    if (shared > 40 << 10)
-        rc = allow_shared(norm_kernel, shared);
-    return rc == cudaSuccess
-               ? launch_kernel(norm_kernel, dim3(a->n_rows), NORM_THREADS, shared, true, stream, *a)
-               : rc;
+    return a->d <= 2 * NORM_COLS   ? launch_norm<2>(a, stream)
+           : a->d <= 4 * NORM_COLS ? launch_norm<4>(a, stream)
+                                   : launch_norm<8>(a, stream);
 }
 
 /* ---- heads ------------------------------------------------------------------------------- */
 
 #define QK_WARPS 4
-#define QK_MAX_D_HEAD 256
+#define QK_ELEMS 4 /* of a head, for each lane */
+#define QK_MAX_D_HEAD (QK_ELEMS * WARP_LANES)
 
-/* Grid: (token, QK_WARPS heads): the queries', the keys', the values'. A warp a head. */
+/* Grid: (token, QK_WARPS heads): the queries', the keys', the values'. A warp a head; lane l has
+ * elements l, l + 32, ... What nobody writes, norms and turns, is read before the wait. */
 static __global__ void __launch_bounds__(QK_WARPS *WARP_LANES)
     qk_kernel(const __grid_constant__ struct fused_qk a)
 {
-    __shared__ float rows[QK_WARPS][QK_MAX_D_HEAD];
+    __shared__ __align__(16) float rows[QK_WARPS][QK_MAX_D_HEAD];
     const int lane = threadIdx.x % WARP_LANES, t = blockIdx.x;
     const int head = blockIdx.y * QK_WARPS + threadIdx.x / WARP_LANES;
     float *row = rows[threadIdx.x / WARP_LANES];
-    const int kv = head < a.n_head ? 0 : (head - a.n_head) % a.n_kv_head;
-    const int half = a.d_rot / 2;
+    const bool is_query = head < a.n_head, is_value = head >= a.n_head + a.n_kv_head;
+    const int kv = is_query ? 0 : (head - a.n_head) % a.n_kv_head, half = a.d_rot / 2;
+    const size_t own = ((size_t)t * a.n_kv_head + kv) * a.d_head;
+    const int32_t position = a.positions[t];
+    const struct attn_segment *seg = &a.segs[a.seqs[t]];
+    const size_t slot = a.kv_offset + ((size_t)position * a.n_kv_head + kv) * a.d_head;
+    const float *norm = is_query ? a.q_norm : a.k_norm;
+    const float *turn = a.turns + (size_t)position * 2 * half;
+    float *q = a.q + ((size_t)t * a.n_head + head) * a.d_head;
+    const float *from = is_query ? q : is_value ? a.value + own : a.key + own;
+    /* caches are made of writable memory */
+    float *to = is_query ? q : (float *)(is_value ? seg->values : seg->keys) + slot;
+    float w[QK_ELEMS], w_pair[QK_ELEMS], cos[QK_ELEMS], sin[QK_ELEMS], v[QK_ELEMS], factor;
 
     grid_release();
+#pragma unroll
+    for (int j = 0; j < QK_ELEMS; j++) {
+        const int i = lane + j * WARP_LANES, first = i < half ? i : i - half;
+
+        w[j] = w_pair[j] = cos[j] = sin[j] = 0;
+        if (i < a.d_head && !is_value)
+            w[j] = norm[i];
+        if (i < 2 * half && !is_value) {
+            w_pair[j] = norm[i < half ? i + half : first];
+            cos[j] = turn[first];
+            sin[j] = turn[half + first];
+        }
+    }
     grid_wait();
     if (head >= a.n_head + 2 * a.n_kv_head)
         return;
-    const struct attn_segment *seg = &a.segs[a.seqs[t]];
-    const size_t slot = a.kv_offset + ((size_t)a.positions[t] * a.n_kv_head + kv) * a.d_head;
-    const size_t own = ((size_t)t * a.n_kv_head + kv) * a.d_head;
+#pragma unroll
+    for (int j = 0; j < QK_ELEMS; j++) {
+        const int i = lane + j * WARP_LANES;
 
-    if (head >= a.n_head + a.n_kv_head) {
-        float *to = (float *)seg->values + slot; /* caches are made of writable memory */
-
-        for (int i = lane; i < a.d_head; i += WARP_LANES)
-            to[i] = a.value[own + i];
+        v[j] = i < a.d_head ? __ldcg(from + i) : 0;
+    }
+    if (is_value) {
+#pragma unroll
+        for (int j = 0; j < QK_ELEMS; j++)
+            if (lane + j * WARP_LANES < a.d_head)
+                to[lane + j * WARP_LANES] = v[j];
         return;
     }
-    const bool is_query = head < a.n_head;
-    float *q = a.q + ((size_t)t * a.n_head + head) * a.d_head;
-    const float *from = is_query ? q : a.key + own;
-    const float *w = is_query ? a.q_norm : a.k_norm;
-    const float *turn = a.turns + (size_t)a.positions[t] * 2 * half;
-    float *to = is_query ? q : (float *)seg->keys + slot;
-    float factor;
-
-    for (int i = lane; i < a.d_head; i += WARP_LANES)
-        row[i] = from[i];
+#pragma unroll
+    for (int j = 0; j < QK_ELEMS; j++)
+        row[lane + j * WARP_LANES] = v[j];
     __syncwarp();
     factor = rms_factor(row_sum_squares(row, a.d_head, lane), a.d_head, a.eps);
-    for (int i = lane; i < half; i += WARP_LANES) {
-        float v0 = rms_apply(row[i], factor, w[i]);
-        float v1 = rms_apply(row[i + half], factor, w[i + half]);
+#pragma unroll
+    for (int j = 0; j < QK_ELEMS; j++) {
+        const int i = lane + j * WARP_LANES;
+        float mine = rms_apply(v[j], factor, w[j]);
 
-        rope_turn(v0, v1, turn[i], turn[half + i], &v0, &v1);
-        to[i] = v0;
-        to[i + half] = v1;
+        if (i < 2 * half) {
+            const float pair = rms_apply(row[i < half ? i + half : i - half], factor, w_pair[j]);
+            float lower, upper;
+
+            rope_turn(i < half ? mine : pair, i < half ? pair : mine, cos[j], sin[j], &lower,
+                      &upper);
+            mine = i < half ? lower : upper;
+        }
+        if (i < a.d_head)
+            to[i] = mine;
     }
-    for (int i = 2 * half + lane; i < a.d_head; i += WARP_LANES)
-        to[i] = rms_apply(row[i], factor, w[i]);
 }
 
 cudaError_t fused_qk_launch(const struct fused_qk *a, cudaStream_t stream)

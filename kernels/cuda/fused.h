@@ -14,15 +14,13 @@
 extern "C" {
 #endif
 
-/*
- * Rows normalised, out of what they are made of: of a table by ids; or x, and y added to it. The
- * row is kept in x where it was made here, unless rows are chosen.
- */
+enum { FUSED_MAX_WIDTH = 8192 }; /* of a row that is normalised */
+
+/* Rows normalised: of a table by ids, then kept in x, too; or of x. */
 struct fused_norm {
     const uint16_t *table; /* (n_vocab, d) bf16, or NULL */
     const int32_t *ids;    /* (n_rows), with table */
     float *x;              /* (n, d) */
-    const float *y;        /* (n, d), or NULL: nothing is added */
     const int32_t *rows;   /* (n_rows): result i is of row rows[i]; NULL: of row i */
     const float *w;        /* (d) */
     float eps;

@@ -88,39 +88,49 @@ static __device__ __forceinline__ double quad_sum(double v)
     return v + __shfl_xor_sync(0xffffffffu, v, 2);
 }
 
+/* What slices 8 i .. 8 i + 7 of x (d) add to the sum of its squares: a quarter of them. */
+static __device__ __forceinline__ double row_quarter_squares(const float *x, int d, int i, int lane)
+{
+    const bool by_four = d % 4 == 0 && (uintptr_t)x % 16 == 0;
+    const int cols = row_slice(d), from = (8 * i + lane / 4) * cols;
+    double sum[4] = { 0, 0, 0, 0 }, quarter;
+
+    if (8 * i * cols >= d)
+        return 0;
+    for (int k = from + lane % 4 * 4; k < min(from + cols, d); k += 16) {
+        float4 v;
+
+        if (by_four) {
+            v = *(const float4 *)(x + k);
+        } else {
+            v.x = x[k];
+            v.y = k + 1 < d ? x[k + 1] : 0;
+            v.z = k + 2 < d ? x[k + 2] : 0;
+            v.w = k + 3 < d ? x[k + 3] : 0;
+        }
+        add_squares(sum, v);
+    }
+    quarter = quad_sum(add_four(sum));
+#pragma unroll
+    for (int o = 4; o < WARP_LANES; o *= 2)
+        quarter += __shfl_xor_sync(0xffffffffu, quarter, o);
+    return quarter;
+}
+
+static __device__ __forceinline__ double add_quarters(const double (&quarter)[4])
+{
+    return (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
+}
+
 /* Sum of the squares of x (d). */
 static __device__ __forceinline__ double row_sum_squares(const float *x, int d, int lane)
 {
-    const bool by_four = d % 4 == 0 && (uintptr_t)x % 16 == 0;
-    const int cols = row_slice(d);
-    double quarter[4] = { 0, 0, 0, 0 };
+    double quarter[4];
 
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const int from = (8 * i + lane / 4) * cols;
-        double sum[4] = { 0, 0, 0, 0 };
-
-        if (8 * i * cols >= d)
-            continue;
-        for (int k = from + lane % 4 * 4; k < min(from + cols, d); k += 16) {
-            float4 v;
-
-            if (by_four) {
-                v = *(const float4 *)(x + k);
-            } else {
-                v.x = x[k];
-                v.y = k + 1 < d ? x[k + 1] : 0;
-                v.z = k + 2 < d ? x[k + 2] : 0;
-                v.w = k + 3 < d ? x[k + 3] : 0;
-            }
-            add_squares(sum, v);
-        }
-        quarter[i] = quad_sum(add_four(sum));
-#pragma unroll
-        for (int o = 4; o < WARP_LANES; o *= 2)
-            quarter[i] += __shfl_xor_sync(0xffffffffu, quarter[i], o);
-    }
-    return (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
+    for (int i = 0; i < 4; i++)
+        quarter[i] = row_quarter_squares(x, d, i, lane);
+    return add_quarters(quarter);
 }
 
 /* What rms_norm() multiplies a row by, from the sum of its squares. */
