@@ -212,8 +212,9 @@ __global__ void __launch_bounds__(THREADS, 1)
 
                 if (t >= a.n_tok || row >= unit.n_rows)
                     continue;
-                for (int w = 0; w < k_tiles; w++)
-                    v += red[w * 8 * NT * 16 + sum_at(t, row)];
+#pragma unroll
+                for (int w = 0; w < N_WARPS; w++) /* what is not there is not added, but read */
+                    v = w < k_tiles ? v + red[w * 8 * NT * 16 + sum_at(t, row)] : v;
                 if (PICK)
                     pick_add(&state[j], v, u * PACK_SLICE_ROWS + row, pick.rows[t]);
                 else
