@@ -530,7 +530,7 @@ enum {
     FULL_8 = 15,
     FULL_4 = 30,
     HALF_SHARED = 113 << 10,
-    MAX_SHARED = 227 << 10
+    MAX_SHARED = 226 << 10
 };
 
 /* Shared memory of a block of n that share n_spans. */
