@@ -11,6 +11,7 @@
  * Numeric mode fast promises the same of one call; what it gives is held against mode invariant.
  *
  * Usage: checkforward --shapes DIR [--backend NAME] [--numeric fast] [--seed N] [--forwards N]
+ *                     [--shape N] [--canvas N]: one shape alone, shorter sequences
  *        checkforward --shapes DIR --bench SHAPE [--layers N]: times of a step of 32 tokens
  */
 #include <getopt.h>
@@ -579,19 +580,15 @@ static void bench(const char *shapes, const char *name, const char *layers, cons
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "shapes", required_argument, NULL, 's' },
-        { "backend", required_argument, NULL, 'b' },
-        { "numeric", required_argument, NULL, 'f' },
-        { "seed", required_argument, NULL, 'r' },
-        { "forwards", required_argument, NULL, 'n' },
-        { "bench", required_argument, NULL, 't' },
-        { "layers", required_argument, NULL, 'l' },
-        { "canvas", required_argument, NULL, 'c' },
-        { NULL, 0, NULL, 0 },
+        { "shapes", required_argument, NULL, 's' },   { "backend", required_argument, NULL, 'b' },
+        { "numeric", required_argument, NULL, 'f' },  { "seed", required_argument, NULL, 'r' },
+        { "forwards", required_argument, NULL, 'n' }, { "bench", required_argument, NULL, 't' },
+        { "layers", required_argument, NULL, 'l' },   { "canvas", required_argument, NULL, 'c' },
+        { "shape", required_argument, NULL, 'o' },    { NULL, 0, NULL, 0 },
     };
     const char *shapes = NULL, *backend = "cuda", *timed = NULL, *layers = NULL;
     unsigned long seed = 1;
-    int n_forwards = 12, n_failed = 0, c;
+    int n_forwards = 12, n_failed = 0, only = -1, c;
     const struct kernel_params params = { .n_threads = 1 };
     const struct kernel_ops *ops;
     struct kernels *k = NULL;
@@ -606,11 +603,12 @@ int main(int argc, char **argv)
         case 'n': n_forwards = (int)strtol(optarg, NULL, 10); break;
         case 't': timed = optarg; break;
         case 'l': layers = optarg; break;
+        case 'o': only = (int)strtol(optarg, NULL, 10); break;
         case 'c': canvas = (int)strtol(optarg, NULL, 10); break;
         default: return 2;
         }
     }
-    if (!shapes || n_forwards < 1 || canvas < MIN_CANVAS || canvas > MAX_CANVAS)
+    if (!shapes || n_forwards < 1 || canvas < MIN_CANVAS || canvas > MAX_CANVAS || only >= N_SHAPES)
         return 2;
     ops = kernel_backend_find(backend);
     if (!ops || ops->open(&params, &k, &err)) {
@@ -624,9 +622,10 @@ int main(int argc, char **argv)
         return 0;
     }
     for (int i = 0; i < N_SHAPES; i++)
-        n_failed += check_shape(shapes, i, backend, n_forwards);
-    printf("%d shapes of %d forwards, %d with proposals, seed %lu: %d failed\n", (int)N_SHAPES,
-           n_forwards, n_picked, seed, n_failed);
+        if (only < 0 || only == i)
+            n_failed += check_shape(shapes, i, backend, n_forwards);
+    printf("%d shapes of %d forwards, %d with proposals, seed %lu: %d failed\n",
+           only < 0 ? (int)N_SHAPES : 1, n_forwards, n_picked, seed, n_failed);
     if (is_fast) {
         printf("%ld rows of logits, 1 - cosine to mode invariant %.1e at most\n", n_rows, farthest);
         n_failed += !(n_rows && farthest <= MODES_APART);
