@@ -78,6 +78,7 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     l->election = take(&at, sizeof(struct election_room));
     l->rooms = take(&at, N_WARPS * sizeof(struct route_room));
     l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
+    l->sums_of_logits = take(&at, is_few ? 0 : N_WARPS * ROUTER_MAX_EXPERTS * sizeof(float));
     l->bytes = l->bytes > at ? l->bytes : at;
     return a;
 }
@@ -474,10 +475,12 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         core = elect<N>(s, g);
     if (s.is_mine) {
         chosen = choose<N>(s, t, natural, core);
-        if (s.member == 0) {
+        if (s.member == 0)
             send_choice<N>(s, chosen);
+        if (s.member <= 1)
             n_slots = fill_slots<N>(s, t, chosen);
-        }
+        if (s.member == (n_team > 1))
+            put_slots(s, n_slots);
         if (s.member == n_team - 1 && n_team > 1)
             send_facts<N>(s, t, natural, chosen);
     }

@@ -35,19 +35,20 @@ enum {
 
 /* Shared memory of a block; offsets in bytes. */
 struct layout {
-    int before;   /* (n_exp) the coreset to run by, where it is an earlier one */
-    int squares;  /* (chunks, octets of this block, ROW_SLICES, 8) f64, messages */
-    int stage;    /* of the product */
-    int election; /* a struct election_room */
-    int rooms;    /* a struct route_room a warp */
-    int groups;   /* groups_room() a warp */
-    int votes;    /* (n_tok, experts of this block) f32, messages; NaN: none */
-    int divisors; /* (n_tok) f64, messages */
-    int warm;     /* (n_tok, words) messages */
-    int sums;     /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
-    int choices;  /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
-    int facts;    /* (n_tok, N_FACTS + N) words, messages to the last block */
-    int logits;   /* (chunks, sources, rows) pairs of f32, messages */
+    int before;         /* (n_exp) the coreset to run by, where it is an earlier one */
+    int squares;        /* (chunks, octets of this block, ROW_SLICES, 8) f64, messages */
+    int stage;          /* of the product */
+    int election;       /* a struct election_room */
+    int rooms;          /* a struct route_room a warp */
+    int sums_of_logits; /* (teams, ROUTER_MAX_EXPERTS) f32, of many */
+    int groups;         /* groups_room() a warp */
+    int votes;          /* (n_tok, experts of this block) f32, messages; NaN: none */
+    int divisors;       /* (n_tok) f64, messages */
+    int warm;           /* (n_tok, words) messages */
+    int sums;           /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
+    int choices;        /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
+    int facts;          /* (n_tok, N_FACTS + N) words, messages to the last block */
+    int logits;         /* (chunks, sources, rows) pairs of f32, messages */
     int bytes;
 };
 
@@ -138,25 +139,40 @@ static __device__ __forceinline__ void team_sync(const struct scene &s)
 
 /* ---- scores ------------------------------------------------------------------------------ */
 
-/* The token's logits, once they have come. */
-template <int N> static __device__ __forceinline__ void read_logits(const struct scene &s, float *z)
+/* The token's logit with expert e. */
+template <int N> static __device__ __forceinline__ float read_logit(const struct scene &s, int e)
 {
     constexpr int SOURCES = is_few<N>() ? 4 : (int)ROUTER_BLOCKS;
     const float *from =
         (const float *)(s.shared + s.a.l.logits) + s.team / 2 * SOURCES * s.a.rows * 2 + s.team % 2;
+    float of[SOURCES];
 
+    if (e >= s.p.n_exp)
+        return 0;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int e = i * WARP + s.lane;
-        float of[SOURCES];
+    for (int b = 0; b < SOURCES; b++)
+        of[b] = from[(b * s.a.rows + e) * 2];
+    return tree_sum(of);
+}
 
-        z[i] = 0;
-        if (e >= s.p.n_exp)
-            continue;
+/* The token's logits, once they have come. Of many experts a warp of the team adds up its share. */
+template <int N>
+static __device__ __forceinline__ void read_logits(const struct scene &s, float (&z)[N])
+{
+    if constexpr (is_few<N>()) {
 #pragma unroll
-        for (int b = 0; b < SOURCES; b++)
-            of[b] = from[(b * s.a.rows + e) * 2];
-        z[i] = tree_sum(of);
+        for (int i = 0; i < N; i++)
+            z[i] = read_logit<N>(s, i * WARP + s.lane);
+    } else {
+        float *all = (float *)(s.shared + s.a.l.sums_of_logits) + s.team * ROUTER_MAX_EXPERTS;
+
+#pragma unroll 1
+        for (int i = s.member; i < N; i += s.n_team)
+            all[i * WARP + s.lane] = read_logit<N>(s, i * WARP + s.lane);
+        team_sync(s);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            z[i] = all[i * WARP + s.lane];
     }
 }
 
@@ -211,8 +227,11 @@ send_ballot(const struct scene &s, bool is_voter, const struct route_token<N> &t
         double divisor = token_votes<N>(p, t, z, first, n_first, votes, s.room);
 
 #pragma unroll
-        for (int i = 0; i < N; i++)
+        for (int i = 0; i < N; i++) {
             votes[i] = is_voter ? votes[i] : NAN;
+            if (s.is_usual && votes[i] != votes[i])
+                votes[i] = -0.0f; /* sum_scores() */
+        }
         if (is_few<N>()) {
             uint2 *row = (uint2 *)to + s.t_mine * WARP + s.lane;
 
@@ -299,6 +318,38 @@ static __device__ __forceinline__ double sum_votes(const struct scene &s, const 
     return sum;
 }
 
+/* The same in the usual kernel: votes are scores, none of them below 0, and -0 is no vote, which
+ * changes no sum. */
+template <int STRIDE>
+static __device__ __forceinline__ double sum_scores(const float *column, int n_tok,
+                                                    bool *ret_is_voted)
+{
+    uint32_t sign = ~0u;
+    double sum = 0;
+    int t = 0;
+
+#pragma unroll 1
+    for (; t + 16 <= n_tok; t += 16) {
+        float v[16];
+
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            v[i] = column[(t + i) * STRIDE];
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            sign &= __float_as_uint(v[i]);
+            sum = __dadd_rn(sum, (double)v[i]);
+        }
+    }
+#pragma unroll 1
+    for (; t < n_tok; t++) {
+        sign &= __float_as_uint(column[t * STRIDE]);
+        sum = __dadd_rn(sum, (double)column[t * STRIDE]);
+    }
+    *ret_is_voted = !(sign >> 31);
+    return sum;
+}
+
 /* What a block says of an expert: v is NaN's only where votes were infinite. */
 static __device__ __forceinline__ void take_expert(const struct scene &s,
                                                    const struct route_call_group &g, int e,
@@ -348,7 +399,8 @@ hear_voters(const struct scene &s, const struct route_call_group &g, struct elec
             return;
         }
         if (s.a.has_votes)
-            sum = sum_votes(s, votes + tid, N * WARP, &is_voted);
+            sum = s.is_usual ? sum_scores<N * WARP>(votes + tid, s.u.n_tok, &is_voted)
+                             : sum_votes(s, votes + tid, N * WARP, &is_voted);
         for (int t = 0; p.warm && t < s.u.n_tok; t++)
             is_warm |= warm[t * N + e / WARP] >> (e % WARP) & 1;
         take_expert(s, g, e, sum, is_voted, is_warm, x);
@@ -362,7 +414,8 @@ hear_voters(const struct scene &s, const struct route_call_group &g, struct elec
             const int e = s.rank * OWN + s.lane % OWN;
 
             if (s.a.has_votes)
-                sum = sum_votes(s, votes + s.lane % OWN, OWN, &is_voted);
+                sum = s.is_usual ? sum_scores<OWN>(votes + s.lane % OWN, s.u.n_tok, &is_voted)
+                                 : sum_votes(s, votes + s.lane % OWN, OWN, &is_voted);
             for (int t = 0; p.warm && t < s.u.n_tok; t++)
                 is_warm |= warm[t] >> (s.lane % OWN) & 1;
 #pragma unroll
@@ -579,28 +632,34 @@ static __device__ __forceinline__ void send_choice(const struct scene &s, uint32
     }
 }
 
-/* A token's slots, to room and to where the host finds them. Returns how many there are. */
+/* A token's slots and their weights to room. Returns how many there are. */
 template <int N>
 static __device__ __forceinline__ int fill_slots(const struct scene &s,
                                                  const struct route_token<N> &t, uint32_t chosen)
 {
-    const struct route_output &out = s.a.c.route.out;
     const int n = list_set<N>(t.score, chosen, s.room);
     const double sum = s.p.renorm || s.p.is_renormed ? sum_slots(s.room, n) : 0;
 
     __syncwarp();
 #pragma unroll 1
-    for (int i = s.lane; i < out.stride; i += WARP) {
-        const size_t at = (size_t)(s.u.row + s.t_mine) * (size_t)out.stride + (size_t)i;
-        float w = 0;
-
-        if (i < n) /* room keeps the weight instead of the score */
-            s.room->score[i] = w = slot_weight(s.p, s.room->score[i], sum);
-        out.ids[at] = i < n ? s.room->id[i] : -1;
-        out.w[at] = w;
-    }
+    for (int i = s.lane; i < n; i += WARP)
+        s.room->score[i] = slot_weight(s.p, s.room->score[i], sum);
     __syncwarp();
     return n;
+}
+
+/* What is in room to where the host finds it. */
+static __device__ __forceinline__ void put_slots(const struct scene &s, int n)
+{
+    const struct route_output &out = s.a.c.route.out;
+
+#pragma unroll 1
+    for (int i = s.lane; i < out.stride; i += WARP) {
+        const size_t at = (size_t)(s.u.row + s.t_mine) * (size_t)out.stride + (size_t)i;
+
+        out.ids[at] = i < n ? s.room->id[i] : -1;
+        out.w[at] = i < n ? s.room->score[i] : 0;
+    }
 }
 
 /* What a token comes to in the statistics, to the last block. Takes room. */
