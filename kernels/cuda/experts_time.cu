@@ -27,7 +27,7 @@ enum {
     REPLAYS = 4,
     WARM_UP = 2,
     THREADS = 256,
-    READ_BLOCKS = 8
+    READ_STAGES = 6 /* of a tile of weights */
 };
 
 struct job {
@@ -40,7 +40,6 @@ struct job {
     struct moe_args layers[LAYERS];
     int32_t *ids;
     float *weights, *x;
-    uint32_t *sink;
     struct timed_router router; /* of PART_ROUTER and PART_LAYER */
     bool has_experts;           /* else the router alone */
 };
@@ -66,35 +65,54 @@ static __global__ void fill_kernel(uint32_t *p, size_t n, uint64_t seed, float s
     }
 }
 
-/* Read what the layer has to read, and nothing else. */
-static __global__ void __launch_bounds__(THREADS)
-    read_kernel(const __grid_constant__ struct moe_args a, uint32_t n_gate_up, uint32_t n_down,
-                uint32_t *sink)
+/* Read what the layer has to read, and nothing else: READ_STAGES tiles under way in each
+ * multiprocessor. One thread a block works; gate_up, down: tiles of an expert. */
+static __global__ void __launch_bounds__(32)
+    read_kernel(const __grid_constant__ struct moe_args a, uint32_t gate_up, uint32_t down)
 {
-    const uint32_t each = n_gate_up + n_down, n = *a.list.n_active * each;
-    const uint32_t step = gridDim.x * THREADS;
-    uint32_t x = 1;
+    extern __shared__ __align__(128) char ring[];
+    __shared__ uint64_t full[READ_STAGES];
+    const uint32_t each = gate_up + down;
+    const uint64_t policy = policy_evict_first();
+    uint32_t n, slot = 0, turn = 0, n_sent = 0;
 
-    for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < n; i += step * 8) {
-        uint4 v[8];
+    if (threadIdx.x)
+        return;
+    for (int i = 0; i < READ_STAGES; i++)
+        barrier_init(&full[i], 1);
+    barrier_init_fence();
+    grid_release();
+    grid_wait();
+    n = (uint32_t)*a.list.n_active * each;
+    for (uint32_t i = blockIdx.x; i < n; i += gridDim.x) {
+        const size_t e = (size_t)a.list.experts[i / each];
+        const uint32_t in = i % each;
+        const char *from =
+            in < gate_up
+                ? (const char *)a.weights.gate_up + (e * gate_up + in) * PACK_TILE_BYTES
+                : (const char *)a.weights.down + (e * down + in - gate_up) * PACK_TILE_BYTES;
 
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            const uint32_t at = i + j * step, in = at % each;
-            const size_t e = at < n ? a.list.experts[at / each] : 0;
-
-            v[j] = make_uint4(0, 0, 0, 0);
-            if (at < n)
-                v[j] = __ldcs(in < n_gate_up
-                                  ? (const uint4 *)a.weights.gate_up + e * n_gate_up + in
-                                  : (const uint4 *)a.weights.down + e * n_down + (in - n_gate_up));
+        if (n_sent >= READ_STAGES)
+            barrier_wait(&full[slot], turn ^ 1);
+        barrier_expect(&full[slot], PACK_TILE_BYTES);
+        bulk_copy(ring + slot * PACK_TILE_BYTES, from, PACK_TILE_BYTES, &full[slot], policy);
+        n_sent++;
+        if (++slot == READ_STAGES) {
+            slot = 0;
+            turn ^= 1;
         }
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            x *= (v[j].x ^ v[j].y ^ v[j].z ^ v[j].w) | 1;
     }
-    if (x == 0) /* never: odd numbers only */
-        *sink = x;
+    if (n_sent < READ_STAGES) {
+        slot = 0;
+        turn = 1;
+    }
+    for (uint32_t i = 0; i < READ_STAGES && i < n_sent; i++) { /* what is still under way */
+        barrier_wait(&full[slot], turn ^ 1);
+        if (++slot == READ_STAGES) {
+            slot = 0;
+            turn ^= 1;
+        }
+    }
 }
 
 /* ---- the job ------------------------------------------------------------------------------ */
@@ -150,7 +168,6 @@ static size_t lay_out(struct job *j)
     j->ids = (int32_t *)take(j, n_slots * sizeof(int32_t), &total);
     j->weights = (float *)take(j, n_slots * sizeof(float), &total);
     j->x = (float *)take(j, n_tok * d_model * sizeof(float), &total);
-    j->sink = (uint32_t *)take(j, sizeof(uint32_t), &total);
     for (int i = 0; i < LAYERS; i++) {
         struct moe_args *a = &j->layers[i];
 
@@ -250,9 +267,9 @@ static cudaError_t enqueue(struct job *j, enum part part, int i)
     }
     if (part == PART_EXPERTS)
         return moe_launch(a, true, j->stream);
-    read_kernel<<<j->n_sm * READ_BLOCKS, THREADS, 0, j->stream>>>(
-        *a, (uint32_t)(gate_up_bytes(&j->e) / 16), (uint32_t)(down_bytes(&j->e) / 16), j->sink);
-    return cudaGetLastError();
+    return launch_kernel(read_kernel, dim3((unsigned)j->n_sm), 32, READ_STAGES * PACK_TILE_BYTES,
+                         true, j->stream, *a, (uint32_t)(gate_up_bytes(&j->e) / PACK_TILE_BYTES),
+                         (uint32_t)(down_bytes(&j->e) / PACK_TILE_BYTES));
 }
 
 /* Samples of a part: time of one layer, mean of REPLAYS graphs of n_launches. */
@@ -297,6 +314,8 @@ static cudaError_t open_job(struct job *j)
 {
     cudaError_t rc = count_sms(&j->n_sm);
 
+    if (!rc)
+        rc = allow_shared(read_kernel, READ_STAGES * PACK_TILE_BYTES);
     if (!rc && j->has_experts)
         rc = cudaMalloc(&j->dev, lay_out(j));
     if (rc)
