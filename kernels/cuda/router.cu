@@ -22,7 +22,7 @@
 #include "kernels/cuda/router.h"
 
 #include "kernels/cuda/pack.h"
-#include "kernels/cuda/router_route.cuh"
+#include "kernels/cuda/router_list.cuh"
 
 enum {
     MAX_STEPS = 4, /* of 16 columns, of a slice: registers */
