@@ -75,8 +75,9 @@ enum status histogram_read_json(const char *text, size_t len, struct histogram *
     if (st)
         return st;
     *ret = (struct histogram){ 0 };
-    if (!json_is_array(list))
-        st = error_set(err, ST_INVALID, "a histogram is not a list");
+    if (!json_is_array(list) || json_array_size(list) > HISTOGRAM_BUCKETS)
+        st = error_set(err, ST_INVALID, "a histogram is not a list of at most %d buckets",
+                       (int)HISTOGRAM_BUCKETS);
     for (i = 0; !st && i < json_array_size(list); i++) {
         const json_t *bucket, *count;
 

@@ -97,3 +97,17 @@ Test(histogram, bad_text_is_refused)
         cr_assert(*err.text);
     }
 }
+
+Test(histogram, more_entries_than_buckets_are_refused)
+{
+    struct buf text = { 0 };
+    struct histogram h;
+    struct error err;
+
+    for (int i = 0; i <= HISTOGRAM_BUCKETS; i++) /* their sum would overflow */
+        buf_printf(&text, "%s[0,%lld]", i ? "," : "[", (long long)(INT64_MAX / HISTOGRAM_BUCKETS));
+    buf_putc(&text, ']');
+    cr_assert(buf_ok(&text));
+    cr_assert_eq(histogram_read_json(buf_str(&text), text.len, &h, &err), ST_INVALID);
+    buf_release(&text);
+}
