@@ -137,8 +137,8 @@ static bool is_same_engine(const struct engine_options *a, const struct engine_o
     if (strcmp(a->model_dir, b->model_dir) != 0 || strcmp(a->load_format, b->load_format) != 0 ||
         a->dummy_seed != b->dummy_seed || !is_same_text(a->backend, b->backend) ||
         !is_same_text(a->isa, b->isa) || a->is_fast != b->is_fast || a->n_threads != b->n_threads ||
-        a->is_unpinned != b->is_unpinned || a->max_batch != b->max_batch ||
-        a->n_overrides != b->n_overrides)
+        a->is_unpinned != b->is_unpinned || a->is_diagnosed != b->is_diagnosed ||
+        a->max_batch != b->max_batch || a->n_overrides != b->n_overrides)
         return false;
     for (size_t i = 0; i < a->n_overrides; i++)
         if (strcmp(a->overrides[i], b->overrides[i]) != 0)

@@ -1,8 +1,6 @@
 /* Times of kernels, and energy: the tables kernel and power, and the view energy. */
 #include <math.h>
 
-#include <math.h>
-
 #include "results/report_impl.h"
 #include "results/store_db.h"
 
