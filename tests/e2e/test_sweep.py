@@ -89,6 +89,27 @@ def a_sweep_that_is_done_computes_nothing(tmp):
     assert db_rows(tmp, "select distinct substr(selector, 1, 4) from cell order by 1") == [("naee",), ("topk",), ("vani",)]
 
 
+def a_run_that_measures_more_has_an_engine_of_its_own(tmp):
+    path = plan(tmp, f"""
+load-format: dummy
+tasks: sample_gsm8k
+limit: 1
+gen-length: 32
+model: {SHAPE}
+runs:
+  - selector: vanilla
+  - selector: "topk:k=1"
+    diagnose: true
+""")
+    end(start(tmp, sweep(path)), 0)
+    runs = db_rows(tmp, "select run_id, task_id, selector from sample join cell using (cell_key)"
+                        " join item using (item_id) order by 3 desc")
+    assert [r[2] for r in runs] == ["vanilla", "topk:k=1"], runs
+    for run_id, task_id, selector in runs:
+        out = ok("show", run_id, "sample_gsm8k", task_id, "-o", "runs", "--json", cwd=tmp)
+        assert ("output_errors" in out) == (selector != "vanilla"), selector
+
+
 def an_interrupted_sweep_goes_on(tmp):
     path = plan(tmp)
     p = start(tmp, sweep(path, "-n", "30"))
