@@ -77,19 +77,17 @@ static const char *settings_text(void (*put)(const struct decode_options *, stru
 }
 
 /* Which arithmetic makes the answers, beyond the backend's name; in the arena; NULL: out of memory.
- * Two instruction sets of one backend round differently; coresets of a whole batch differ with the
- * batch. */
+ * Two instruction sets of one backend round differently; coresets of a whole batch, and what mode
+ * fast rounds, differ with the batch. */
 static const char *numeric_mode(const struct engine *e, const struct decode_options *d,
                                 struct arena *a)
 {
     const struct model_info *m = engine_info(e);
     const char *isa = m->isa ? m->isa : m->is_fast ? "fast" : NULL;
 
-    if (strstr(d->selector, "scope=batch"))
+    if (m->is_fast || strstr(d->selector, "scope=batch"))
         return arena_printf(a, "batch-of-%d%s%s", engine_max_batch(e), isa ? ":" : "",
                             isa ? isa : "");
-    if (m->is_fast)
-        return "fast";
     return m->isa ? arena_printf(a, "invariant:%s", m->isa) : "invariant";
 }
 

@@ -84,8 +84,9 @@ CREATE TABLE cell (
     cache                  TEXT NOT NULL, -- * KV cache with all its settings: none, dual, ...
     backend                TEXT NOT NULL, -- * ref, cpu, cuda
     numeric_mode           TEXT NOT NULL, -- * invariant, with its instruction set for cpu: invariant:avx2;
-                                          -- fast: of cuda; answers depend on the batch a little
-                                          -- batch-of-N, with either: on all of it (scope=batch)
+                                          -- batch-of-N, with the rest behind a colon: answers depend
+                                          -- on the batch, a little (fast, of cuda) or on all of it
+                                          -- (scope=batch)
     answers_sha256         TEXT NOT NULL, -- * of the file that external answers are from; else ''
     gen_length             INTEGER NOT NULL, -- * positions to denoise
     block_length           INTEGER NOT NULL, -- * positions of one block

@@ -173,11 +173,12 @@ static void bind_told(struct binder *b, int64_t v)
 enum status store_put_power(struct store *s, const struct power_row *row, struct error *err)
 {
     struct binder b = { 0 };
-    enum status st = store_stmt(s, SQL_PUT_POWER,
-                                "INSERT INTO power (run_id, cell_key, device, t_ns, wall_ns,"
-                                " n_committed, energy_mj, sm_clock_mhz, mem_clock_mhz, temp_c,"
-                                " throttle_bits) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                                &b.stmt, err);
+    enum status st =
+        store_stmt(s, SQL_PUT_POWER,
+                   "INSERT OR REPLACE INTO power (run_id, cell_key, device, t_ns, wall_ns,"
+                   " n_committed, energy_mj, sm_clock_mhz, mem_clock_mhz, temp_c,"
+                   " throttle_bits) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                   &b.stmt, err);
 
     if (st)
         return st;
