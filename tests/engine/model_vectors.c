@@ -6,6 +6,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+bool backend_opens(const struct kernel_ops *ops)
+{
+    struct kernels *k = NULL;
+    enum status st = ops->open(&(struct kernel_params){ .n_threads = 1 }, &k, NULL);
+
+    ops->close(k);
+    cr_assert(st == ST_OK || strcmp(ops->name, "ref") != 0);
+    return st == ST_OK;
+}
+
+bool backend_rounds(const struct kernel_ops *ops)
+{
+    return strcmp(ops->name, "cuda") == 0;
+}
+
+double backend_tolerance(const char *backend)
+{
+    return strcmp(backend, "ref") == 0 ? 1e-5 : 1e-4;
+}
+
+void keep_no_hashes(void)
+{
+    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
+}
+
+struct kv_cache *new_cache(struct model *m)
+{
+    struct kv_cache *c = NULL;
+    struct error err = { 0 };
+
+    cr_assert_eq(kv_cache_new(m, &c, &err), ST_OK, "%s", err.text);
+    return c;
+}
+
 void vector_path(const char *name, char *ret, size_t size)
 {
     const char *base = getenv("DESBENCH_TESTS");

@@ -2,6 +2,7 @@
 #ifndef TESTS_ENGINE_MODEL_VECTORS_H
 #define TESTS_ENGINE_MODEL_VECTORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,22 @@
 #include "engine/safetensors.h"
 
 enum { VECTOR_MAX_TOK = 70 };
+
+/* Those that open on this machine. */
+#define FOR_EACH_BACKEND(b)                                                                        \
+    for (const struct kernel_ops *const *list_ = kernel_backends, *b; (b = *list_); list_++)       \
+        if (backend_opens(b))
+bool backend_opens(const struct kernel_ops *ops);
+
+/* cuda rounds activations beside bf16 weights to bf16, so that a router may choose otherwise: those
+ * models of it are for test_mini.c, which looks whether the choice was close. */
+bool backend_rounds(const struct kernel_ops *ops);
+
+/* Of values of stock transformers, in f32: ref sums in f64. */
+double backend_tolerance(const char *backend);
+
+/* For test suites: no hash of weights goes to the user's cache. */
+void keep_no_hashes(void);
 
 /* tests/vectors/model/NAME into ret. */
 void vector_path(const char *name, char *ret, size_t size);
@@ -29,6 +46,9 @@ struct canvas {
     int n;
 };
 void canvas_get(const struct safetensors *s, const char *name, struct canvas *ret);
+
+/* Owned by the caller. */
+struct kv_cache *new_cache(struct model *m);
 
 /* The whole canvas, logits of all rows. */
 struct forward_item whole_canvas(struct model *m, struct kv_cache *cache, const struct canvas *c);

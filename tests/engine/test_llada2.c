@@ -18,48 +18,7 @@ enum { N_VOCAB = 288, BLOCK = 32 };
 
 static const char usual[] = "llada2/usual-bf16", merged[] = "llada2/merged-f32";
 
-/* ref sums in f64, so that what differs is the f32 of transformers. */
-static double tolerance(const char *backend)
-{
-    return strcmp(backend, "ref") == 0 ? 1e-5 : 1e-4;
-}
-
-/* No hash of weights goes to the user's cache. */
-static void setup(void)
-{
-    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
-}
-
-TestSuite(llada2, .init = setup);
-
-static bool opens(const struct kernel_ops *ops)
-{
-    struct kernels *k = NULL;
-    enum status st = ops->open(&(struct kernel_params){ .n_threads = 1 }, &k, NULL);
-
-    ops->close(k);
-    cr_assert(st == ST_OK || strcmp(ops->name, "ref") != 0);
-    return st == ST_OK;
-}
-
-/* Those that keep activations in f32 beside weights in bf16. */
-static bool is_exact(const struct kernel_ops *ops)
-{
-    return strcmp(ops->name, "cuda") != 0;
-}
-
-#define FOR_EACH_BACKEND(b)                                                                        \
-    for (const struct kernel_ops *const *list_ = kernel_backends, *b; (b = *list_); list_++)       \
-        if (opens(b))
-
-static struct kv_cache *new_cache(struct model *m)
-{
-    struct kv_cache *c = NULL;
-    struct error err = { 0 };
-
-    cr_assert_eq(kv_cache_new(m, &c, &err), ST_OK, "%s", err.text);
-    return c;
-}
+TestSuite(llada2, .init = keep_no_hashes);
 
 /* Rows of backend memory in host memory; free() them. */
 static float *fetch(struct model *m, const float *p, size_t n)
@@ -106,7 +65,7 @@ static void check_logits(const char *name, const char *backend, int n)
         logits = logits_of(m, &item);
         snprintf(what, sizeof(what), "%s on %s, L=%d", name, backend, n);
         assert_rows(logits, vector_get(v, NULL, "L%d.logits", n), (size_t)n, N_VOCAB,
-                    tolerance(backend), what);
+                    backend_tolerance(backend), what);
         free(logits);
         kv_cache_free(cache);
     }
@@ -119,7 +78,7 @@ Test(llada2, logits_agree_with_transformers)
 {
     FOR_EACH_BACKEND(b)
     {
-        for (int i = 0; i < 4 && is_exact(b); i++)
+        for (int i = 0; i < 4 && !backend_rounds(b); i++)
             check_logits(usual, b->name, (const int[]){ 5, 32, 33, 70 }[i]);
         for (int i = 0; i < 3; i++)
             check_logits(merged, b->name, (const int[]){ 5, 33, 70 }[i]);
@@ -326,8 +285,8 @@ Test(llada2, every_stage_agrees_with_transformers)
         struct safetensors *v = vectors_open(usual);
         struct model *m = vector_model(usual, b->name, 1);
 
-        for (int i = 0; m && i < 4 && is_exact(b); i++)
-            check_stages(m, v, (const int[]){ 5, 32, 33, 70 }[i], tolerance(b->name));
+        for (int i = 0; m && i < 4 && !backend_rounds(b); i++)
+            check_stages(m, v, (const int[]){ 5, 32, 33, 70 }[i], backend_tolerance(b->name));
         model_close(m);
         safetensors_close(v);
     }
@@ -684,7 +643,7 @@ Test(llada2, layers_and_experts_that_are_counted_are_the_routed_ones)
         struct canvas c;
 
         tokens_get(v, 33, &c);
-        if (m && is_exact(b)) {
+        if (m && !backend_rounds(b)) {
             struct kv_cache *cache = new_cache(m);
             struct forward_item item = whole_canvas(m, cache, &c);
             const struct forward_result r = run_forward(m, &item, 1);

@@ -36,13 +36,7 @@ enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
 
 static const struct other *const cpu = &others[0];
 
-/* No hash of weights goes to the user's cache. */
-static void setup(void)
-{
-    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
-}
-
-TestSuite(mini, .init = setup);
+TestSuite(mini, .init = keep_no_hashes);
 
 static void model_path(const char *name, char *ret, size_t size)
 {
@@ -88,15 +82,6 @@ static struct model *open_model(const char *name, const struct other *on)
     st = model_open(&o, &m, &err);
     cr_assert(st == ST_OK || may_lack(on, st), "%s: %s", on->backend, err.text);
     return m;
-}
-
-static struct kv_cache *new_cache(struct model *m)
-{
-    struct kv_cache *c = NULL;
-    struct error err = { 0 };
-
-    cr_assert_eq(kv_cache_new(m, &c, &err), ST_OK, "%s", err.text);
-    return c;
 }
 
 static float *fetch(struct model *m, const float *p, size_t n)

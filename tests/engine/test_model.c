@@ -15,50 +15,7 @@ enum { N_VOCAB = 288, N_EXP = 8, N_LAYER = 2, D_MODEL = 64 };
 
 static const int lengths[] = { 5, 32, 33, 70 };
 
-/* ref sums in f64, so that what differs is the f32 of transformers. */
-static double tolerance(const char *backend)
-{
-    return strcmp(backend, "ref") == 0 ? 1e-5 : 1e-4;
-}
-
-/* No hash of weights goes to the user's cache. */
-static void setup(void)
-{
-    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
-}
-
-TestSuite(model, .init = setup);
-
-/* Does it run on this machine? */
-static bool opens(const struct kernel_ops *ops)
-{
-    struct kernels *k = NULL;
-    enum status st = ops->open(&(struct kernel_params){ .n_threads = 1 }, &k, NULL);
-
-    ops->close(k);
-    cr_assert(st == ST_OK || strcmp(ops->name, "ref") != 0);
-    return st == ST_OK;
-}
-
-/* cuda rounds activations beside bf16 weights to bf16, so that a router may choose otherwise: those
- * models of it are for test_mini.c, which looks whether the choice was close. */
-static bool rounds(const struct kernel_ops *ops)
-{
-    return strcmp(ops->name, "cuda") == 0;
-}
-
-#define FOR_EACH_BACKEND(b)                                                                        \
-    for (const struct kernel_ops *const *list_ = kernel_backends, *b; (b = *list_); list_++)       \
-        if (opens(b))
-
-static struct kv_cache *new_cache(struct model *m)
-{
-    struct kv_cache *c = NULL;
-    struct error err = { 0 };
-
-    cr_assert_eq(kv_cache_new(m, &c, &err), ST_OK, "%s", err.text);
-    return c;
-}
+TestSuite(model, .init = keep_no_hashes);
 
 /* Rows of backend memory in host memory; free() them. */
 static float *fetch(struct model *m, const float *p, size_t n)
@@ -90,7 +47,7 @@ static void check_logits(const char *name, const char *backend, int n)
         logits = fetch(m, run_forward(m, &item, 1).logits, (size_t)n * N_VOCAB);
         snprintf(what, sizeof(what), "%s on %s, L=%d", name, backend, n);
         assert_rows(logits, vector_get(v, NULL, "L%d.logits", n), (size_t)n, N_VOCAB,
-                    tolerance(backend), what);
+                    backend_tolerance(backend), what);
         free(logits);
         kv_cache_free(cache);
     }
@@ -102,7 +59,7 @@ Test(model, logits_agree_with_transformers)
 {
     FOR_EACH_BACKEND(b)
     {
-        for (size_t i = 0; i < 4 && !rounds(b); i++)
+        for (size_t i = 0; i < 4 && !backend_rounds(b); i++)
             check_logits("tiny-bf16", b->name, lengths[i]);
         check_logits("tiny-f32", b->name, 5);
         check_logits("tiny-f32", b->name, 33);
@@ -150,8 +107,8 @@ Test(model, every_stage_agrees_with_transformers)
         struct safetensors *v = vectors_open("tiny-bf16");
         struct model *m = vector_model("tiny-bf16", b->name, 1);
 
-        for (size_t i = 0; m && i < 4 && !rounds(b); i++)
-            check_stages(m, v, lengths[i], tolerance(b->name));
+        for (size_t i = 0; m && i < 4 && !backend_rounds(b); i++)
+            check_stages(m, v, lengths[i], backend_tolerance(b->name));
         model_close(m);
         safetensors_close(v);
     }
@@ -204,7 +161,7 @@ Test(model, every_token_goes_to_the_experts_of_transformers)
         struct safetensors *v = vectors_open("tiny-bf16");
         struct model *m = vector_model("tiny-bf16", b->name, 1);
 
-        for (size_t i = 0; m && i < 4 && !rounds(b); i++)
+        for (size_t i = 0; m && i < 4 && !backend_rounds(b); i++)
             check_tokens_alone(m, v, lengths[i]);
         model_close(m);
         safetensors_close(v);
@@ -354,7 +311,7 @@ static void check_partial(const char *backend)
             item.n_kv = i < 2 ? 70 : 64;
             logits = fetch(m, run_forward(m, &item, 1).logits, (size_t)block.n * N_VOCAB);
             assert_rows(logits, vector_get(v, NULL, "partial%d.logits", i), (size_t)block.n,
-                        N_VOCAB, tolerance(backend), name);
+                        N_VOCAB, backend_tolerance(backend), name);
             free(logits);
         }
         kv_cache_free(cache);
@@ -367,7 +324,7 @@ Test(model, a_block_over_stale_keys_and_values_agrees_with_the_formulas)
 {
     FOR_EACH_BACKEND(b)
     {
-        if (!rounds(b))
+        if (!backend_rounds(b))
             check_partial(b->name);
     }
 }

@@ -14,13 +14,7 @@
 #include "temp_dir.h"
 #include "tests/base/fail_malloc.h"
 
-/* No hash of weights goes to the user's cache. */
-static void setup(void)
-{
-    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
-}
-
-TestSuite(model_open, .init = setup);
+TestSuite(model_open, .init = keep_no_hashes);
 
 static struct engine_options options(const char *dir, const char *format)
 {
