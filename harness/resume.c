@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "harness/paths.h"
 #include "harness/record.h"
+#include "harness/run_lock.h"
 #include "harness/runner.h"
 #include "harness/session.h"
 #include "harness/stored.h"
@@ -233,14 +234,15 @@ static bool is_done(const struct run_summary *summary)
 
 /* The run as it is stored; read only, so that a wrong name makes no file. */
 static enum status find(const struct options *c, const char *name, struct arena *a,
-                        struct run_row *ret, struct run_summary *ret_summary, struct error *err)
+                        const char **ret_path, struct run_row *ret, struct run_summary *ret_summary,
+                        struct error *err)
 {
     struct store *store = NULL;
-    const char *path, *run_id;
-    enum status st = path_results(c, false, a, &path, err);
+    const char *run_id;
+    enum status st = path_results(c, false, a, ret_path, err);
 
     if (!st)
-        st = store_open(path, STORE_READ, &store, err);
+        st = store_open(*ret_path, STORE_READ, &store, err);
     if (!st)
         st = store_find_run(store, name, a, &run_id, err);
     if (!st)
@@ -275,9 +277,11 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     struct arena a = { 0 };
     struct run_row row;
     struct run_summary summary;
-    enum status st = find(c, c->n_args ? c->args[0] : "last", &a, &row, &summary, err);
+    const char *path;
+    enum status st = find(c, c->n_args ? c->args[0] : "last", &a, &path, &row, &summary, err);
 
     if (!st && is_done(&summary)) {
+        run_lock_clear(path, row.run_id);
         log_info("run '%s' is done: `desbench show %s` shows it", row.run_id, row.run_id);
         arena_release(&a);
         return ST_OK;

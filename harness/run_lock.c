@@ -40,31 +40,35 @@ static enum status held(const char *results_path, const char *run_id, int fd, st
                      results_path);
 }
 
+/* Path of the lock file; free() it. */
+static enum status name_of(const char *results_path, const char *run_id, char **ret,
+                           struct error *err)
+{
+    char *real = realpath(results_path, NULL); /* a link to a file is the file, as SQLite has it */
+    struct buf path = { 0 };
+
+    if (!real && errno != ENOENT)
+        return error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO, "cannot resolve '%s': %s",
+                         results_path, strerror(errno));
+    buf_printf(&path, "%s-%s.lock", real ? real : results_path, run_id);
+    free(real);
+    *ret = buf_ok(&path) ? strdup(buf_str(&path)) : NULL;
+    buf_release(&path);
+    return *ret ? ST_OK : error_set(err, ST_NOMEM, "out of memory locking run '%s'", run_id);
+}
+
 enum status run_lock_take(const char *results_path, const char *run_id, struct run_lock **ret,
                           struct error *err)
 {
     struct run_lock *l = calloc(1, sizeof(*l));
-    struct buf path = { 0 };
-    char *real;
-    enum status st = ST_OK;
+    enum status st;
 
     if (!l)
         return error_set(err, ST_NOMEM, "out of memory locking run '%s'", run_id);
     l->fd = -1;
-    real = realpath(results_path, NULL); /* a link to a file is the file, as SQLite has it */
-    if (!real && errno != ENOENT) {
-        st = error_set(err, errno == ENOMEM ? ST_NOMEM : ST_IO, "cannot resolve '%s': %s",
-                       results_path, strerror(errno));
+    st = name_of(results_path, run_id, &l->path, err);
+    if (st)
         goto out;
-    }
-    buf_printf(&path, "%s-%s.lock", real ? real : results_path, run_id);
-    free(real);
-    l->path = buf_ok(&path) ? strdup(buf_str(&path)) : NULL;
-    buf_release(&path);
-    if (!l->path) {
-        st = error_set(err, ST_NOMEM, "out of memory locking run '%s'", run_id);
-        goto out;
-    }
     do {
         struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
@@ -102,4 +106,16 @@ void run_lock_release(struct run_lock *l)
     }
     free(l->path);
     free(l);
+}
+
+void run_lock_clear(const char *results_path, const char *run_id)
+{
+    struct error ignored = { 0 };
+    struct run_lock *l = NULL;
+    char *path = NULL;
+
+    if (!name_of(results_path, run_id, &path, &ignored) && access(path, F_OK) == 0 &&
+        !run_lock_take(results_path, run_id, &l, &ignored))
+        run_lock_release(l);
+    free(path);
 }

@@ -22,4 +22,8 @@ MUST_CHECK enum status run_lock_take(const char *results_path, const char *run_i
 
 void run_lock_release(struct run_lock *l); /* accepts NULL */
 
+/* Remove what a process left that was killed when its run was done. Nothing where there is no such
+ * file, another process holds it, or it cannot be removed. */
+void run_lock_clear(const char *results_path, const char *run_id);
+
 #endif

@@ -79,45 +79,39 @@ void draw_forwards(const struct report *r, struct figure *f)
     buf_release(&words);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------ */
+/* ---- costs ------------------------------------------------------------------------------ */
 
-void draw_bytes(const struct report *r, struct figure *f)
+void draw_costs(const struct report *r, struct figure *f, const struct cost *c)
 {
     enum { COLUMN_RIGHT = 344 };
     struct buf words = { 0 };
     size_t group = SIZE_MAX;
     double max = 0;
 
-    f->id = "bytes";
-    f->title = "Expert bytes of a right answer";
-    f->note = "Expert bytes read for all answers over the right ones: what fewer experts save, and "
-              "what more forwards and lost answers cost. At the right also the bytes for each "
-              "position committed, end-of-text fill included.";
-    buf_puts(&f->csv, "model,policy,bytes_per_right,bytes_per_committed\n");
     for (size_t i = 0; i < r->n_policies; i++)
-        max = fmax(max, report_bytes_per_right(&r->policies[i].t));
+        max = fmax(max, c->per_right(&r->policies[i]));
     for (size_t i = 0; i < r->n_policies; i++) {
         const struct report_policy *p = &r->policies[i];
-        double right = report_bytes_per_right(&p->t), committed = report_bytes_per_commit(&p->t),
-               middle;
+        double right = c->per_right(p), committed = c->per_commit(p), middle;
         struct label text;
 
         if (isnan(right) && isnan(committed))
             continue;
         if (group != p->group) {
             begin_group(f, r, &group, i);
-            svg_text(&f->body, COLUMN_RIGHT, f->height + 8, "s m", SVG_END, "MB an answer");
+            svg_text(&f->body, COLUMN_RIGHT, f->height + 8, "s m", SVG_END,
+                     label("%s an answer", c->unit).text);
             svg_text(&f->body, RIGHT, f->height + 8, "s m", SVG_END, "a position");
             f->height += 12;
         }
         put_row_name(f, p->name, &middle);
-        text = isnan(right) ? label("none right") : label("%.1f", right * 1e-6);
+        text = isnan(right) ? label("none right") : label("%.1f", right * c->scale);
         svg_text(&f->body, COLUMN_RIGHT, middle + 3, "s m", SVG_END, text.text);
         if (!isnan(right))
             put_bar(f, middle, 8, color_class(p, "").text, right, NAN, NAN, max,
-                    tip(&words, p->name, label("%s MB", text.text).text));
+                    tip(&words, p->name, label("%s %s", text.text, c->unit).text));
         if (!isnan(committed))
-            put_words(f, middle, label("%.3f", committed * 1e-6).text);
+            put_words(f, middle, label("%.3f", committed * c->scale).text);
         csv_policy(f, r, p);
         csv_real(&f->csv, right);
         csv_real(&f->csv, committed);
@@ -125,6 +119,29 @@ void draw_bytes(const struct report *r, struct figure *f)
     }
     f->body.is_failed |= !buf_ok(&words);
     buf_release(&words);
+}
+
+static double bytes_per_right(const struct report_policy *p)
+{
+    return report_bytes_per_right(&p->t);
+}
+
+static double bytes_per_commit(const struct report_policy *p)
+{
+    return report_bytes_per_commit(&p->t);
+}
+
+void draw_bytes(const struct report *r, struct figure *f)
+{
+    const struct cost bytes = { "MB", 1e-6, bytes_per_right, bytes_per_commit };
+
+    f->id = "bytes";
+    f->title = "Expert bytes of a right answer";
+    f->note = "Expert bytes read for all answers over the right ones: what fewer experts save, and "
+              "what more forwards and lost answers cost. At the right also the bytes for each "
+              "position committed, end-of-text fill included.";
+    buf_puts(&f->csv, "model,policy,bytes_per_right,bytes_per_committed\n");
+    draw_costs(r, f, &bytes);
 }
 
 /* ---- seconds ---------------------------------------------------------------------------- */

@@ -111,4 +111,16 @@ void draw_seconds(const struct report *r, struct figure *f);
 void draw_kernels(const struct report *r, struct figure *f);
 void draw_energy(const struct report *r, struct figure *f);
 
+/* What a right answer costs, and a committed position, in a base unit; NaN: not known. */
+struct cost {
+    const char *unit; /* shown: of the base unit times scale */
+    double scale;
+    double (*per_right)(const struct report_policy *p);
+    double (*per_commit)(const struct report_policy *p);
+};
+
+/* A row and a line of CSV for each policy of which one is known; the caller names the figure and
+ * the columns. */
+void draw_costs(const struct report *r, struct figure *f, const struct cost *c);
+
 #endif

@@ -158,10 +158,7 @@ static double joules_per_right(const struct report_policy *p)
 
 void draw_energy(const struct report *r, struct figure *f)
 {
-    enum { COLUMN_RIGHT = 344 };
-    struct buf words = { 0 };
-    size_t group = SIZE_MAX;
-    double max = 0;
+    const struct cost joules = { "J", 1, joules_per_right, joules_per_commit };
 
     f->id = "energy";
     f->title = "Energy of a right answer";
@@ -169,32 +166,5 @@ void draw_energy(const struct report *r, struct figure *f)
               "it generated: what a committed position costs (at the right), and by that all "
               "answers over the right ones.";
     buf_puts(&f->csv, "model,policy,joules_per_right,joules_per_committed\n");
-    for (size_t i = 0; i < r->n_policies; i++)
-        max = fmax(max, joules_per_right(&r->policies[i]));
-    for (size_t i = 0; i < r->n_policies; i++) {
-        const struct report_policy *p = &r->policies[i];
-        double right = joules_per_right(p), committed = joules_per_commit(p), middle;
-
-        if (isnan(committed))
-            continue;
-        if (group != p->group) {
-            begin_group(f, r, &group, i);
-            svg_text(&f->body, COLUMN_RIGHT, f->height + 8, "s m", SVG_END, "J an answer");
-            svg_text(&f->body, RIGHT, f->height + 8, "s m", SVG_END, "a position");
-            f->height += 12;
-        }
-        put_row_name(f, p->name, &middle);
-        svg_text(&f->body, COLUMN_RIGHT, middle + 3, "s m", SVG_END,
-                 isnan(right) ? "none right" : label("%.1f", right).text);
-        if (!isnan(right))
-            put_bar(f, middle, 8, color_class(p, "").text, right, NAN, NAN, max,
-                    tip(&words, p->name, label("%.1f J", right).text));
-        put_words(f, middle, label("%.3f", committed).text);
-        csv_policy(f, r, p);
-        csv_real(&f->csv, right);
-        csv_real(&f->csv, committed);
-        csv_end(&f->csv);
-    }
-    f->body.is_failed |= !buf_ok(&words);
-    buf_release(&words);
+    draw_costs(r, f, &joules);
 }

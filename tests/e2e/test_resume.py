@@ -235,7 +235,11 @@ def a_run_that_is_done_stays_as_it_is(tmp):
     out, err = resume(tmp, words=["is done"])
     assert out == ""
     same(before, contents(tmp))
+    # a process that is killed between a run's last word and the end of its lock leaves the lock's file
+    (run_id,), = db_rows(tmp, "select run_id from run")
+    open(f"{tmp}/runs/results.sqlite-{run_id}.lock", "w").close()
     resume(tmp, "last", words=["is done"])
+    assert os.listdir(tmp + "/runs") == ["results.sqlite"], os.listdir(tmp + "/runs")
 
 
 def what_cannot_be_resumed_is_named(tmp):

@@ -5,6 +5,7 @@
 #include "engine/sequence_impl.h"
 #include "tests/base/fail_malloc.h"
 #include "tests/engine/fake_run.h"
+#include "tests/engine/plan_unclean.h"
 
 enum { BLOCK = 32, GEN = 96, MAX_PROMPT = 95 };
 
@@ -91,17 +92,6 @@ Test(block_cache, caches_that_are_approximate_elsewhere_are_exact_here)
         for (int i = 0; i < N_PROMPTS; i++)
             cr_assert(is_same_answer("threshold", cache_policy_find(names[k]), prompt_lengths[i]),
                       "%s, %d prompt tokens", names[k], prompt_lengths[i]);
-}
-
-/* As the policy `block`, but a finished block's tokens do not go through the model once more. */
-static struct forward_plan plan_unclean(const struct canvas_view *v)
-{
-    int first = v->forward ? v->block_start : 0;
-
-    return (struct forward_plan){ .first = first,
-                                  .n_tok = v->block_end - first,
-                                  .n_kv = v->block_end,
-                                  .is_refresh = first < v->block_start };
 }
 
 Test(block_cache, without_the_clean_pass_answers_differ)

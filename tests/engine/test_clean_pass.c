@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/sequence_impl.h"
+#include "tests/engine/plan_unclean.h"
 
 enum { BLOCK = 32, GEN = 64, MAX_PROMPT = 95, MAX_CANVAS = 160, N_PROMPTS = 7 };
 
@@ -140,17 +141,6 @@ Test(clean_pass, logits_are_those_without_a_cache, .timeout = 600)
             }
         engine_close(e);
     }
-}
-
-/* A finished block's tokens do not go through the model once more. */
-static struct forward_plan plan_unclean(const struct canvas_view *v)
-{
-    int first = v->forward ? v->block_start : 0;
-
-    return (struct forward_plan){ .first = first,
-                                  .n_tok = v->block_end - first,
-                                  .n_kv = v->block_end,
-                                  .is_refresh = first < v->block_start };
 }
 
 Test(clean_pass, without_it_logits_are_others)
