@@ -82,9 +82,10 @@ static enum status propose(struct forward *f, const struct gemm_args *head, stru
                              c->stream),
                  err);
     } else {
-        CUDA_TRY(c,
-                 gemm_fast_pick_launch(head, f->tiled, f->pick_rows, f->pick_work, ret, c->stream),
-                 err);
+        CUDA_TRY(
+            c,
+            gemm_fast_pick_launch(head, f->tiled, f->pick_rows, f->fast_pick_work, ret, c->stream),
+            err);
     }
     return ST_OK;
 }
@@ -536,14 +537,16 @@ static enum status make_buffers(struct forward *f, struct error *err)
         st = cuda_malloc(c, yb_bytes, &yb, err);
     f->yb = yb;
     if (!st)
-        st = cuda_malloc(c, c->is_fast ? gemm_fast_pick_bytes(m->max_rows) : gemm_pick_bytes(),
-                         &f->pick_work, err);
+        st = cuda_malloc(c, gemm_pick_bytes(m->n_vocab), &f->pick_work, err);
+    if (!st && c->is_fast)
+        st = cuda_malloc(c, gemm_fast_pick_bytes(m->max_rows), &f->fast_pick_work, err);
     if (!st && c->is_fast)
         st =
             cuda_malloc(c, gemm_fast_tiled_bytes(m->max_tok, f->ld_x > f->ld_y ? f->ld_x : f->ld_y),
                         &f->tiled, err);
     if (st)
         return st;
+    CUDA_TRY(c, cudaMemsetAsync(f->pick_work, 0, gemm_pick_bytes(m->n_vocab), c->stream), err);
     /* attention leaves what is beyond its columns as it is */
     CUDA_TRY(c, cudaMemsetAsync(yb, 0, yb_bytes, c->stream), err);
     CUDA_TRY(c, fused_turns_launch(m->max_position, m->d_rot, m->rope_theta, f->turns, c->stream),
@@ -608,8 +611,10 @@ void cuda_forwards_free(struct forward *list)
 {
     while (list) {
         struct forward *f = list;
-        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,   f->list.dev,
-                              f->turns,    f->xb,          f->yb,       f->pick_work, f->tiled };
+        void *const dev[] = {
+            f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,   f->list.dev,      f->turns,
+            f->xb,       f->yb,          f->tiled,    f->pick_work, f->fast_pick_work
+        };
 
         list = f->next;
         if (f->timed.exec)

@@ -75,7 +75,7 @@ struct forward {
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
     const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
     size_t picks_at;                              /* of proposals in results; with is_picked */
-    void *pick_work;
+    void *pick_work, *fast_pick_work; /* the latter NULL: not in mode fast */
     const struct attn_segment *attn; /* in meta, (n_seqs) */
 
     struct profile *profile; /* of the call under way; NULL: it is not timed */

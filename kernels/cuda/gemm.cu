@@ -4,24 +4,20 @@
  * Two kernels, the same bits.
  *
  * few_tokens: up to 32 tokens, up to 8 stretches of columns (K = 2048). What counts is the stream
- * of weights. A unit is a slice: 16 rows with all their columns. Warp w owns stretch w of every
- * slice of its block: it fetches 8 KB pieces into a ring of its own, waits for nobody else's, and
- * holds the activations of its stretch in registers, for all slices. The stretches' sums meet in
- * shared memory. 24 pieces, 192 KB, are under way in each SM, and the first ones are asked for
- * before the kernel waits for the one that makes the activations.
+ * of weights (few.cuh). A unit is a slice. 24 pieces, 192 KB, are under way in each SM, and the
+ * first ones are asked for before the kernel waits for the one that makes the activations.
  *
  * many_tokens: tiles of 64 MT rows by 16 NT tokens, columns in steps of 64 through a ring of
  * STEPS steps in shared memory, activations laid there as fragments. 8 warps, 4 by 2.
  */
 #include "kernels/cuda/gemm.h"
 
+#include "kernels/cuda/few.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.h"
-#include "kernels/cuda/pick_state.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 #define THREADS 256
-#define N_WARPS 8
 
 struct gemm_unit {
     const char *w; /* its slice, or its row tiles */
@@ -69,136 +65,54 @@ static __device__ __forceinline__ void put(float *y, float v, bool is_added)
     *y = is_added ? *y + v : v;
 }
 
-/* ---- proposals ---------------------------------------------------------------------------- */
-
-#define PICK_MAX_BLOCKS 256
-#define PICK_TOKENS 32
-
-/* Where a product's sums go, if not to y. */
-struct pick_work {
-    const struct gemm_pick_row *rows;
-    struct pick_state *parts; /* (n_blocks, PICK_TOKENS) */
-};
-
 /* ---- few tokens --------------------------------------------------------------------------- */
 
-#define RING 3 /* pieces under way for each warp */
-
-/* Where the sum of a (token, row) of a slice lies: tokens are 16 apart, with the halves of every
- * other two changed places, so that no more than two lanes of a store share a bank. */
-static __device__ __forceinline__ int sum_at(int token, int row)
-{
-    return token * 16 + (row ^ (token & 2) * 4);
-}
-
-/*
- * Shared memory of few_tokens, NT token octets.
- *   ring  (N_WARPS, RING) pieces of PACK_SLICE_BYTES
- *   sums  (2, N_WARPS, 8 NT, 16) f32
- *   full  (N_WARPS, RING) barriers
- */
-static constexpr __host__ __device__ int few_bytes(int nt)
-{
-    return N_WARPS * RING * PACK_SLICE_BYTES + 2 * N_WARPS * 8 * nt * 16 * 4 + N_WARPS * RING * 8;
-}
-
-static_assert(few_bytes(4) <= 227 << 10, "what a block may have");
-
-/* Grid: any number of blocks. k_tiles <= N_WARPS, n_tok <= 8 NT. f32 sums. PICK: proposals. */
-template <int NT, bool PICK>
-__global__ void __launch_bounds__(THREADS, 1)
-    few_tokens(const __grid_constant__ struct gemm_args a, int n_units, int k_tiles,
-               const struct pick_work pick)
+/* Grid: any number of blocks. k_tiles <= SLICE_WARPS, n_tok <= 8 NT. f32 sums. */
+template <int NT>
+__global__ void __launch_bounds__(FEW_THREADS, 1)
+    few_tokens(const __grid_constant__ struct gemm_args a, int n_units, int k_tiles)
 {
     extern __shared__ __align__(128) char smem[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    char *ring = smem + warp * RING * PACK_SLICE_BYTES;
-    float *sums = (float *)(smem + N_WARPS * RING * PACK_SLICE_BYTES);
-    uint64_t *full = (uint64_t *)(sums + 2 * N_WARPS * 8 * NT * 16) + warp * RING;
+    char *ring = smem + warp * FEW_RING * PACK_SLICE_BYTES;
+    float *sums = (float *)(smem + SLICE_WARPS * FEW_RING * PACK_SLICE_BYTES);
+    uint64_t *full = (uint64_t *)(sums + 2 * few_sums(NT)) + warp * FEW_RING;
     const bool is_active = warp < k_tiles;
     const uint64_t policy = policy_evict_first();
-    struct pick_state state[(NT + 1) / 2]; /* of token threadIdx.x / 16 + 16 i, row x % 16 */
     uint4 b[8][NT];
 
-#pragma unroll
-    for (int i = 0; i < (NT + 1) / 2; i++)
-        state[i] = pick_none();
     grid_release();
     if (lane == 0) {
-        for (int i = 0; i < RING; i++)
+        for (int i = 0; i < FEW_RING; i++)
             barrier_init(&full[i], 1);
         barrier_init_fence();
-        for (int i = 0; i < RING && is_active; i++) {
-            int u = blockIdx.x + i * gridDim.x;
+        for (int i = 0; i < FEW_RING && is_active; i++) {
+            const int u = blockIdx.x + i * gridDim.x;
 
-            if (u < n_units) {
-                struct gemm_unit unit = find_unit(a, u, PACK_SLICE_ROWS, k_tiles);
-
-                barrier_expect(&full[i], PACK_SLICE_BYTES);
-                bulk_copy(ring + i * PACK_SLICE_BYTES, unit.w + (size_t)warp * PACK_TILE_BYTES,
-                          PACK_SLICE_BYTES, &full[i], policy);
-            }
+            if (u < n_units)
+                few_fetch(ring + i * PACK_SLICE_BYTES, find_unit(a, u, PACK_SLICE_ROWS, k_tiles).w,
+                          warp, &full[i], policy);
         }
     }
     __syncwarp();
     grid_wait();
-    {
-        const uint16_t *x = a.x + warp * PACK_K + lane % 4 * 8;
-        const size_t ld = (size_t)k_tiles * PACK_K;
-
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            int token = n * 8 + lane / 4;
-
-#pragma unroll
-            for (int k = 0; k < 8; k++)
-                b[k][n] = is_active && token < a.n_tok
-                              ? __ldcg((const uint4 *)(x + token * ld + k * 32))
-                              : make_uint4(0, 0, 0, 0);
-        }
-    }
+    few_activations<NT>(a, k_tiles, warp, lane, b);
     for (int u = blockIdx.x, i = 0; u < n_units; u += gridDim.x, i++) {
-        float acc[NT][4];
-        float *red = sums + (i & 1) * N_WARPS * 8 * NT * 16;
-        const int slot = i % RING;
+        float *red = sums + (i & 1) * few_sums(NT);
+        const int slot = i % FEW_RING;
 
         if (is_active) {
-            const uint4 *piece = (const uint4 *)(ring + slot * PACK_SLICE_BYTES) + lane;
-            float *mine = red + warp * 8 * NT * 16;
-            const int next = u + RING * gridDim.x;
+            char *piece = ring + slot * PACK_SLICE_BYTES;
+            const int next = u + FEW_RING * gridDim.x;
+            float acc[NT][4];
 
-#pragma unroll
-            for (int n = 0; n < NT; n++)
-                acc[n][0] = acc[n][1] = acc[n][2] = acc[n][3] = 0;
-            barrier_wait(&full[slot], i / RING & 1);
-#pragma unroll
-            for (int k = 0; k < 8; k++) {
-                uint4 a0 = piece[2 * k * 32], a1 = piece[(2 * k + 1) * 32];
-
-#pragma unroll
-                for (int n = 0; n < NT; n++)
-                    mma_bf16(acc[n], a0, b[k][n].x, b[k][n].y);
-#pragma unroll
-                for (int n = 0; n < NT; n++)
-                    mma_bf16(acc[n], a1, b[k][n].z, b[k][n].w);
-            }
+            barrier_wait(&full[slot], i / FEW_RING & 1);
+            slice_multiply((const uint4 *)piece + lane, b, acc);
             __syncwarp(); /* all lanes have read the piece */
-            if (lane == 0 && next < n_units) {
-                struct gemm_unit unit = find_unit(a, next, PACK_SLICE_ROWS, k_tiles);
-
-                barrier_expect(&full[slot], PACK_SLICE_BYTES);
-                bulk_copy(ring + slot * PACK_SLICE_BYTES, unit.w + (size_t)warp * PACK_TILE_BYTES,
-                          PACK_SLICE_BYTES, &full[slot], policy);
-            }
-#pragma unroll
-            for (int n = 0; n < NT; n++) {
-                const int token = n * 8 + lane % 4 * 2, row = lane / 4;
-
-                mine[sum_at(token, row)] = acc[n][0];
-                mine[sum_at(token + 1, row)] = acc[n][1];
-                mine[sum_at(token, row + 8)] = acc[n][2];
-                mine[sum_at(token + 1, row + 8)] = acc[n][3];
-            }
+            if (lane == 0 && next < n_units)
+                few_fetch(piece, find_unit(a, next, PACK_SLICE_ROWS, k_tiles).w, warp, &full[slot],
+                          policy);
+            slice_store(red + warp * slice_sums(NT), acc);
         }
         __syncthreads();
         {
@@ -208,30 +122,12 @@ __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
             for (int j = 0; j < (NT + 1) / 2; j++) {
                 const int t = threadIdx.x / 16 + j * 16;
-                float v = 0;
 
-                if (t >= a.n_tok || row >= unit.n_rows)
-                    continue;
-#pragma unroll
-                for (int w = 0; w < N_WARPS; w++) /* what is not there is not added, but read */
-                    v = w < k_tiles ? v + red[w * 8 * NT * 16 + sum_at(t, row)] : v;
-                if (PICK)
-                    pick_add(&state[j], v, u * PACK_SLICE_ROWS + row, pick.rows[t]);
-                else
-                    put(unit.y + (size_t)t * unit.rows + row, v, a.is_added);
+                if (t < a.n_tok && row < unit.n_rows)
+                    put(unit.y + (size_t)t * unit.rows + row, slice_sum<NT>(red, k_tiles, t, row),
+                        a.is_added);
             }
         } /* sums are written again two units later, after the next __syncthreads() */
-    }
-    if (PICK) {
-#pragma unroll
-        for (int j = 0; j < (NT + 1) / 2; j++) {
-            const int t = threadIdx.x / 16 + j * 16;
-
-            for (int mask = 8; mask; mask /= 2)
-                state[j] = pick_join(state[j], pick_of_lane(state[j], mask));
-            if (threadIdx.x % 16 == 0 && t < a.n_tok)
-                pick.parts[blockIdx.x * PICK_TOKENS + t] = state[j];
-        }
     }
 }
 
@@ -437,25 +333,12 @@ static cudaError_t launch_few(const struct gemm_args *a, int k_tiles, int n_sm, 
                               cudaStream_t stream)
 {
     const int n_units = count_units(a, PACK_SLICE_ROWS);
-    cudaError_t rc = allow_shared(few_tokens<NT, false>, few_bytes(NT));
+    cudaError_t rc = allow_shared(few_tokens<NT>, few_bytes(NT));
 
     if (rc != cudaSuccess)
         return rc;
-    return launch_kernel(few_tokens<NT, false>, dim3(min(n_units, n_sm)), THREADS, few_bytes(NT),
-                         is_early, stream, *a, n_units, k_tiles, pick_work{});
-}
-
-template <int NT>
-static cudaError_t launch_pick(const struct gemm_args *a, int k_tiles, int n_sm,
-                               const struct pick_work *pick, bool is_early, cudaStream_t stream)
-{
-    const int n_units = count_units(a, PACK_SLICE_ROWS);
-    cudaError_t rc = allow_shared(few_tokens<NT, true>, few_bytes(NT));
-
-    if (rc != cudaSuccess)
-        return rc;
-    return launch_kernel(few_tokens<NT, true>, dim3(min(n_units, n_sm)), THREADS, few_bytes(NT),
-                         is_early, stream, *a, n_units, k_tiles, *pick);
+    return launch_kernel(few_tokens<NT>, dim3(min(n_units, n_sm)), FEW_THREADS, few_bytes(NT),
+                         is_early, stream, *a, n_units, k_tiles);
 }
 
 template <int MT, int NT>
@@ -479,7 +362,7 @@ cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t s
 
     if (rc != cudaSuccess || !a->n_tok)
         return rc;
-    if (k_tiles <= N_WARPS && a->n_tok <= 32) {
+    if (k_tiles <= SLICE_WARPS && a->n_tok <= FEW_TOKENS) {
         if (a->n_tok <= 8)
             return launch_few<1>(a, k_tiles, n_sm, is_early, stream);
         if (a->n_tok <= 16)
@@ -491,36 +374,4 @@ cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t s
     if (count_units(a, 128) * ((a->n_tok + 127) / 128) < n_sm)
         return launch_many<1, 8>(a, k_tiles, is_early, stream);
     return launch_many<2, 8>(a, k_tiles, is_early, stream);
-}
-
-bool gemm_pick_fits(int n_tok, int cols)
-{
-    return n_tok <= PICK_TOKENS && pack_k_tiles(cols) <= N_WARPS;
-}
-
-size_t gemm_pick_bytes(void)
-{
-    return PICK_MAX_BLOCKS * PICK_TOKENS * sizeof(struct pick_state);
-}
-
-cudaError_t gemm_pick_launch(const struct gemm_args *a, const struct gemm_pick_row *rows,
-                             void *work, struct pick *ret, bool is_early, cudaStream_t stream)
-{
-    const struct pick_work pick = { rows, (struct pick_state *)work };
-    const int k_tiles = (int)pack_k_tiles(a->cols), n_units = count_units(a, PACK_SLICE_ROWS);
-    int n_sm = 0;
-    cudaError_t rc = count_sms(&n_sm);
-
-    if (rc != cudaSuccess || !a->n_tok)
-        return rc;
-    if (!gemm_pick_fits(a->n_tok, a->cols))
-        return cudaErrorInvalidValue;
-    n_sm = min(n_sm, PICK_MAX_BLOCKS);
-    rc = a->n_tok <= 8    ? launch_pick<1>(a, k_tiles, n_sm, &pick, is_early, stream)
-         : a->n_tok <= 16 ? launch_pick<2>(a, k_tiles, n_sm, &pick, is_early, stream)
-                          : launch_pick<4>(a, k_tiles, n_sm, &pick, is_early, stream);
-    if (rc != cudaSuccess)
-        return rc;
-    return launch_kernel(pick_rows, dim3(a->n_tok), 32, 0, true, stream, pick.parts,
-                         min(n_units, n_sm), PICK_TOKENS, a->parts[0].rows, rows, ret);
 }

@@ -67,13 +67,16 @@ cudaError_t pick_launch(const float *logits, int n_rows, int n_vocab,
                         cudaStream_t stream);
 
 /*
- * The products with one matrix, a vocabulary's, reduced to a proposal each (kernels.h, op `pick`)
- * while they are made; they are not written, parts[0].y is not read. The id is pick()'s, the
- * probability is summed in another order: in f64, so it is the same to the last bits of an f32.
- * rows (n_tok) and ret (n_tok) are device memory, work gemm_pick_bytes() of it.
+ * The products of up to 32 tokens with one matrix, a vocabulary's, reduced to a proposal each
+ * (kernels.h, op `pick`) while they are made; they are not written, parts[0].y is not read. The id
+ * is pick()'s. The probability is summed in another order, that of rows whatever the GPU does when:
+ * 16 at a time in f32, these in f64, so it is the same to the last bits of an f32. head.cu
+ *
+ * rows (n_tok) and ret (n_tok) are device memory, work gemm_pick_bytes() of it, zeros before the
+ * first call and nobody else's.
  */
 bool gemm_pick_fits(int n_tok, int cols);
-size_t gemm_pick_bytes(void);
+size_t gemm_pick_bytes(int n_vocab);
 cudaError_t gemm_pick_launch(const struct gemm_args *a, const struct gemm_pick_row *rows,
                              void *work, struct pick *ret, bool is_early, cudaStream_t stream);
 

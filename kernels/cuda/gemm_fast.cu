@@ -726,6 +726,23 @@ size_t gemm_fast_pick_bytes(int n_tok)
     return (n > least ? n : least) * PICK_PARTS * sizeof(struct pick_state);
 }
 
+/* A warp a row t: its states, parts[i * stride + t], and the proposal they come to. */
+static __global__ void pick_rows(const struct pick_state *parts, int n_parts, int stride,
+                                 int n_vocab, const struct gemm_pick_row *rows, struct pick *ret)
+{
+    const int t = blockIdx.x;
+    struct pick_state s = pick_none();
+
+    grid_release();
+    grid_wait();
+    for (int i = threadIdx.x; i < n_parts; i += 32)
+        s = pick_join(s, parts[(size_t)i * stride + t]);
+    for (int mask = 16; mask; mask /= 2)
+        s = pick_join(s, pick_of_lane(s, mask));
+    if (threadIdx.x == 0)
+        ret[t] = pick_of(s, n_vocab, rows[t]);
+}
+
 template <int N>
 static cudaError_t launch_pick(const struct gemm_args *a, const void *tiled, int n_sm,
                                const struct gemm_pick_row *rows, void *work, struct pick *ret,

@@ -31,21 +31,12 @@ static __device__ __forceinline__ double pick_share(float v, float max)
     return v == max ? 1 : exp((double)v - (double)max);
 }
 
-/* One more logit; ids ascend. */
-static __device__ __forceinline__ void pick_add(struct pick_state *s, float v, int32_t id,
+/* Less its sum: v, which is a number, may be the token to propose. */
+static __device__ __forceinline__ void pick_try(struct pick_state *s, float v, int32_t id,
                                                 const struct gemm_pick_row &row)
 {
     struct best one = { (double)v, id };
 
-    if (isnan(v))
-        return;
-    if (s->max_id < 0 || v > s->max) {
-        s->sum = s->max_id < 0 ? 1 : s->sum * pick_share(s->max, v) + 1;
-        s->max = v;
-        s->max_id = id;
-    } else {
-        s->sum += pick_share(v, s->max);
-    }
     if (id == row.mask_id || id == row.banned_id)
         return;
     if (row.temperature > 0)
@@ -57,20 +48,50 @@ static __device__ __forceinline__ void pick_add(struct pick_state *s, float v, i
     }
 }
 
+/* One more logit; ids ascend. */
+static __device__ __forceinline__ void pick_add(struct pick_state *s, float v, int32_t id,
+                                                const struct gemm_pick_row &row)
+{
+    if (isnan(v))
+        return;
+    if (s->max_id < 0 || v > s->max) {
+        s->sum = s->max_id < 0 ? 1 : s->sum * pick_share(s->max, v) + 1;
+        s->max = v;
+        s->max_id = id;
+    } else {
+        s->sum += pick_share(v, s->max);
+    }
+    pick_try(s, v, id, row);
+}
+
+/* The same of both, less the sum, which is a's; a and b may change places. */
+static __device__ __forceinline__ struct pick_state pick_join_best(const struct pick_state &a,
+                                                                   const struct pick_state &b)
+{
+    struct pick_state s = a;
+
+    if (a.max_id < 0 || (b.max_id >= 0 && b.max > a.max)) {
+        s.max = b.max;
+        s.max_id = b.max_id;
+    } else if (b.max_id >= 0 && b.max == a.max) {
+        s.max_id = min(a.max_id, b.max_id);
+    }
+    s.best = better(a.best, b.best);
+    s.best_logit = s.best.id == a.best.id ? a.best_logit : b.best_logit;
+    return s;
+}
+
 /* The same of both; a and b may change places. */
 static __device__ __forceinline__ struct pick_state pick_join(const struct pick_state &a,
                                                               const struct pick_state &b)
 {
-    struct pick_state s = a.max_id < 0 ? b : a;
+    struct pick_state s = pick_join_best(a, b);
 
-    if (a.max_id >= 0 && b.max_id >= 0) {
-        s.max = fmaxf(a.max, b.max);
-        s.max_id = a.max == b.max ? min(a.max_id, b.max_id) : a.max == s.max ? a.max_id : b.max_id;
+    if (a.max_id < 0)
+        s.sum = b.sum;
+    else if (b.max_id >= 0)
         s.sum = __dadd_rn(__dmul_rn(a.sum, pick_share(a.max, s.max)),
                           __dmul_rn(b.sum, pick_share(b.max, s.max)));
-    }
-    s.best = better(a.best, b.best);
-    s.best_logit = s.best.id == a.best.id ? a.best_logit : b.best_logit;
     return s;
 }
 
@@ -89,33 +110,55 @@ static __device__ __forceinline__ struct pick_state pick_of_lane(const struct pi
     return r;
 }
 
-/* A warp a row t: its states, parts[i * stride + t], and the proposal they come to. */
-static __global__ void pick_rows(const struct pick_state *parts, int n_parts, int stride,
-                                 int n_vocab, const struct gemm_pick_row *rows, struct pick *ret)
+/* What all logits of a row come to. */
+static __device__ __forceinline__ struct pick pick_of(const struct pick_state &s, int n_vocab,
+                                                      const struct gemm_pick_row &row)
 {
-    const int t = blockIdx.x;
-    struct pick_state s = pick_none();
+    struct pick p = { 0, 0, s.max_id >= 0 && s.max_id == row.mask_id };
 
-    grid_release();
-    grid_wait();
-    for (int i = threadIdx.x; i < n_parts; i += 32)
-        s = pick_join(s, parts[(size_t)i * stride + t]);
-    for (int mask = 16; mask; mask /= 2)
-        s = pick_join(s, pick_of_lane(s, mask));
-    if (threadIdx.x == 0) {
-        const int32_t mask_id = rows[t].mask_id, banned_id = rows[t].banned_id;
-        struct pick p = { 0, 0, s.max_id >= 0 && s.max_id == mask_id };
-
-        if (s.best.id >= 0) {
-            p.id = s.best.id;
-            p.prob = (float)(pick_share(s.best_logit, s.max) / s.sum);
-        } else { /* nothing but NaN: the lowest id that may be proposed */
-            while (p.id < n_vocab && (p.id == mask_id || p.id == banned_id))
-                p.id++;
-            p.id = p.id < n_vocab ? p.id : -1;
-        }
-        ret[t] = p;
+    if (s.best.id >= 0) {
+        p.id = s.best.id;
+        p.prob = (float)(pick_share(s.best_logit, s.max) / s.sum);
+        return p;
     }
+    while (p.id < n_vocab && (p.id == row.mask_id || p.id == row.banned_id))
+        p.id++; /* nothing but NaN: the lowest id that may be proposed */
+    p.id = p.id < n_vocab ? p.id : -1;
+    return p;
+}
+
+/*
+ * The order of sums of a softmax: 16 rows, a slice, in f32, a lane each; slices in f64, thread i of
+ * PICK_JOIN_THREADS every PICK_JOIN_THREADS-th from i on, butterflies, the warps in order.
+ */
+#define PICK_JOIN_THREADS 512
+#define PICK_JOIN_WARPS (PICK_JOIN_THREADS / 32)
+
+/* What a slice's logits of a token come to. */
+struct pick_slice {
+    float max; /* -infinity: there is none */
+    float sum; /* of exp(logit - max) */
+};
+
+/* As pick_share(). */
+static __device__ __forceinline__ float pick_share_f32(float v, float max)
+{
+    return v == max ? 1 : expf(__fsub_rn(v, max));
+}
+
+/* Of 16 lanes: a logit each, or what is not there or not a number. */
+static __device__ __forceinline__ struct pick_slice pick_sum_slice(float v, bool is_number)
+{
+    struct pick_slice s = { is_number ? v : -INFINITY, 0 };
+
+#pragma unroll
+    for (int mask = 8; mask; mask /= 2)
+        s.max = fmaxf(s.max, __shfl_xor_sync(~0u, s.max, mask));
+    s.sum = is_number ? pick_share_f32(v, s.max) : 0;
+#pragma unroll
+    for (int mask = 8; mask; mask /= 2)
+        s.sum += __shfl_xor_sync(~0u, s.sum, mask);
+    return s;
 }
 
 #endif
