@@ -228,17 +228,26 @@ enum status cuda_scratch_take(struct cuda *c, size_t bytes, void **ret, struct e
 
 /* ---- host arguments and results ---------------------------------------------------------- */
 
+void cuda_settle(struct cuda *c)
+{
+    struct cuda_room *r = &c->room;
+
+    for (size_t i = 0; i < r->n_deliveries; i++)
+        memcpy(r->deliveries[i].dst, r->deliveries[i].src, r->deliveries[i].bytes);
+    r->n_deliveries = 0;
+    r->used = 0;
+}
+
 enum status cuda_sync(struct kernels *k, struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
-    struct cuda_room *r = &c->room;
-    size_t n = r->n_deliveries;
+    cudaError_t rc = cudaStreamSynchronize(c->stream);
 
-    r->n_deliveries = 0; /* nothing is delivered after a fault */
-    CUDA_TRY(c, cudaStreamSynchronize(c->stream), err);
-    for (size_t i = 0; i < n; i++)
-        memcpy(r->deliveries[i].dst, r->deliveries[i].src, r->deliveries[i].bytes);
-    r->used = 0;
+    if (rc != cudaSuccess) {
+        c->room.n_deliveries = 0; /* nothing is delivered after a fault */
+        return cuda_fail(c, rc, "cudaStreamSynchronize", err);
+    }
+    cuda_settle(c);
     return ST_OK;
 }
 

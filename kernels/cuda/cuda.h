@@ -174,6 +174,9 @@ enum status cuda_download(struct kernels *k, void *dst, const void *src, size_t 
                           struct error *err);
 enum status cuda_sync(struct kernels *k, struct error *err);
 
+/* All that was enqueued is known to be done: what a sync does then. */
+void cuda_settle(struct cuda *c);
+
 /* memory.c: the first is cuda_memory()'s *ret_own, which needs no GPU. */
 MUST_CHECK enum status cuda_own_memory(const struct kernel_sizes *m, enum kernel_numeric numeric,
                                        size_t *ret, struct error *err);

@@ -18,15 +18,17 @@
  * Mode fast, from GEMM_FAST_MIN tokens on: products by gemm_fast.cu, of activations that norm and
  * attention leave in tiles; qkv does heads' work, the head proposes however many rows there are.
  *
- * What a forward needs of the host is laid out in one block ("meta") and goes to the device in one
- * copy; the statistics of all layers come back in one. Kernels find everything that changes from
- * step to step there: ids, positions, caches, lengths, voters, coresets. What does not is in their
- * arguments (struct forward_key: numbers of tokens, settings of routing, places in memory), and as
- * long as that stays the same the kernels are replayed as one CUDA graph. A key is recorded the
- * second time it is seen: what is run once, a cache refresh of a prompt's length, is not worth it.
+ * What a forward needs of the host is laid out in one block ("meta"), which the first kernel
+ * fetches; the last one delivers the statistics of all layers (mailbox.h). Kernels find everything
+ * that changes from step to step there: ids, positions, caches, lengths, voters, coresets. What
+ * does not is in their arguments (struct forward_key: numbers of tokens, settings of routing,
+ * places in memory), and as long as that stays the same the kernels are replayed as one CUDA graph.
+ * A key is recorded the second time it is seen: what is run once, a cache refresh of a prompt's
+ * length, is not worth it.
  */
 #include "kernels/cuda/forward.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +38,7 @@
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/gemm_fast.h"
+#include "kernels/cuda/mailbox.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/router.h"
 
@@ -320,8 +323,12 @@ static enum status enqueue(struct forward *f, struct error *err)
         .x = f->xb,
         .n_tok = f->key.n_rows,
     };
-    enum status st = f->profile ? profile_begin(f->profile, err) : ST_OK;
+    struct cuda *c = f->c;
+    enum status st = ST_OK;
 
+    CUDA_TRY(c, mailbox_fetch(f->host_meta, f->meta.dev, f->meta_bytes, c->stream), err);
+    if (f->profile)
+        st = profile_begin(f->profile, err);
     if (!st)
         st = normalise(f, &norm, err);
     if (st)
@@ -348,7 +355,15 @@ static enum status enqueue(struct forward *f, struct error *err)
             MARK(f, PROFILE_NORM, l + 1, err);
     }
     st = f->key.is_picked ? propose(f, &head, err) : multiply(f, &head, err);
-    return st ? st : profile_mark(f->profile, PROFILE_HEAD, -1, err);
+    if (!st)
+        st = profile_mark(f->profile, PROFILE_HEAD, -1, err);
+    if (st)
+        return st;
+    CUDA_TRY(c,
+             mailbox_deliver(f->results.dev, f->host_results, f->result_bytes, f->meta.dev,
+                             (uint32_t *)(void *)f->host_done, f->delivered, c->stream),
+             err);
+    return ST_OK;
 }
 
 /* ---- graphs ------------------------------------------------------------------------------ */
@@ -450,27 +465,42 @@ static enum status run(struct forward *f, struct error *err)
     return ST_OK;
 }
 
+/* Wait for the call's results, on the spot: a forward is short, and the next one waits for them. A
+ * fault shows when the stream is asked for it. No `pause`: a virtual machine's processor may be
+ * taken away from who pauses too often. */
+static enum status await(struct forward *f, struct error *err)
+{
+    enum { LOOKS = 1 << 20 }; /* between two questions: about a millisecond */
+    struct cuda *c = f->c;
+
+    for (int i = 1; atomic_load_explicit(f->host_done, memory_order_acquire) != f->number; i++) {
+        cudaError_t rc;
+
+        if (i % LOOKS)
+            continue;
+        rc = cudaStreamQuery(c->stream);
+        if (rc == cudaSuccess)
+            break;
+        if (rc != cudaErrorNotReady)
+            return cuda_fail(c, rc, "a forward", err);
+        (void)cudaGetLastError(); /* not ready is no fault */
+        i = 0;
+    }
+    cuda_settle(c);
+    return ST_OK;
+}
+
 enum status cuda_forward(struct kernels *k, struct forward *f, const struct forward_call *call,
                          struct error *err)
 {
-    struct cuda *c = (struct cuda *)k;
     enum status st = forward_prepare(f, call, err);
 
     f->profile = call->profile;
     if (st)
         return st;
-    CUDA_TRY(c,
-             cudaMemcpyAsync(f->meta.dev, f->host_meta, f->meta_bytes, cudaMemcpyHostToDevice,
-                             c->stream),
-             err);
     st = run(f, err);
-    if (st)
-        return st;
-    CUDA_TRY(c,
-             cudaMemcpyAsync(f->host_results, f->results.dev, f->result_bytes,
-                             cudaMemcpyDeviceToHost, c->stream),
-             err);
-    st = cuda_sync(k, err);
+    if (!st)
+        st = f->profile ? cuda_sync(k, err) : await(f, err); /* marks, too */
     if (!st)
         forward_deliver(f, call);
     return st;
@@ -523,13 +553,16 @@ static enum status make_buffers(struct forward *f, struct error *err)
     struct cuda *c = f->c;
     size_t n_turns = (size_t)m->max_position * (size_t)(m->d_rot / 2) * 2;
     size_t yb_bytes = gemm_rounded_bytes(m->max_tok, m->n_head * m->d_head);
-    void *turns = NULL, *xb = NULL, *yb = NULL;
+    void *turns = NULL, *xb = NULL, *yb = NULL, *delivered = NULL, *done = NULL;
     enum status st;
 
     f->ld_x = (int)pack_row_elems(m->d_model);
     f->ld_y = (int)pack_row_elems(m->n_head * m->d_head);
     st = cuda_malloc(c, n_turns * sizeof(float), &turns, err);
     f->turns = turns;
+    if (!st)
+        st = cuda_malloc(c, sizeof(*f->delivered), &delivered, err);
+    f->delivered = delivered;
     if (!st)
         st = cuda_malloc(c, gemm_rounded_bytes(m->max_tok, m->d_model), &xb, err);
     f->xb = xb;
@@ -546,6 +579,14 @@ static enum status make_buffers(struct forward *f, struct error *err)
                         &f->tiled, err);
     if (st)
         return st;
+    if (cudaMallocHost(&done, sizeof(*f->host_done)) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return error_set(err, ST_NOMEM, "out of memory: %zu bytes that a GPU can write",
+                         sizeof(*f->host_done));
+    }
+    f->host_done = done;
+    atomic_init(f->host_done, 0);
+    CUDA_TRY(c, cudaMemsetAsync(f->delivered, 0, sizeof(*f->delivered), c->stream), err);
     CUDA_TRY(c, cudaMemsetAsync(f->pick_work, 0, gemm_pick_bytes(m->n_vocab), c->stream), err);
     /* attention leaves what is beyond its columns as it is */
     CUDA_TRY(c, cudaMemsetAsync(yb, 0, yb_bytes, c->stream), err);
@@ -611,10 +652,9 @@ void cuda_forwards_free(struct forward *list)
 {
     while (list) {
         struct forward *f = list;
-        void *const dev[] = {
-            f->meta.dev, f->results.dev, f->work.dev, f->moe.dev,   f->list.dev,      f->turns,
-            f->xb,       f->yb,          f->tiled,    f->pick_work, f->fast_pick_work
-        };
+        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev,  f->moe.dev,
+                              f->list.dev, f->turns,       f->xb,        f->yb,
+                              f->tiled,    f->pick_work,   f->delivered, f->fast_pick_work };
 
         list = f->next;
         if (f->timed.exec)
@@ -628,6 +668,7 @@ void cuda_forwards_free(struct forward *list)
             (void)cudaFree(dev[i]);
         (void)cudaFreeHost(f->host_meta);
         (void)cudaFreeHost(f->host_results);
+        (void)cudaFreeHost((void *)f->host_done);
         free(f->layers);
         free(f->packed);
         free(f->sets);

@@ -228,7 +228,7 @@ struct attention_args forward_attention(const struct forward *f)
 
 /* Where its parts lie, and its size. */
 struct meta {
-    size_t ids, positions, seqs, rows, pick_rows, attn, routing, bytes;
+    size_t number, ids, positions, seqs, rows, pick_rows, attn, routing, bytes;
 };
 
 /* Tokens, their places and who looks at which cache. */
@@ -241,6 +241,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     int32_t *rows = (int32_t *)(void *)(host + at->rows);
     struct gemm_pick_row *picks = (struct gemm_pick_row *)(void *)(host + at->pick_rows);
 
+    memcpy(host + at->number, &f->number, sizeof(f->number));
     memcpy(host + at->ids, call->ids, n_tok * sizeof(int32_t));
     memcpy(host + at->positions, call->positions, n_tok * sizeof(int32_t));
     for (int i = 0, row = 0; i < call->n_seqs; i++) {
@@ -309,6 +310,8 @@ static enum status make_room(struct forward *f, size_t work, struct error *err)
         st = room_reserve(c, &f->list,
                           worklist_bytes(n_moe, k->stride + f->n_shared, f->m.n_exp + f->n_shared),
                           err);
+    k->host_meta = f->host_meta;
+    k->host_results = f->host_results;
     k->meta = f->meta.dev;
     k->results = f->results.dev;
     k->work = f->work.dev;
@@ -327,6 +330,8 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
 
     measure_call(f, call);
     measure_routing(f, call, &size);
+    f->number++;
+    at.number = take(&at.bytes, 1, sizeof(f->number));
     at.ids = take(&at.bytes, n_tok, sizeof(int32_t));
     at.positions = take(&at.bytes, n_tok, sizeof(int32_t));
     at.seqs = take(&at.bytes, n_tok, sizeof(int32_t));

@@ -41,6 +41,7 @@ struct forward_key {
     bool has_logits, has_importance;
     bool is_picked; /* proposals instead of logits */
     const void *meta, *results, *work, *moe, *list, *scratch, *logits, *bias;
+    const void *host_meta, *host_results;
 };
 
 struct forward_graph {
@@ -64,9 +65,12 @@ struct forward {
 
     struct forward_room meta, results, work, moe, list;
     char *host_meta, *host_results; /* pinned, as large as meta and results */
+    _Atomic uint32_t *host_done;    /* pinned: the number of the call whose results are there */
+    uint32_t *delivered;            /* of mailbox_deliver(), on the device */
 
     /* Of the call under way; (max_seqs) but where said. */
     struct forward_key key;
+    uint32_t number; /* of the call, beginning with 1; and so at the begin of meta */
     size_t meta_bytes, result_bytes;
     struct forward_set *sets;
     int *set_of;                                  /* of a sequence */
@@ -75,8 +79,8 @@ struct forward {
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
     const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
     size_t picks_at;                              /* of proposals in results; with is_picked */
-    void *pick_work, *fast_pick_work; /* the latter NULL: not in mode fast */
-    const struct attn_segment *attn; /* in meta, (n_seqs) */
+    void *pick_work, *fast_pick_work;             /* the latter NULL: not in mode fast */
+    const struct attn_segment *attn;              /* in meta, (n_seqs) */
 
     struct profile *profile; /* of the call under way; NULL: it is not timed */
 
