@@ -268,10 +268,13 @@ static enum status check_read(const struct bench *b, struct error *err)
         OPT_SMOOTHING,      OPT_SMOOTHING_INIT, OPT_SMOOTHING_GROWTH, OPT_SMOOTHING_DECAY
     };
     static const enum option_id of_model[] = { OPT_SELECTOR, OPT_BATCH_SIZE };
+    static const enum option_id of_trace[] = { OPT_BENCH_TRACE, OPT_LIMIT };
+    static const enum option_id made_up[] = { OPT_BENCH_TOKENS, OPT_BENCH_UNIQUE, OPT_BATCH_SIZE };
     static const enum option_id of_cpu[] = { OPT_ISA, OPT_THREADS, OPT_UNPINNED };
     bool is_forward = strcmp(b->what, "forward") == 0;
     bool is_decode = strcmp(b->what, "decode") == 0;
-    bool is_layer = strcmp(b->what, "moe") == 0 || strcmp(b->what, "route") == 0;
+    bool is_replayed = strcmp(b->what, "moe") == 0 && options_is_given(b->c, OPT_BENCH_TRACE);
+    bool is_layer = !is_replayed && (!strcmp(b->what, "moe") || !strcmp(b->what, "route"));
     bool is_ops = strcmp(b->what, "ops") == 0 || is_layer;
     const char *name = NULL;
 
@@ -284,6 +287,12 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; is_layer && i < sizeof(of_cpu) / sizeof(of_cpu[0]); i++)
         if (options_is_given(b->c, of_cpu[i]))
             name = option_table[of_cpu[i]].name;
+    for (size_t i = 0; !is_replayed && i < sizeof(of_trace) / sizeof(of_trace[0]); i++)
+        if (options_is_given(b->c, of_trace[i]))
+            name = option_table[of_trace[i]].name;
+    for (size_t i = 0; is_replayed && i < sizeof(made_up) / sizeof(made_up[0]); i++)
+        if (options_is_given(b->c, made_up[i]))
+            name = option_table[made_up[i]].name;
     if (is_ops && options_is_given(b->c, OPT_BENCH_UNIQUE))
         name = option_table[OPT_BENCH_UNIQUE].name;
     if (!is_forward && options_is_given(b->c, OPT_BENCH_PREFIX))
@@ -380,9 +389,10 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     if (!st)
         st = fill_options(&b, &o, err);
     if (!st)
-        st = strcmp(b.what, "ops") == 0 ? bench_ops(&b, &o, err)
-             : is_layer                 ? bench_experts(&b, &o, err)
-                                        : time_model(&b, &o, err);
+        st = strcmp(b.what, "ops") == 0         ? bench_ops(&b, &o, err)
+             : options_text(c, OPT_BENCH_TRACE) ? bench_trace(&b, &o, err)
+             : is_layer                         ? bench_experts(&b, &o, err)
+                                                : time_model(&b, &o, err);
     arena_release(&b.arena);
     return st;
 }
@@ -398,7 +408,8 @@ const struct verb verb_bench = {
         "Measures how fast this machine reads and computes, then times one forward pass, a whole\n"
         "generation, each operation by itself at the model's widths, or on a GPU a layer of\n"
         "experts by how many of them are used, or its router alone, and prints the share of the\n"
-        "floor that is reached. --json keeps every sample.\n"
+        "floor that is reached. With --trace, moe takes the routing that a trace recorded, on any\n"
+        "backend. --json keeps every sample.\n"
         "\n"
         "  desbench bench ops -m llada-moe-7b-a1b\n"
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
@@ -406,6 +417,7 @@ const struct verb verb_bench = {
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy --backend cuda \\\n"
         "      --prefix 256 --unique 64,38,25\n"
         "  desbench bench moe -m llada-moe-7b-a1b --tokens 32 --json\n"
+        "  desbench bench moe -m llada-moe-7b-a1b --trace gsm8k.trace\n"
         "  desbench bench route -m llada-moe-7b-a1b\n"
         "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
     .run = run,

@@ -15,7 +15,7 @@
 #include "kernels/devices.h"
 #include "kernels/limits.h"
 
-enum { BENCH_MAX_RESULTS = 64, BENCH_WARM_UP = 2 };
+enum { BENCH_MAX_RESULTS = 1024, BENCH_WARM_UP = 2 };
 
 /* One thing that was timed. */
 struct bench_result {
@@ -72,6 +72,10 @@ MUST_CHECK enum status bench_print(const struct bench *b, struct error *err);
 /* The experts of a layer on a GPU, at the widths of the model (bench_experts.c). */
 MUST_CHECK enum status bench_experts(struct bench *b, const struct engine_options *o,
                                      struct error *err);
+
+/* The experts of a layer on the routing of a trace, on any backend (bench_trace.c). */
+MUST_CHECK enum status bench_trace(struct bench *b, const struct engine_options *o,
+                                   struct error *err);
 
 /* The ops at the widths of the model, on random weights (bench_ops.c). */
 MUST_CHECK enum status bench_ops(struct bench *b, const struct engine_options *o,

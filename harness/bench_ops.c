@@ -10,10 +10,10 @@
 
 #include "base/rng.h"
 #include "harness/bench.h"
+#include "harness/bench_weights.h"
 #include "kernels/kernels.h"
 
 enum { MAX_COPIES = 64, N_KEYS = 1024 };
-static const size_t beyond_caches = (size_t)256 << 20;
 
 struct ops_job {
     struct bench *b;
@@ -21,8 +21,7 @@ struct ops_job {
     const struct kernel_ops *ops;
     struct kernels *k;
     struct rng rng;
-    uint16_t *block; /* random weights that matrices are filled with */
-    size_t n_block;
+    struct random_weights random;
 
     int n_tok;
     float *x, *y, *logits, *scores, *w, *keys; /* backend memory */
@@ -145,68 +144,22 @@ static enum status run_pick(void *arg, int n, struct error *err)
 
 /* ---- weights -------------------------------------------------------------------------------- */
 
-/* A host matrix of random values; data is to be freed once it is loaded and not kept. */
-static enum status make_matrix(const struct ops_job *j, int64_t rows, int64_t cols,
-                               struct host_matrix *ret, struct error *err)
-{
-    size_t n = (size_t)rows * (size_t)cols;
-    uint16_t *data = malloc(n * sizeof(*data));
-
-    if (!data)
-        return error_set(err, ST_NOMEM, "out of memory for a matrix of %lld by %lld",
-                         (long long)rows, (long long)cols);
-    for (size_t at = 0; at < n; at += j->n_block)
-        memcpy(data + at, j->block, (n - at < j->n_block ? n - at : j->n_block) * sizeof(*data));
-    *ret = (struct host_matrix){ data, DT_BF16, rows, cols };
-    return ST_OK;
-}
-
-static bool is_kept(const struct ops_job *j, const struct host_matrix *m)
-{
-    return !j->ops->keeps_host || j->ops->keeps_host(j->k, m);
-}
-
 static enum status load_copies(struct ops_job *j, int64_t rows, int64_t cols, struct error *err)
 {
-    size_t n = beyond_caches / ((size_t)rows * (size_t)cols * 2) + 1;
+    size_t n = BENCH_BEYOND_CACHES / ((size_t)rows * (size_t)cols * 2) + 1;
     enum status st = ST_OK;
 
     j->n_copies = 0;
     for (size_t i = 0; i < n && i < MAX_COPIES && !st; i++) {
         struct host_matrix m = { 0 };
 
-        st = make_matrix(j, rows, cols, &m, err);
+        st = random_matrix(&j->random, rows, cols, &m, err);
         if (!st)
             st = j->ops->weight_load(j->k, &m, &j->weights[i], err);
-        if (!is_kept(j, &m)) /* else it has to stay as long as the program */
+        if (!random_matrix_is_kept(&j->random, &m)) /* else it has to stay as long as the program */
             free((void *)m.data);
         j->n_copies += !st;
     }
-    return st;
-}
-
-/* One layer's, all from the same three matrices: experts are copies, but none shares memory where
- * the backend makes its own. */
-static enum status load_experts(struct ops_job *j, int n_exp, int n_shared, int64_t d_ff,
-                                struct experts **ret, struct error *err)
-{
-    size_t n = (size_t)n_exp + (size_t)n_shared;
-    struct host_matrix *m = calloc(3 * n, sizeof(*m)), one[3] = { 0 };
-    enum status st = m ? ST_OK : error_set(err, ST_NOMEM, "out of memory for %zu experts", n);
-
-    for (size_t i = 0; i < 3 && !st; i++) {
-        int64_t rows = i < 2 ? d_ff : j->m->d_model;
-
-        st = make_matrix(j, rows, i < 2 ? j->m->d_model : d_ff, &one[i], err);
-        for (size_t e = 0; e < n; e++)
-            m[i * n + e] = one[i];
-    }
-    if (!st)
-        st = j->ops->experts_load(j->k, n_exp, n_shared, m, m + n, m + 2 * n, ret, err);
-    for (int i = 0; i < 3; i++)
-        if (!is_kept(j, &one[i]))
-            free((void *)one[i].data);
-    free(m);
     return st;
 }
 
@@ -241,28 +194,24 @@ static enum status make_buffers(struct ops_job *j, struct error *err)
         { (void **)&j->route_ids, n * (size_t)m->top_k },
         { (void **)&j->keys, 2 * N_KEYS * kv },
     };
-    enum status st = ST_OK;
+    enum status st;
     float *values;
 
     n_logits = 2 * N_KEYS * kv > n * widest ? 2 * N_KEYS * kv : n * widest;
     values = arena_array(&j->b->arena, n_logits, sizeof(*values));
-    j->n_block = (size_t)1 << 16;
-    j->block = arena_array(&j->b->arena, j->n_block, sizeof(*j->block));
     j->ids = arena_array(&j->b->arena, n, sizeof(*j->ids));
     j->positions = arena_array(&j->b->arena, n, sizeof(*j->positions));
     j->picks = arena_array(&j->b->arena, n, sizeof(*j->picks));
     j->counts = arena_array(&j->b->arena, (size_t)m->n_exp, sizeof(*j->counts));
-    if (!values || !j->block || !j->ids || !j->positions || !j->picks || !j->counts)
+    if (!values || !j->ids || !j->positions || !j->picks || !j->counts)
         return error_set(err, ST_NOMEM, "out of memory for %d tokens", j->n_tok);
     for (size_t i = 0; i < n_logits; i++)
         values[i] = (float)(2 * rng_uniform(&j->rng) - 1);
-    for (size_t i = 0; i < j->n_block; i++) /* +-0.01 .. 0.02: 0x3c23 is 0.00995 */
-        j->block[i] =
-            (uint16_t)(0x3c23 + rng_below(&j->rng, 0x80) + rng_below(&j->rng, 2) * 0x8000);
     for (int t = 0; t < j->n_tok; t++) {
         j->ids[t] = (int32_t)rng_below(&j->rng, (uint64_t)m->n_vocab);
         j->positions[t] = t;
     }
+    st = random_weights_init(&j->random, j->k, &j->rng, &j->b->arena, err);
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]) && !st; i++)
         st = j->ops->alloc(j->k, list[i].n * 4, list[i].ret, err);
     if (!st)
@@ -373,7 +322,8 @@ static enum status time_moe(struct ops_job *j, struct error *err)
     double each = 6.0 * m->d_model * m->d_ff;
     char shape[80];
     int n_tok = j->n_tok;
-    enum status st = load_experts(j, m->n_exp, m->n_shared, m->d_ff, &j->experts, err);
+    enum status st =
+        random_experts(&j->random, m->n_exp, m->n_shared, m->d_model, m->d_ff, &j->experts, err);
 
     for (int i = 0; i < 2 && !st; i++) { /* all tokens, one token */
         j->n_tok = i ? 1 : n_tok;
@@ -397,7 +347,7 @@ static enum status time_dense(struct ops_job *j, struct error *err)
 
     if (!j->m->d_ff_dense)
         return ST_OK;
-    st = load_experts(j, 0, 1, j->m->d_ff_dense, &j->dense, err);
+    st = random_experts(&j->random, 0, 1, j->m->d_model, j->m->d_ff_dense, &j->dense, err);
     snprintf(shape, sizeof(shape), "%d x %d -> %d", j->n_tok, j->m->d_model, j->m->d_ff_dense);
     return st ? st
               : time_one(j, "dense layer", shape, run_dense, each, each * j->n_tok, false, err);

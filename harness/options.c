@@ -48,8 +48,8 @@ const struct option_def option_table[N_OPTIONS] = {
                     "real "
                     "sets; import: what each file says; else all of the run",
                     0, 0, NULL, NULL, "tasks by name; `desbench ls tasks` lists them" },
-    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | OBSERVING, ASK, "N", NULL, "all items", 1,
-                    1e9, NULL, NULL, "only the first N items of each task" },
+    [OPT_LIMIT] = { "limit", 'L', OPTION_INT, JUDGING | OBSERVING | VERB_BENCH, ASK, "N", NULL,
+                    "all items", 1, 1e9, NULL, NULL, "only the first N items of each task" },
     [OPT_SAMPLES] = { "samples", 'E', OPTION_WORDS, JUDGING | OBSERVING, ASK, "ID,...", NULL,
                       "all items", 0, 0, NULL, NULL,
                       "only the items with these ids, separated by commas, e.g. "
@@ -134,6 +134,10 @@ const struct option_def option_table[N_OPTIONS] = {
                            .is_axis = true },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
+    [OPT_BENCH_TRACE] = { "trace", 0, OPTION_TEXT, VERB_BENCH, DECODE, "FILE", NULL, NULL, 0, 0,
+                          NULL, NULL,
+                          "time the experts on the routing of a trace (moe); --limit: of so many "
+                          "layers of forwards, evenly spread [256]" },
     [OPT_THREADS] = { "threads", 0, OPTION_INT, RUNNING | VERB_BENCH | OBSERVING, MODEL, "N", NULL,
                       "all processors", 1, 4096, NULL, NULL, "threads of the CPU backend" },
     [OPT_BATCH_SIZE] = { "batch-size", 'b', OPTION_INT, RUNNING | VERB_BENCH, MODEL, "N", "1", NULL,

@@ -7,9 +7,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "engine/engine.h"
 #include "harness/listing.h"
-#include "harness/trace_file.h"
 
 /* What a selector does in one layer, or in all. */
 struct sums {
@@ -48,32 +46,51 @@ static enum status no_memory(struct error *err)
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
+struct replay_model trace_replay_model(const struct trace_header *h)
+{
+    return (struct replay_model){ .n_layer = h->n_layer,
+                                  .n_exp = h->n_exp,
+                                  .top_k = h->top_k,
+                                  .routing = { .is_sigmoid = h->is_sigmoid,
+                                               .is_renormed = h->is_renormed,
+                                               .scale = h->scale,
+                                               .n_group = h->n_group,
+                                               .topk_group = h->topk_group },
+                                  .bias = h->bias,
+                                  .n_known = h->n_top,
+                                  .has_importance = h->has_importance,
+                                  .mask_id = h->mask_id,
+                                  .weights_sha256 = h->about.weights_sha256 };
+}
+
+struct replay_forward trace_replay_forward(const struct trace_sequence *s, int number,
+                                           const struct trace_forward *f)
+{
+    return (struct replay_forward){ .seed = s->seed,
+                                    .forward = number,
+                                    .step = f->step,
+                                    .is_cache_refresh = f->is_cache_refresh,
+                                    .block_start = s->n_prompt + f->block * s->block_length,
+                                    .block_length = s->block_length,
+                                    .n_tok = f->n_tok,
+                                    .ids = f->ids,
+                                    .positions = f->positions };
+}
+
 static enum status open_one(struct job *j, const char *text, struct error *err)
 {
-    const struct trace_header *h = j->h;
-    const struct replay_model m = { .n_layer = h->n_layer,
-                                    .n_exp = h->n_exp,
-                                    .top_k = h->top_k,
-                                    .routing = { .is_sigmoid = h->is_sigmoid,
-                                                 .is_renormed = h->is_renormed,
-                                                 .scale = h->scale,
-                                                 .n_group = h->n_group,
-                                                 .topk_group = h->topk_group },
-                                    .bias = h->bias,
-                                    .n_known = h->n_top,
-                                    .has_importance = h->has_importance,
-                                    .mask_id = h->mask_id,
-                                    .weights_sha256 = h->about.weights_sha256 };
+    const struct replay_model m = trace_replay_model(j->h);
     struct replayed *p = &j->all[j->n];
-    size_t bytes = trace_executed_bytes(h->n_exp);
+    const int n_layer = j->h->n_layer;
+    size_t bytes = trace_executed_bytes(j->h->n_exp);
     struct buf canonical = { 0 };
     enum status st = engine_selector_text(text, &canonical, err);
 
     if (!st) {
         p->selector = arena_strdup(&j->arena, buf_str(&canonical), canonical.len);
-        p->layers = arena_array(&j->arena, (size_t)h->n_layer, sizeof(*p->layers));
-        p->last = arena_array(&j->arena, (size_t)h->n_layer, bytes);
-        p->now = arena_array(&j->arena, (size_t)h->n_layer, bytes);
+        p->layers = arena_array(&j->arena, (size_t)n_layer, sizeof(*p->layers));
+        p->last = arena_array(&j->arena, (size_t)n_layer, bytes);
+        p->now = arena_array(&j->arena, (size_t)n_layer, bytes);
         if (!p->selector || !p->layers || !p->last || !p->now)
             st = no_memory(err);
     }
@@ -159,17 +176,7 @@ static void add_layer(struct job *j, struct replayed *p, int layer, const struct
 static enum status replay_forward(struct job *j, const struct trace_sequence *s, int number,
                                   const struct trace_forward *f, struct error *err)
 {
-    const struct replay_forward forward = {
-        .seed = s->seed,
-        .forward = number,
-        .step = f->step,
-        .is_cache_refresh = f->is_cache_refresh,
-        .block_start = s->n_prompt + f->block * s->block_length,
-        .block_length = s->block_length,
-        .n_tok = f->n_tok,
-        .ids = f->ids,
-        .positions = f->positions,
-    };
+    const struct replay_forward forward = trace_replay_forward(s, number, f);
     enum status st = ST_OK;
 
     for (size_t i = 0; i < j->n && !st; i++) {

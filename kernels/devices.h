@@ -40,10 +40,14 @@ MUST_CHECK enum status gpu_list(struct gpu_device *ret, size_t cap, size_t *ret_
  */
 MUST_CHECK enum status gpu_memory_rates(double *ret_read, double *ret_copy, struct error *err);
 
+enum { GPU_TIMED_LAYERS = 4 }; /* that take turns */
+
 /* The routed experts of a layer, and who goes to them, made up to be timed. */
 struct gpu_experts {
     int n_exp, top_k, d_model, d_ff;
     int n_tok;
+    const int32_t *ids; /* (GPU_TIMED_LAYERS, n_tok, top_k) who goes where, -1: nowhere; the two
+                         * below are not read then. NULL: it is made up */
     int n_active; /* distinct experts that the tokens go to: top_k .. n_exp, at most n_tok * top_k
                    */
     double skew;  /* the i-th favourite is taken in proportion to i^-skew */

@@ -3,13 +3,14 @@
  *
  * LAYERS layers of different weights take turns inside one CUDA graph, as in a forward of a model
  * with nothing else in it, launched early: the experts (moe.h), the router (route_time.h), or both.
- * Which experts a token takes is made up: exactly n_active distinct ones in a layer, the busiest
- * some times the mean.
+ * Which experts a token takes is given, or made up: exactly n_active distinct ones in a layer, the
+ * busiest some times the mean.
  *
  * Weights are random and never zero. They are written in the packed form directly: which number
  * stands for which element is of no matter here.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/launch.cuh"
@@ -399,7 +400,9 @@ enum status gpu_layer_time(const struct gpu_experts *e, const struct route_param
     j.has_experts = ret->read_ns || ret->experts_ns || ret->layer_ns;
     if (!ids)
         st = error_set(err, ST_NOMEM, "out of memory for %d tokens", e->n_tok);
-    if (!st)
+    if (!st && e->ids)
+        memcpy(ids, e->ids, LAYERS * n_slots * sizeof(*ids));
+    else if (!st)
         st = deal_layers(e, seed, ids, err);
     if (!st) {
         cudaError_t rc = time_layer(&j, route, ids, seed, n_samples, ret);

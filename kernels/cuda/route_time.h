@@ -9,12 +9,13 @@
 #include <stdint.h>
 
 #include "kernels/cuda/router.h"
+#include "kernels/devices.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { TIMED_LAYERS = 4 }; /* that take turns */
+enum { TIMED_LAYERS = GPU_TIMED_LAYERS };
 
 struct timed_router {
     bool is_at_once; /* one launch a layer, else the ops' kernels after each other */

@@ -108,6 +108,40 @@ def misuse_of_traces_is_told(tmp):
     assert missing[0] == 3 and "none" in missing[2], missing
 
 
+def experts_are_timed_on_recorded_routing(tmp):
+    need_model("mini-e64")
+    path = tmp + "/mini.trace"
+    ok("trace", "record", "-m", "mini-e64", "--backend", "cpu", "-t", "mini-gsm8k", "-L", "2", "-q", "-o", path)
+    all_layers = listed("trace", "replay", path)[-1]
+    bench = ["bench", "moe", "--trace", path, "--backend", "cpu", "--threads", "1", "--repeats", "2"]
+    r = json.loads(ok(*bench, "--json"))
+    assert r["bench"] == "moe" and r["model"] == "mini-e64" and r["backend"] == "cpu", r
+    n_taken = [int(x["shape"].split(", ")[2].split()[0]) for x in r["results"]]
+    assert sum(n_taken) == all_layers["n_layer_forwards"], "all of a trace this short"
+    mean = sum(n * x["unique_experts"] for n, x in zip(n_taken, r["results"])) / sum(n_taken)
+    assert abs(mean - all_layers["mean_unique"]) < 1e-9, (mean, all_layers)
+    for n, x in zip(n_taken, r["results"]):
+        first, last = (int(v) for v in x["shape"].split(", ")[1].split(" of")[0].split(" to "))
+        assert x["name"] == "experts" and first <= x["unique_experts"] <= last, x
+        assert x["shape"].startswith("32 tokens, ") and len(x["samples_ns"]) == 2 * n, x
+        assert min(x["samples_ns"]) > 0 and 0 < x["floor_ns"], x
+        assert abs(x["bytes"] / x["unique_experts"] - 3 * 2 * 128 * 64) < 1e-6, "of a bf16 expert"
+    # under another selector; of some layers; at the widths of another model of as many experts
+    voted = json.loads(ok(*bench, "--selector", "des-vote:m=16", "--limit", "3", "--json"))["results"]
+    assert [x["unique_experts"] for x in voted] == [16] and "13 to 16 of 64 experts, 3 recorded" in voted[0]["shape"]
+    assert "mini2-e64, cpu" in ok(*bench, "--limit", "1", "-m", "mini2-e64")
+    # what does not fit
+    fails(2, [path, "64", "'mini-e16'", "16"], *bench, "-m", "mini-e16")
+    fails(3, ["none.trace"], "bench", "moe", "--trace", tmp + "/none.trace")
+    fails(2, ["'--tokens'"], *bench, "--tokens", "8")
+    fails(2, ["one selector"], *bench, "--selector", "vanilla", "--selector", "topk:k=2")
+    fails(2, ["512", "600"], *bench, "--limit", "600")
+    fails(2, ["'--trace'", "`bench ops`"], "bench", "ops", "--trace", path)
+    fails(2, ["'--limit'", "`bench forward`"], "bench", "forward", "--limit", "3")
+    record(tmp + "/tiny.trace", "--override", "num_experts=6")
+    fails(2, ["tiny.trace", "6 experts", "has 8"], "bench", "moe", "--backend", "cpu", "--trace", tmp + "/tiny.trace")
+
+
 def a_damaged_trace_is_refused(tmp):
     path = tmp + "/a.trace"
     record(path)
