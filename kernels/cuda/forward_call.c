@@ -161,6 +161,15 @@ static int kv_bucket(int n_kv)
     return n;
 }
 
+/* Few rows that get logits count as a multiple of 8, so that a graph serves several steps of a
+ * block; the head takes as long. */
+static int row_bucket(const struct forward_model *m, int n_rows)
+{
+    const int n = (n_rows + 7) / 8 * 8;
+
+    return n_rows > 64 || n > m->max_rows || n > m->max_tok ? n_rows : n;
+}
+
 static void measure_call(struct forward *f, const struct forward_call *call)
 {
     struct forward_key *k = &f->key;
@@ -181,6 +190,7 @@ static void measure_call(struct forward *f, const struct forward_call *call)
         k->has_importance = k->has_importance || s->route->protect > 0;
     }
     k->max_kv = kv_bucket(k->max_kv);
+    k->n_rows = row_bucket(&f->m, k->n_rows);
     k->is_picked = k->n_rows != 0;
     for (int i = 0; i < call->n_seqs; i++)
         k->is_picked = k->is_picked && (call->seqs[i].pick || !call->seqs[i].n_logits);
@@ -240,11 +250,12 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     int32_t *seqs = (int32_t *)(void *)(host + at->seqs);
     int32_t *rows = (int32_t *)(void *)(host + at->rows);
     struct gemm_pick_row *picks = (struct gemm_pick_row *)(void *)(host + at->pick_rows);
+    int row = 0;
 
     memcpy(host + at->number, &f->number, sizeof(f->number));
     memcpy(host + at->ids, call->ids, n_tok * sizeof(int32_t));
     memcpy(host + at->positions, call->positions, n_tok * sizeof(int32_t));
-    for (int i = 0, row = 0; i < call->n_seqs; i++) {
+    for (int i = 0; i < call->n_seqs; i++) {
         const struct forward_seq *s = &call->seqs[i];
 
         attn[i] = (struct attn_segment){ .row = s->row,
@@ -265,6 +276,11 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
                                                      .mask_id = s->pick->mask_id,
                                                      .banned_id = s->pick->banned_id };
         }
+    }
+    for (; row > 0 && row < f->key.n_rows; row++) { /* the last one again, for nobody */
+        rows[row] = rows[row - 1];
+        if (f->key.is_picked)
+            picks[row] = picks[row - 1];
     }
     f->ids = (const int32_t *)(void *)(dev + at->ids);
     f->positions = (const int32_t *)(void *)(dev + at->positions);

@@ -36,7 +36,8 @@ struct forward_set {
 /* All that the kernels' arguments are made of, with the sets' settings. No padding counts: it is
  * cleared before it is filled. */
 struct forward_key {
-    int n_tok, n_rows, n_seqs, n_sets, stride;
+    int n_tok, n_seqs, n_sets, stride;
+    int n_rows;          /* that get logits, rounded up */
     int max_tok, max_kv; /* of a sequence; max_kv rounded up */
     bool has_logits, has_importance;
     bool is_picked; /* proposals instead of logits */
