@@ -2,14 +2,15 @@
  * The experts of a layer for few tokens in one kernel: moe.h.
  *
  * A unit of work is a row tile of one expert's matrix with all its columns, for all of the expert's
- * pairs, or some slices of the tile. Each weight is fetched once.
+ * pairs. Each weight is fetched once.
  *
  *      fetch weights      ring of tiles, 32 KB each    ]
  *      fetch activations  ring of rows' stretches      ] -> 8 warps multiply -> h or results, count
  *
- * Who takes which units is the same each time. Units of gate/up go round the blocks, expert after
- * expert. Some blocks have taken one more then: while those are at it, the others take the first
- * units of down. From there on units of down go round; the last ones, if few, in pieces.
+ * Units are numbered: those of gate/up, expert after expert, then those of down. Block b takes unit
+ * b and then, each time, the next that nobody has: some multiprocessors read slower than others,
+ * and would be waited for at the end. Who fetches weights takes, ahead of time, and tells the other
+ * warps. Results do not depend on who takes what.
  *
  * Down units need h of their expert from all blocks: each block counts the units it has stored in
  * work.ready of the expert, and whoever fetches h waits for that count. Weights wait for nobody:
@@ -42,8 +43,9 @@
 /* More weights under way make activations wait: with 5 tiles a layer takes 3 to 5 us longer. */
 #define WEIGHT_STAGES 2
 #define ROW_STAGES 3
-#define UNITS_STORED 2               /* units of a block that may be stored and not counted yet */
-#define SUMMED_SLOTS 1024            /* up to so many the last block sums */
+#define UNITS_STORED 2    /* units of a block that may be stored and not counted yet */
+#define UNITS_TOLD 8      /* more than the warps of a block are ever apart: find_unit() */
+#define SUMMED_SLOTS 1024 /* up to so many the last block sums */
 #define OCTETS (MOE_FEW_TOKENS / 16) /* of a warp */
 #define ALIGN 128
 
@@ -54,11 +56,11 @@ struct kernel_args {
     bool is_summed;
 };
 
-/* One unit: slices [slice, slice + n_slices) of a row tile, for all pairs of an expert. */
+/* One unit: a row tile, for all pairs of an expert. */
 struct unit {
     bool is_down;
     int active; /* which of the active experts */
-    int row_tile, slice, n_slices, pair, n_pairs;
+    int row_tile, pair, n_pairs;
 };
 
 /* Head of the shared memory; the rings follow. */
@@ -66,12 +68,15 @@ struct shared {
     uint64_t weights_full[WEIGHT_STAGES], weights_empty[WEIGHT_STAGES];
     uint64_t rows_full[ROW_STAGES], rows_empty[ROW_STAGES];
     uint64_t stored[UNITS_STORED], counted[UNITS_STORED];
+    uint64_t told[UNITS_TOLD];
+    int numbers[UNITS_TOLD]; /* of units */
     int n_active;
-    uint32_t *ready; /* this launch's counts: units of active experts, slices of row tiles */
+    uint32_t *ready; /* this launch's counts: units of active experts, units of row tiles, taken */
     uint32_t *old_ready;
     int n_to_sum;                  /* row tiles that this block has to sum: to_sum */
     int token_pairs[SUMMED_SLOTS]; /* where the last block sums */
     float pair_weights[SUMMED_SLOTS];
+    uint8_t tokens[SUMMED_SLOTS]; /* of the first pairs */
     int lists[1]; /* experts (n_exp), offsets (n_exp + 1), to_sum (row tiles of down) */
 };
 
@@ -106,54 +111,46 @@ static __device__ __forceinline__ int *list_to_sum(const struct kernel_args &a, 
     return s->lists + 2 * a.moe.weights.n_exp + 1;
 }
 
-/*
- * The n-th unit of the block; false after the last. With b the block of g, of n1 units of gate/up
- * blocks below n1 % g have one more than the others. A unit of gate/up takes as long as `weight`
- * ones of down. The last ones of down are cut if all blocks together then have one piece at most.
- */
-static __device__ __forceinline__ bool find_unit(const struct kernel_args &a,
-                                                 const struct shared *s, int n, struct unit *ret)
+/* The unit of that number; false after the last. */
+static __device__ __forceinline__ bool
+number_unit(const struct kernel_args &a, const struct shared *s, int number, struct unit *ret)
 {
-    const int b = blockIdx.x, g = gridDim.x;
-    const int n1 = s->n_active * a.gate_up.row_tiles, more = n1 % g;
-    const int mine = n1 / g + (b < more);
-    int at, tiles;
+    const int n_gate_up = s->n_active * a.gate_up.row_tiles;
+    int tiles = a.gate_up.row_tiles;
 
-    ret->slice = 0;
-    ret->n_slices = SLICES;
-    ret->is_down = n >= mine;
-    if (!ret->is_down) {
-        at = n * g + b;
-        tiles = a.gate_up.row_tiles;
-    } else {
-        const int weight = more ? max(1, a.gate_up.k_tiles / a.down.k_tiles) : 0;
-        const int n2 = s->n_active * a.down.row_tiles, first = min(n2, weight * (g - more));
-        const int rounds = (n2 - first) / g, rest = (n2 - first) % g;
-        int i = n - mine, early = 0;
-
+    ret->is_down = number >= n_gate_up;
+    if (ret->is_down) {
+        number -= n_gate_up;
         tiles = a.down.row_tiles;
-        if (b >= more && first > b - more)
-            early = (first - (b - more) + g - more - 1) / (g - more);
-        if (i < early) {
-            at = i * (g - more) + b - more;
-        } else if (i - early < rounds) {
-            at = first + (i - early) * g + b;
-        } else {
-            const int pieces = rest * 4 <= g ? 4 : rest * 2 <= g ? 2 : 1;
-
-            i = (i - early - rounds) * g + b;
-            if (i >= rest * pieces)
-                return false;
-            at = first + rounds * g + i / pieces;
-            ret->n_slices = SLICES / pieces;
-            ret->slice = i % pieces * ret->n_slices;
-        }
+        if (number >= s->n_active * tiles)
+            return false;
     }
-    ret->active = at / tiles;
-    ret->row_tile = at % tiles;
+    ret->active = number / tiles;
+    ret->row_tile = number % tiles;
     ret->pair = list_offsets(a, s)[ret->active];
     ret->n_pairs = list_offsets(a, s)[ret->active + 1] - ret->pair;
     return true;
+}
+
+/*
+ * The block's n-th unit, once it is taken; false after the last. While unit n is multiplied, the
+ * first tile of unit n + WEIGHT_STAGES waits for room at most, and unit n - UNITS_STORED for being
+ * counted.
+ */
+static __device__ __forceinline__ bool find_unit(const struct kernel_args &a, struct shared *s,
+                                                 int n, struct unit *ret)
+{
+    static_assert(WEIGHT_STAGES + UNITS_STORED < UNITS_TOLD, "a number is read before the next");
+
+    barrier_wait(&s->told[n % UNITS_TOLD], n / UNITS_TOLD & 1);
+    return number_unit(a, s, s->numbers[n % UNITS_TOLD], ret);
+}
+
+/* Tell the number of the block's n-th unit. One lane. */
+static __device__ __forceinline__ void tell_unit(struct shared *s, int n, int number)
+{
+    s->numbers[n % UNITS_TOLD] = number;
+    barrier_arrive(&s->told[n % UNITS_TOLD]);
 }
 
 /* The list goes to shared memory. All threads. */
@@ -168,35 +165,54 @@ static __device__ void read_list(const struct kernel_args &a, struct shared *s)
         offsets[i] = __ldcg(a.moe.list.offsets + i);
     if (threadIdx.x == 0)
         s->n_active = __ldcg(a.moe.list.n_active);
-    for (int i = threadIdx.x; a.is_summed && i < a.moe.n_tok * a.moe.top_k; i += THREADS) {
+    for (int i = threadIdx.x; i < a.moe.n_tok * a.moe.top_k && i < SUMMED_SLOTS; i += THREADS)
+        s->tokens[i] = (uint8_t)__ldcg(a.moe.list.tokens + i);
+    __syncthreads();
+}
+
+/* What only the sum needs of it, later. One warp. */
+static __device__ void read_slots(const struct kernel_args &a, struct shared *s)
+{
+#pragma unroll 4
+    for (int i = threadIdx.x % 32; a.is_summed && i < a.moe.n_tok * a.moe.top_k; i += 32) {
         s->token_pairs[i] = __ldcg(a.moe.list.token_pairs + i);
         s->pair_weights[i] = __ldcg(a.moe.list.weights + i);
     }
-    __syncthreads();
+}
+
+/* The token of a pair. */
+static __device__ __forceinline__ int pair_token(const struct kernel_args &a,
+                                                 const struct shared *s, int pair)
+{
+    return pair < SUMMED_SLOTS ? s->tokens[pair] : __ldcg(a.moe.list.tokens + pair);
 }
 
 /* ---- fetching ----------------------------------------------------------------------------- */
 
-/* One lane. */
+/* Take units and fetch their weights. One lane. */
 static __device__ void fetch_weights(const struct kernel_args &a, struct shared *s, char *ring)
 {
     const uint64_t policy = policy_evict_first();
-    struct unit u;
-    int slot = 0;
+    uint32_t *n_taken = s->ready + a.moe.weights.n_exp + a.down.row_tiles;
+    int number = blockIdx.x, next, slot = 0;
     uint32_t turn = 1;
+    struct unit u;
 
-    for (int n = 0; find_unit(a, s, n, &u); n++) {
+    for (int n = 0;; n++, number = next) {
+        tell_unit(s, n, number);
+        if (!number_unit(a, s, number, &u))
+            break;
+        next = (int)(gridDim.x + atomicAdd(n_taken, 1)); /* known when this one is fetched */
+
         const struct moe_product &p = u.is_down ? a.down : a.gate_up;
-        const uint32_t bytes = (uint32_t)u.n_slices * PACK_SLICE_BYTES;
-        const size_t slice = (size_t)u.slice * PACK_SLICE_BYTES;
         const char *w = p.weights + s->lists[u.active] * p.expert_bytes +
-                        (size_t)u.row_tile * p.k_tiles * PACK_TILE_BYTES + slice;
+                        (size_t)u.row_tile * p.k_tiles * PACK_TILE_BYTES;
 
         for (int k = 0; k < p.k_tiles; k++) {
             barrier_wait(&s->weights_empty[slot], turn);
-            barrier_expect(&s->weights_full[slot], bytes);
-            bulk_copy(ring + slot * PACK_TILE_BYTES + slice, w + (size_t)k * PACK_TILE_BYTES, bytes,
-                      &s->weights_full[slot], policy);
+            barrier_expect(&s->weights_full[slot], PACK_TILE_BYTES);
+            bulk_copy(ring + slot * PACK_TILE_BYTES, w + (size_t)k * PACK_TILE_BYTES,
+                      PACK_TILE_BYTES, &s->weights_full[slot], policy);
             if (++slot == WEIGHT_STAGES) {
                 slot = 0;
                 turn ^= 1;
@@ -218,7 +234,7 @@ static __device__ void fetch_rows(const struct kernel_args &a, struct shared *s,
         const struct moe_product &p = u.is_down ? a.down : a.gate_up;
         const size_t row = (size_t)p.k_tiles * PACK_K;
         const int at = u.pair + min(lane, u.n_pairs - 1);
-        const int pair_row = u.is_down ? at : __ldcg(a.moe.list.tokens + at);
+        const int pair_row = u.is_down ? at : pair_token(a, s, at);
 
         if (u.is_down && u.active != known) {
             known = u.active;
@@ -368,10 +384,8 @@ static __device__ void count_units(const struct kernel_args &a, struct shared *s
         barrier_wait(&s->stored[n % UNITS_STORED], n / UNITS_STORED & 1);
         if (!u.is_down)
             (void)add_acq_rel(s->ready + u.active, 1);
-        else if (a.is_summed &&
-                 add_acq_rel(s->ready + a.moe.weights.n_exp + u.row_tile, (uint32_t)u.n_slices) +
-                         (uint32_t)u.n_slices ==
-                     (uint32_t)s->n_active * SLICES)
+        else if (a.is_summed && add_acq_rel(s->ready + a.moe.weights.n_exp + u.row_tile, 1) + 1 ==
+                                    (uint32_t)s->n_active)
             list_to_sum(a, s)[n_to_sum++] = u.row_tile;
         barrier_arrive(&s->counted[n % UNITS_STORED]);
     }
@@ -400,8 +414,7 @@ static __device__ void multiply_units(const struct kernel_args &a, struct shared
     uint32_t weight_turn = 0, row_turn = 0;
 
     for (int n_units = 0; find_unit(a, s, n_units, &u); n_units++) {
-        const bool is_mine = (unsigned)(warp % SLICES - u.slice) < (unsigned)u.n_slices;
-        const int n_octets = is_mine ? ((u.n_pairs + 7) / 8 - half + 1) / 2 : 0;
+        const int n_octets = ((u.n_pairs + 7) / 8 - half + 1) / 2;
         const int k_tiles = u.is_down ? a.down.k_tiles : a.gate_up.k_tiles;
         float sum[OCTETS][4] = {};
 
@@ -483,6 +496,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
             barrier_init(&s->rows_full[i], 32);
             barrier_init(&s->rows_empty[i], N_MULTIPLY);
         }
+        for (int i = 0; i < UNITS_TOLD; i++)
+            barrier_init(&s->told[i], 1);
         for (int i = 0; i < UNITS_STORED; i++) {
             barrier_init(&s->stored[i], N_MULTIPLY);
             barrier_init(&s->counted[i], 1);
@@ -503,6 +518,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
     } else if (warp == WARP_ROWS) {
         fetch_rows(a, s, rows);
     } else if (warp == WARP_COUNT) {
+        read_slots(a, s);
         if (threadIdx.x % 32 == 0)
             count_units(a, s);
         __syncwarp();
@@ -517,9 +533,10 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
+/* Of struct shared's ready. */
 static int n_counts(int n_exp, int d_model)
 {
-    return n_exp + (int)pack_row_tiles(d_model);
+    return n_exp + (int)pack_row_tiles(d_model) + 1;
 }
 
 size_t moe_ready_words(int n_exp, int d_model)
