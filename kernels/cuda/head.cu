@@ -131,36 +131,57 @@ static __global__ void __launch_bounds__(FEW_THREADS, 1)
     }
 }
 
-/* A block a token: what n_blocks blocks and all slices say of it. Sums in f64: each thread every
- * PICK_JOIN_THREADS-th slice, butterflies, the warps in order. */
+/* A block a token: what n_blocks blocks and all slices say of it, in the order of pick_state.cuh.
+ */
 static __global__ void __launch_bounds__(PICK_JOIN_THREADS)
     head_join(const struct head_work work, int n_blocks, int n_slices, int n_vocab,
               const struct gemm_pick_row *rows, struct pick *ret)
 {
-    __shared__ struct pick_state bests[PICK_JOIN_WARPS];
+    enum { AT_ONCE = 20 }; /* slices under way for each thread: all of the usual vocabularies */
+    __shared__ struct pick_state bests[MAX_BLOCKS / 32];
     __shared__ double sums[PICK_JOIN_WARPS];
     const int t = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const struct pick_slice *slices = work.slices + (size_t)t * n_slices;
+    const struct pick_slice none = { -INFINITY, 0 };
+    struct pick_slice mine[AT_ONCE];
     struct pick_state s = pick_none();
     double sum = 0;
 
+    auto load = [&](int first) {
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++) {
+            const int i = first + k * PICK_JOIN_THREADS + threadIdx.x;
+
+            mine[k] = i < n_slices ? slices[i] : none;
+        }
+    };
+
     grid_release();
     grid_wait();
-    if (t == 0 && threadIdx.x == 0)
-        *work.n_taken = 0;
     if (threadIdx.x < n_blocks)
         s = work.bests[threadIdx.x * FEW_TOKENS + t];
-    for (int mask = 16; mask; mask /= 2)
-        s = pick_join_best(s, pick_of_lane(s, mask));
-    if (lane == 0)
-        bests[warp] = s;
+    load(0);
+    if (t == 0 && threadIdx.x == 0)
+        *work.n_taken = 0;
+    if (warp < MAX_BLOCKS / 32) {
+        for (int mask = 16; mask; mask /= 2)
+            s = pick_join_best(s, pick_of_lane(s, mask));
+        if (lane == 0)
+            bests[warp] = s;
+    }
     __syncthreads();
     s = bests[0];
-    for (int i = 1; i < PICK_JOIN_WARPS; i++)
+    for (int i = 1; i * 32 < n_blocks; i++)
         s = pick_join_best(s, bests[i]);
-#pragma unroll 4
-    for (int i = threadIdx.x; i < n_slices; i += PICK_JOIN_THREADS)
-        sum += (double)slices[i].sum * (double)pick_share_f32(slices[i].max, s.max);
+    for (int first = 0;;) {
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            sum += (double)mine[k].sum * (double)pick_share_f32(mine[k].max, s.max);
+        first += AT_ONCE * PICK_JOIN_THREADS;
+        if (first >= n_slices)
+            break;
+        load(first);
+    }
     for (int mask = 16; mask; mask /= 2)
         sum += __shfl_xor_sync(~0u, sum, mask);
     if (lane == 0)
