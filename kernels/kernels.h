@@ -129,13 +129,19 @@ struct pick_params {
     uint64_t draw;      /* counts draws of the sequence: one number a forward */
     const int32_t *positions; /* (n_rows) canvas positions; with seed, draw and the token id they
                                * key the noise, so it does not depend on the batch */
+    /* With a temperature: draw as LLaDA2.x does, of what top-k (0: all) and top-p (1: all) leave,
+     * at the probability which the token has there: kernels/filter.h */
+    bool is_filtered;
+    int top_k;
+    double top_p;
 };
 
 /* A proposal: the best token other than mask and banned (ties: lowest id) and what it is worth.
  * Where every such logit is NaN, it is the lowest such id with prob 0. Host memory. */
 struct pick {
     int32_t id;
-    float prob;        /* softmax probability of id, over all logits, without noise or ban */
+    float prob;        /* softmax probability of id, over all logits, without noise or ban; or as
+                        * is_filtered has it */
     bool is_mask_best; /* the mask token's logit was the largest: dInfer's rule skips the row */
 };
 

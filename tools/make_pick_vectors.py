@@ -4,7 +4,9 @@
 An independent statement of the op `pick` (kernels/kernels.h) in decimal arithmetic of 50 digits.
 Greedy, or sampled as LLaDA's generate.py does it (arXiv:2502.09992): the token with the largest
 exp(logit) / (-ln u)^temperature, u uniform and a function of seed, draw, position and token
-(kernels/gumbel.h). Run from the repository root, no arguments.
+(kernels/gumbel.h). Or sampled as LLaDA2.x does it (kernels/filter.h): of the softmax of logits /
+temperature that top-k and top-p leave, by an exponential race of the same uniform numbers, which is
+how torch.multinomial() draws one. Run from the repository root, no arguments.
 
 A case is refused if its choice may hang on f64 rounding.
 """
@@ -45,6 +47,8 @@ def f32(x):
 def logits(c, row):
     """Within -scale .. scale; of logits_seed, row and token."""
     bits = [splitmix64(splitmix64(c["logits_seed"] ^ row) ^ v) >> 40 for v in range(c["n_vocab"])]
+    if "n_levels" in c:
+        bits = [b * c["n_levels"] >> 24 << 20 for b in bits]
     return [f32((b / (1 << 23) - 1) * c["scale"]) for b in bits]
 
 
@@ -68,6 +72,37 @@ def pick(c, row, position):
     return [best, f"{prob:.12e}", l.index(top) == c["mask_id"]]
 
 
+def sample(c, row, position):
+    """The same under top_k and top_p, 0 and 1: all."""
+    l = logits(c, row)
+    top = max(l)
+    prob = {v: (D(x) / D(c["temperature"])).exp() for v, x in enumerate(l)}
+    if c["top_k"]:
+        least = sorted(l)[-min(c["top_k"], len(l))]
+        prob = {v: p for v, p in prob.items() if l[v] >= least}
+    total = sum(prob.values())
+    prob = {v: p / total for v, p in prob.items()}
+    if c["top_p"] < 1:
+        before, left = D(0), {}
+        for v in sorted(prob, key=lambda v: (-l[v], v)):
+            assert not left or abs(before - D(c["top_p"])) > D("1e-9"), "a near cut"
+            if left and before > D(c["top_p"]):
+                break
+            left[v] = prob[v]
+            before += prob[v]
+        prob = {v: p / before for v, p in left.items()}
+    race = {v: -uniform(c["seed"], c["draw"], position, v).ln() / p for v, p in prob.items()
+            if v not in (c["mask_id"], c["banned_id"])}
+    if not race:
+        best = min((v for v in range(len(l)) if v not in (c["mask_id"], c["banned_id"])),
+                   key=lambda v: (-l[v], v))
+        return [best, f"{D(0):.12e}", l.index(top) == c["mask_id"]]
+    first, *others = sorted(race.values())
+    assert not others or others[0] > first * (1 + D("1e-9")), "a near tie: take another seed"
+    best = min(race, key=lambda v: race[v])
+    return [best, f"{prob[best]:.12e}", l.index(top) == c["mask_id"]]
+
+
 BASE = dict(logits_seed=1, n_vocab=300, scale=8.0, mask_id=299, banned_id=-1, temperature=1.0,
             seed=0, draw=0, positions=[0, 1, 2, 5, 64, 4095])
 CASES = [
@@ -83,12 +118,26 @@ CASES = [
     dict(temperature=0.7, scale=40.0, logits_seed=5, seed=12345678901),
     dict(temperature=1.0, scale=1.0, n_vocab=3, mask_id=1, logits_seed=6, seed=4),
     dict(temperature=100.0, logits_seed=7, seed=5, n_vocab=1009),
+    dict(top_k=0, top_p=1.0, seed=21),
+    dict(top_k=5, top_p=1.0, seed=22),
+    dict(top_k=0, top_p=0.5, seed=23, temperature=0.7),
+    dict(top_k=40, top_p=0.9, seed=24, temperature=1.5, logits_seed=8),
+    dict(top_k=1, top_p=1.0, seed=25, logits_seed=9),
+    dict(top_k=0, top_p=0.0, seed=26, logits_seed=10),
+    dict(top_k=2000, top_p=0.999, seed=27, logits_seed=11, n_vocab=1009, temperature=3.0),
+    dict(top_k=1, top_p=1.0, seed=28, logits_seed=6, n_vocab=3, mask_id=1, scale=1.0),
+    dict(top_k=2, top_p=0.6, seed=29, logits_seed=6, n_vocab=3, mask_id=1, banned_id=0, scale=1.0),
+    # 4 different logits, so that top-k and top-p cut through equals
+    dict(top_k=100, top_p=1.0, seed=30, n_levels=4, scale=1.0),
+    dict(top_k=0, top_p=0.65, seed=31, n_levels=4, scale=1.0, draw=3),
+    dict(top_k=100, top_p=0.35, seed=32, n_levels=4, scale=1.0, temperature=0.8),
 ]
 
 if __name__ == "__main__":
     out = []
     for case in CASES:
         c = {**BASE, **case}
-        c["picks"] = [pick(c, row, p) for row, p in enumerate(c["positions"])]
+        how = sample if "top_p" in c else pick
+        c["picks"] = [how(c, row, p) for row, p in enumerate(c["positions"])]
         out.append(json.dumps(c))
     pathlib.Path("tests/vectors/pick.json").write_text("[\n" + ",\n".join(out) + "\n]\n")

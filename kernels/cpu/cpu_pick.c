@@ -5,11 +5,20 @@
  * (53 - floor(log2(2^52 - bits))) ln 2, which follows from -ln u >= 1 - u. Only tokens whose
  * logit plus temperature times this bound reaches the best score so far are worked out. The
  * rounding of both sums is monotonic, so the choice is the one that the reference makes.
+ *
+ * Under top-k or top-p (kernels/filter.h) few tokens are left as a rule: a heap gives up the best
+ * ones until the rest is cut off.
  */
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/filter.h"
 #include "kernels/gumbel.h"
+
+struct candidate {
+    float logit;
+    int32_t id;
+};
 
 struct pick_job {
     const struct inner *inner;
@@ -17,6 +26,7 @@ struct pick_job {
     int n_vocab;
     const struct pick_params *p;
     struct pick *ret;
+    struct candidate *rooms; /* (threads, n_vocab); NULL: nothing is filtered */
 };
 
 /* Whether a token may be proposed. */
@@ -75,6 +85,136 @@ static int32_t draw(const struct pick_job *j, const float *l, uint64_t key, int3
     }
 }
 
+/* ---- sampling as kernels/filter.h has it ---- */
+
+static bool is_before(struct candidate a, struct candidate b)
+{
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+/* Put c at place i of a heap of n, or below. */
+static void sift(struct candidate *heap, size_t n, size_t i, struct candidate c)
+{
+    for (size_t next; (next = 2 * i + 1) < n; i = next) {
+        next += next + 1 < n && is_before(heap[next + 1], heap[next]);
+        if (!is_before(heap[next], c))
+            break;
+        heap[i] = heap[next];
+    }
+    heap[i] = c;
+}
+
+/* The best of a heap of n moves to its end, place n - 1. */
+static struct candidate heap_pop(struct candidate *heap, size_t n)
+{
+    struct candidate top = heap[0], last = heap[n - 1];
+
+    sift(heap, n - 1, 0, last);
+    heap[n - 1] = top;
+    return top;
+}
+
+/* All of a row's logits that are no NaN as a heap; returns how many. */
+static size_t heap_of(const float *l, size_t n_vocab, struct candidate *ret)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_vocab; i++)
+        if (!isnan(l[i]))
+            ret[n++] = (struct candidate){ l[i], (int32_t)i };
+    for (size_t i = n / 2; i-- > 0;)
+        sift(ret, n, i, ret[i]);
+    return n;
+}
+
+static uint64_t units_of(const struct pick_params *p, float logit, float max)
+{
+    return filter_units(filter_share(logit, max, p->temperature));
+}
+
+/* Leaves what is left of a row, in room[n - *ret_left .. n), and its weights; max: the largest
+ * logit. Returns n. */
+static size_t filter(const struct pick_params *p, const float *l, size_t n_vocab, float max,
+                     struct candidate *room, size_t *ret_left, uint64_t *ret_units)
+{
+    size_t n = heap_of(l, n_vocab, room), n_most = n, n_left = 0, k = (size_t)p->top_k;
+    uint64_t total = 0, before = 0;
+
+    if (p->top_k > 0 && k < n) {
+        struct candidate last = { 0, 0 };
+
+        while (n_left < k)
+            last = heap_pop(room, n - n_left++);
+        while (n_left < n && room[0].logit == last.logit)
+            heap_pop(room, n - n_left++);
+        n_most = n_left;
+        for (size_t i = n - n_most; i < n; i++)
+            total += units_of(p, room[i].logit, max);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            total += units_of(p, room[i].logit, max);
+    }
+    if (p->top_p < 1) {
+        size_t n_kept = 0;
+
+        while (n_kept < n_most && (!n_kept || filter_keeps(before, total, p->top_p))) {
+            if (n_kept == n_left)
+                heap_pop(room, n - n_left++);
+            n_kept++;
+            before += units_of(p, room[n - n_kept].logit, max);
+        }
+        n_left = n_kept;
+        total = before;
+    } else {
+        n_left = n_most;
+    }
+    *ret_left = n_left;
+    *ret_units = total;
+    return n;
+}
+
+/* The best token with noise of n, -1: none of them may be proposed. */
+static int32_t draw_of(const struct pick_job *j, const float *l, uint64_t key,
+                       const struct candidate *c, size_t n)
+{
+    double best_score = 0;
+    int32_t best = -1;
+
+    for (size_t i = 0; i < n; i++) {
+        double score;
+
+        if (!is_allowed(j->p, c[i].id))
+            continue;
+        score = score_of(j, l, c[i].id, gumbel_bits(key, c[i].id));
+        if (best < 0 || score > best_score || (score == best_score && c[i].id < best)) {
+            best = c[i].id;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+/* A row whose best that may be proposed is `first`, the best of all being of logit max. */
+static void sample(const struct pick_job *j, const float *l, uint64_t key, int32_t first, float max,
+                   struct candidate *room, struct pick *ret)
+{
+    const struct pick_params *p = j->p;
+    size_t n = (size_t)j->n_vocab, n_left;
+    uint64_t units = 0;
+    int32_t best;
+
+    if (p->top_p < 1 || (p->top_k > 0 && p->top_k < j->n_vocab)) {
+        n = filter(p, l, n, max, room, &n_left, &units);
+        best = draw_of(j, l, key, room + n - n_left, n_left);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            units += isnan(l[i]) ? 0 : units_of(p, l[i], max);
+        best = draw(j, l, key, first);
+    }
+    ret->id = best < 0 ? first : best;
+    ret->prob = best < 0 ? 0 : filter_worth(filter_share(l[best], max, p->temperature), units);
+}
+
 static void pick_unit(void *arg, int unit, int thread)
 {
     const struct pick_job *j = arg;
@@ -84,7 +224,6 @@ static void pick_unit(void *arg, int unit, int thread)
     int32_t best_all = (int32_t)j->inner->argmax(l, (size_t)j->n_vocab), best = best_all;
     double share;
 
-    (void)thread;
     ret->is_mask_best = best_all >= 0 && best_all == p->mask_id;
     if (best_all >= 0 && !is_allowed(p, best_all))
         best = best_allowed(j, l);
@@ -92,6 +231,11 @@ static void pick_unit(void *arg, int unit, int thread)
         for (ret->id = 0; !is_allowed(p, ret->id); ret->id++)
             ;
         ret->prob = 0;
+        return;
+    }
+    if (j->rooms) {
+        sample(j, l, gumbel_row_key(p->seed, p->draw, p->positions[unit]), best, l[best_all],
+               j->rooms + (size_t)thread * (size_t)j->n_vocab, ret);
         return;
     }
     if (p->temperature > 0)
@@ -105,9 +249,16 @@ enum status cpu_pick(struct kernels *k, const float *logits, int n_rows, int n_v
                      const struct pick_params *p, struct pick *ret, struct error *err)
 {
     struct cpu *c = (struct cpu *)k;
-    struct pick_job j = { c->inner, logits, n_vocab, p, ret };
+    struct pick_job j = { c->inner, logits, n_vocab, p, ret, NULL };
 
-    (void)err;
+    if (p->is_filtered && p->temperature > 0) {
+        size_t n = (size_t)pool_n_threads(c->pool) * (size_t)n_vocab;
+        enum status st = scratch_reserve(&c->scratch, n * sizeof(*j.rooms), err);
+
+        if (st)
+            return st;
+        j.rooms = c->scratch.data;
+    }
     pool_run(c->pool, pick_unit, &j, n_rows);
     return ST_OK;
 }

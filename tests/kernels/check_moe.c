@@ -281,6 +281,9 @@ void check_pick(struct check *c, int i)
         .seed = rng_u64(&c->rng),
         .draw = rng_below(&c->rng, 100),
         .positions = positions,
+        .is_filtered = i % 2,
+        .top_k = CHOOSE(&c->rng, 0, 0, 1, 2, 40, 5003),
+        .top_p = CHOOSE(&c->rng, 0, 30, 90, 99, 100, 100) / 100.0,
     };
     struct pick ref[MAX_ROWS], new[MAX_ROWS], other[MAX_ROWS];
 
@@ -289,8 +292,9 @@ void check_pick(struct check *c, int i)
     if (i % 6 == 0) /* the special tokens on top */
         for (size_t r = 0; r < (size_t)n_rows; r++)
             l[r * (size_t)n_vocab + (size_t)p.mask_id] = 2000;
-    SHAPE(c, "n_rows %d n_vocab %d mask %d ban %d temperature %g %s%s", n_rows, n_vocab, p.mask_id,
-          p.banned_id, p.temperature, regime_names[regime], i % 4 ? "" : " with NaN");
+    SHAPE(c, "n_rows %d n_vocab %d mask %d ban %d temperature %g%s top_k %d top_p %g %s%s", n_rows,
+          n_vocab, p.mask_id, p.banned_id, p.temperature, p.is_filtered ? " filtered," : "",
+          p.top_k, p.top_p, regime_names[regime], i % 4 ? "" : " with NaN");
     run_pick(&c->ref, l, n_rows, n_vocab, &p, ref);
     run_pick(&c->new, l, n_rows, n_vocab, &p, new);
     run_pick(&c->other, l, n_rows, n_vocab, &p, other);

@@ -52,7 +52,7 @@ static const struct op_check op_checks[] = {
     { { "moe", 4e-7, 0, "f32 sums, exp to an ulp; unit: first-order effect of such errors" },
       120,
       check_moe },
-    { { "pick", 1e-37, 5e-7, "ids exact; f32 exp summed in f64" }, 200, check_pick },
+    { { "pick", 1e-37, 5e-7, "ids exact; f32 exp summed in f64" }, 400, check_pick },
     { { "bias_logits", 0, 0, "one correct rounding" }, 30, check_bias_logits },
     { { "expect", 1e-6, 0, "exp to an ulp, f32 sums of up to 1024; unit: max |row of the table|" },
       120,

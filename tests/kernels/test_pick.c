@@ -2,6 +2,7 @@
  * tools/make_pick_vectors.py: every backend, and every instruction set of cpu. */
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +18,19 @@ static double number(const json_t *c, const char *key)
     return json_number_value(json_object_get(c, key));
 }
 
-/* Row r of a case: a hash of its seed, the row and the token, within -scale .. scale. */
+/* Row r of a case: a hash of its seed, the row and the token, within -scale .. scale; with
+ * n_levels, of so many values. */
 static void fill_row(const json_t *c, int r, int n_vocab, float *ret)
 {
     uint64_t state = (uint64_t)number(c, "logits_seed") ^ (uint64_t)r, at = splitmix64(&state);
+    uint64_t n_levels = (uint64_t)json_integer_value(json_object_get(c, "n_levels"));
 
     for (int v = 0; v < n_vocab; v++) {
-        uint64_t x = at ^ (uint64_t)v;
+        uint64_t x = at ^ (uint64_t)v, bits = splitmix64(&x) >> 40;
 
-        ret[v] = (float)(((double)(splitmix64(&x) >> 40) / (1 << 23) - 1) * number(c, "scale"));
+        if (n_levels)
+            bits = bits * n_levels >> 24 << 20;
+        ret[v] = (float)(((double)bits / (1 << 23) - 1) * number(c, "scale"));
     }
 }
 
@@ -43,6 +48,9 @@ static void check_case(const struct kernel_ops *ops, struct kernels *k, const js
         .seed = (uint64_t)json_integer_value(json_object_get(c, "seed")),
         .draw = (uint64_t)number(c, "draw"),
         .positions = at,
+        .is_filtered = json_object_get(c, "top_p") != NULL,
+        .top_k = (int)json_integer_value(json_object_get(c, "top_k")),
+        .top_p = json_number_value(json_object_get(c, "top_p")),
     };
     float *host = malloc(n * sizeof(*host));
     void *logits = NULL;
@@ -75,6 +83,53 @@ static void check_case(const struct kernel_ops *ops, struct kernels *k, const js
     free(host);
 }
 
+/* Of tokens that weigh 0 .. 10 the best six, and of these 10, 9, 8, 7 and 6: before the last there
+ * are 34 of 45, before 5 there would be 40. 8 is the mask, so that 32 of 40 are drawn. */
+static void check_shares(const struct kernel_ops *ops, struct kernels *k)
+{
+    enum { N_VOCAB = 11, N_ROWS = 500, N_DRAWS = 40, N = N_ROWS * N_DRAWS };
+    static const int left[] = { 10, 9, 7, 6 };
+    static float host[N_ROWS * N_VOCAB];
+    static int32_t positions[N_ROWS];
+    static struct pick got[N_ROWS];
+    struct pick_params p = { .mask_id = 8,
+                             .banned_id = -1,
+                             .temperature = 0.5,
+                             .seed = 2026,
+                             .positions = positions,
+                             .is_filtered = true,
+                             .top_k = 6,
+                             .top_p = 0.8 };
+    int counts[N_VOCAB] = { 0 };
+    double chi = 0;
+    void *logits = NULL;
+
+    for (int i = 0; i < N_ROWS * N_VOCAB; i++)
+        host[i] = i % N_VOCAB ? 0.5f * logf((float)(i % N_VOCAB)) : -INFINITY;
+    for (int r = 0; r < N_ROWS; r++)
+        positions[r] = r;
+    cr_assert_eq(ops->alloc(k, sizeof(host), &logits, NULL), ST_OK);
+    cr_assert_eq(ops->upload(k, logits, host, sizeof(host), NULL), ST_OK);
+    for (p.draw = 0; p.draw < N_DRAWS; p.draw++) {
+        cr_assert_eq(ops->pick(k, logits, N_ROWS, N_VOCAB, &p, got, NULL), ST_OK);
+        for (int r = 0; r < N_ROWS; r++) {
+            cr_assert_float_eq(got[r].prob, got[r].id / 40.0, 1e-6);
+            counts[got[r].id]++;
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        double want = N * left[i] / 32.0, off = counts[left[i]] - want;
+
+        chi += off * off / want;
+        counts[left[i]] = 0;
+    }
+    for (int v = 0; v < N_VOCAB; v++)
+        cr_assert_eq(counts[v], 0, "token %d is drawn", v);
+    /* 3 degrees of freedom: above 16.3 in one of 1000 seeds, below 0.02 likewise */
+    cr_assert(chi > 0.02 && chi < 16.3, "%s: %g", ops->describe(k), chi);
+    ops->free(k, logits);
+}
+
 static void check_all(const struct kernel_ops *ops, const char *isa)
 {
     const struct kernel_params params = { .n_threads = 2, .isa = isa };
@@ -94,13 +149,14 @@ static void check_all(const struct kernel_ops *ops, const char *isa)
     cr_assert_not_null(getenv("DESBENCH_TESTS"), "DESBENCH_TESTS is not set");
     snprintf(path, sizeof(path), "%s/vectors/pick.json", getenv("DESBENCH_TESTS"));
     all = json_load_file(path, 0, NULL);
-    cr_assert_geq(json_array_size(all), 10, "%s", path);
+    cr_assert_geq(json_array_size(all), 24, "%s", path);
     json_array_foreach(all, i, c) check_case(ops, k, c, i);
+    check_shares(ops, k);
     json_decref(all);
     ops->close(k);
 }
 
-Test(pick, is_what_decimal_arithmetic_says)
+Test(pick, is_what_decimal_arithmetic_says_and_draws_in_proportion)
 {
     static const char *const isas[] = { "generic", "avx2", "avx512", "avx512bf16", "amx" };
 
