@@ -53,6 +53,7 @@ struct forward_seq {
     const struct pick_params *pick; /* with ret_picks: proposals (n_logits) would do instead; or */
     struct pick *ret_picks;         /* NULL both */
     const struct route_params *route;
+    int n_plain;              /* as its route_segments have it */
     const double *popularity; /* (n_moe_layer, n_exp) or NULL */
     int joint;                /* sequences of the same number other than 0 share coresets */
 };

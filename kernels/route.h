@@ -18,7 +18,9 @@
  * and weight 0; no expert outside the coreset is ever run.
  *
  * A group of tokens is a segment (one sequence of the forward), a run of `group` tokens of it, or
- * all segments of the call with is_joint. In a group without a voter all tokens vote.
+ * all segments of the call with is_joint. In a group without a voter all tokens vote. The first
+ * n_plain tokens of a segment belong to no group: they run their natural experts, with the model's
+ * own weights, and count only in the statistics.
  *
  * Groups of experts (LLaDA2.x) are n_exp / n_group neighbours. A group counts as its two largest
  * keys together, the topk_group best are kept. With INSIDE_MEMBERS, a group of two or more members
@@ -94,8 +96,8 @@ struct route_params {
     double keep_p;           /* KEEP_TOP_P */
     bool is_keep_p_of_top_k; /* p is a share of the top_k scores, else of all n_exp */
     double tail;             /* KEEP_TAIL */
-    double protect; /* share of a segment's tokens, rounded down, that keep all slots: those
-                     * of largest importance */
+    double protect; /* share of a segment's tokens but the plain ones, rounded down, that keep all
+                     * slots: those of largest importance */
 
     /* 3. The coreset. */
     enum route_size size;
@@ -141,7 +143,8 @@ struct route_stats {
 /* Rows [row, row + n_tok) of one sequence. Pointers are to host memory but where said. */
 struct route_segment {
     int row, n_tok;
-    int group;               /* tokens that share a coreset, counted from row; 0: all */
+    int n_plain;             /* of its tokens, the first so many are routed by the model alone */
+    int group;               /* tokens that share a coreset, counted from those on; 0: all */
     const uint8_t *is_voter; /* (n_tok); NULL: every token votes */
     uint64_t key;            /* ELECT_RANDOM: names the draw. Joint: that of the first segment */
     /* Coresets, (n_exp), 1: member; backend memory. */
@@ -157,7 +160,7 @@ struct route_segment {
 struct route_output {
     int32_t *ids; /* (n_row, stride) */
     float *w;     /* beside them */
-    int stride;   /* at least top_k */
+    int stride;   /* at least top_k, and top_k_base where there are plain tokens */
 };
 
 #endif

@@ -22,15 +22,15 @@ struct election {
 
 static bool is_voter(const struct election *x, const struct route_segment *seg, int i)
 {
-    return !x->has_voters || !seg->is_voter || seg->is_voter[i];
+    return i >= seg->n_plain && (!x->has_voters || !seg->is_voter || seg->is_voter[i]);
 }
 
 static bool has_voters(const struct route_segment *segs, int n_segs)
 {
     for (int s = 0; s < n_segs; s++) {
-        if (!segs[s].is_voter && segs[s].n_tok)
+        if (!segs[s].is_voter && segs[s].n_tok > segs[s].n_plain)
             return true;
-        for (int i = 0; i < segs[s].n_tok; i++)
+        for (int i = segs[s].n_plain; i < segs[s].n_tok; i++)
             if (segs[s].is_voter[i])
                 return true;
     }

@@ -214,9 +214,9 @@ static int slots_by_tail(const struct route_params *p, const struct token *t)
 static bool is_protected(const struct router_call *c, const struct route_segment *seg, int row)
 {
     const float *importance = c->in->importance;
-    int n = (int)(c->p->protect * seg->n_tok + 1e-9), n_before = 0;
+    int n = (int)(c->p->protect * (seg->n_tok - seg->n_plain) + 1e-9), n_before = 0;
 
-    for (int r = seg->row; n && r < seg->row + seg->n_tok; r++)
+    for (int r = seg->row + seg->n_plain; n && r < seg->row + seg->n_tok; r++)
         n_before +=
             importance[r] > importance[row] || (importance[r] == importance[row] && r < row);
     return n_before < n;
@@ -345,12 +345,28 @@ static void elect(const struct router_call *c, const struct route_segment *seg, 
 
     part.row += from;
     part.n_tok = to - from;
+    part.n_plain = 0;
     part.is_voter = seg->is_voter ? seg->is_voter + from : NULL;
-    cpu_elect(c, &part, 1, seg->group ? from / seg->group : 0, ret_core);
+    cpu_elect(c, &part, 1, seg->group ? (from - seg->n_plain) / seg->group : 0, ret_core);
     if (seg->ret_core)
         memcpy(seg->ret_core, ret_core, n_exp);
     if (c->p->is_lagged && seg->core_before)
         memcpy(ret_core, seg->core_before, n_exp);
+}
+
+/* The first tokens, as the model routes by itself. */
+static void route_plain(const struct router_call *c, const struct route_segment *seg,
+                        uint8_t *natural, const struct route_output *out)
+{
+    struct route_params p = *c->p;
+    struct router_call plain = *c;
+
+    p.top_k = p.top_k_base;
+    p.keep = KEEP_ALL;
+    p.size = SIZE_NONE;
+    p.is_renormed = false;
+    plain.p = &p;
+    route_tokens(&plain, seg, 0, seg->n_plain, NULL, natural, out);
 }
 
 static void route_segment(const struct router_call *c, const struct route_segment *seg,
@@ -362,11 +378,12 @@ static void route_segment(const struct router_call *c, const struct route_segmen
     const uint8_t *core = p->size == SIZE_NONE ? NULL : joint ? joint : own;
     int step = seg->group ? seg->group : seg->n_tok;
 
-    if (joint && seg->ret_core && seg->n_tok)
+    if (joint && seg->ret_core && seg->n_tok > seg->n_plain)
         memcpy(seg->ret_core, joint, (size_t)p->n_exp);
     *seg->stats = (struct route_stats){ 0 };
     memset(seg->tokens_per_expert, 0, (size_t)p->n_exp * sizeof(int32_t));
-    for (int from = 0; from < seg->n_tok; from += step) {
+    route_plain(c, seg, natural, out);
+    for (int from = seg->n_plain; from < seg->n_tok; from += step) {
         int to = seg->n_tok - from < step ? seg->n_tok : from + step;
 
         if (core == own)

@@ -163,7 +163,7 @@ static bool is_routed_at_once(const struct forward *f)
     for (int i = 0; i < f->key.n_sets; i++) {
         const struct forward_set *s = &f->sets[i];
 
-        if (!router_fits(&s->p, f->m.d_model, s->max_tok, s->n_seqs, s->n_groups))
+        if (s->has_plain || !router_fits(&s->p, f->m.d_model, s->max_tok, s->n_seqs, s->n_groups))
             return false;
     }
     return true;

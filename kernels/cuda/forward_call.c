@@ -98,7 +98,7 @@ bool forward_same_sets(const struct forward_set *a, const struct forward_set *b,
     for (int i = 0; i < n; i++)
         if (!same_params(&a[i].p, &b[i].p) || a[i].n_seqs != b[i].n_seqs ||
             a[i].n_tok != b[i].n_tok || a[i].n_groups != b[i].n_groups ||
-            a[i].max_tok != b[i].max_tok)
+            a[i].max_tok != b[i].max_tok || a[i].has_plain != b[i].has_plain)
             return false;
     return true;
 }
@@ -131,6 +131,8 @@ static void make_sets(struct forward *f, const struct forward_call *call)
         f->sets[set].n_seqs++;
         if (s->n_tok > f->sets[set].max_tok)
             f->sets[set].max_tok = s->n_tok;
+        if (s->n_plain)
+            f->sets[set].has_plain = true;
     }
 }
 
@@ -181,11 +183,12 @@ static void measure_call(struct forward *f, const struct forward_call *call)
     k->bias = call->bias ? call->bias->dev_rows : NULL;
     for (int i = 0; i < call->n_seqs; i++) {
         const struct forward_seq *s = &call->seqs[i];
+        const int slots = s->n_plain ? s->route->top_k_base : s->route->top_k;
 
         k->n_rows += s->n_logits;
         k->max_tok = s->n_tok > k->max_tok ? s->n_tok : k->max_tok;
         k->max_kv = s->n_kv > k->max_kv ? s->n_kv : k->max_kv;
-        k->stride = s->route->top_k > k->stride ? s->route->top_k : k->stride;
+        k->stride = slots > k->stride ? slots : k->stride;
         k->has_logits = k->has_logits || s->route->vote == VOTE_LOGIT;
         k->has_importance = k->has_importance || s->route->protect > 0;
     }

@@ -267,7 +267,7 @@ static __device__ bool is_protected(const struct route_call &c, const struct rou
     if (!s.n_protected)
         return false;
     mine = c.importance[row];
-    for (int r = s.row + (int)threadIdx.x % WARP; r < s.row + s.n_tok; r += WARP)
+    for (int r = s.row + s.n_plain + (int)threadIdx.x % WARP; r < s.row + s.n_tok; r += WARP)
         n_before += c.importance[r] > mine || (c.importance[r] == mine && r < row);
     return __reduce_add_sync(ALL_LANES, n_before) < s.n_protected;
 }
@@ -284,19 +284,23 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
     struct route_token<N> t;
     uint32_t natural, chosen, words[N];
     double sum, natural_mass;
+    bool is_plain;
 
     if (i >= c.n_tok)
         return;
     at = c.tokens[i];
+    is_plain = at.group < 0;
     read_token<N>(c, at.row, &t, groups);
     select_best<N>(t.order, t.natural, natural_depth(c.p), &n_natural, room->order, room);
     __syncwarp();
     natural = set_of_first(room->order, min(n_natural, c.p.top_k_base));
-    if (c.p.keep != KEEP_ALL && !is_protected(c, c.segs[at.segment], at.row))
+    if (is_plain)
+        n = c.p.top_k_base;
+    else if (c.p.keep != KEEP_ALL && !is_protected(c, c.segs[at.segment], at.row))
         n = slots_used<N>(c.p, t, n_natural, room);
-    if (c.p.size == SIZE_NONE || c.p.is_truncated) {
+    if (c.p.size == SIZE_NONE || c.p.is_truncated || is_plain) {
         chosen = set_of_first(room->order, min(n_natural, n));
-        if (c.p.size != SIZE_NONE)
+        if (c.p.size != SIZE_NONE && !is_plain)
             chosen &= set_read<N>(c.core + (size_t)at.group * (size_t)c.n_words, c.n_words);
     } else {
         chosen = choose_inside<N>(
@@ -310,7 +314,12 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
         size_t to = (size_t)at.row * (size_t)c.out.stride + (size_t)s;
 
         c.out.ids[to] = s < n_slots ? room->id[s] : -1;
-        c.out.w[to] = s < n_slots ? slot_weight(c.p, room->score[s], sum) : 0;
+        if (s >= n_slots)
+            c.out.w[to] = 0;
+        else if (is_plain && !c.p.renorm) /* whatever is_renormed says */
+            c.out.w[to] = __fmul_rn(room->score[s], c.p.scale);
+        else
+            c.out.w[to] = slot_weight(c.p, room->score[s], sum);
     }
     n_rerouted = __reduce_add_sync(ALL_LANES, __popc(chosen & ~natural));
     {
@@ -413,7 +422,7 @@ template <int N> static cudaError_t launch(const struct route_call &c, cudaStrea
     bool is_greedy = c.p.size == SIZE_FIXED && c.p.elect == ELECT_MASS;
     cudaError_t rc = cudaSuccess;
 
-    if (c.n_tok && c.p.size != SIZE_NONE) {
+    if (c.n_groups && c.p.size != SIZE_NONE) {
         rc = start(vote_kernel<N>, n_blocks, WARPS * WARP, WARPS * room, c, stream);
         if (rc == cudaSuccess)
             rc = start(elect_kernel<N>, c.n_groups, ELECT_THREADS,

@@ -74,10 +74,16 @@ void route_call_measure(const struct route_params *p, int n_tok, int n_segs, int
     *ret = (struct route_call_size){ args.at, results.at, work.at };
 }
 
-/* Tokens of a group of a segment with tokens. */
+/* Tokens of a group of a segment. */
 static int group_step(const struct route_segment *s)
 {
     return s->group ? s->group : s->n_tok;
+}
+
+/* Groups of a segment. */
+static int count_groups(const struct route_segment *s)
+{
+    return s->n_tok > s->n_plain ? 1 + (s->n_tok - s->n_plain - 1) / group_step(s) : 0;
 }
 
 int route_call_groups(const struct route_segment *segs, int n_segs, int *ret_n_tok)
@@ -87,8 +93,7 @@ int route_call_groups(const struct route_segment *segs, int n_segs, int *ret_n_t
     *ret_n_tok = 0;
     for (int s = 0; s < n_segs; s++) {
         *ret_n_tok += segs[s].n_tok;
-        if (segs[s].n_tok)
-            n_groups += 1 + (segs[s].n_tok - 1) / group_step(&segs[s]);
+        n_groups += count_groups(&segs[s]);
     }
     return n_groups;
 }
@@ -100,7 +105,7 @@ static void open_vote(struct route_call_token *tokens, int n)
         if (tokens[i].is_voter)
             return;
     for (int i = 0; i < n; i++)
-        tokens[i].is_voter = 1;
+        tokens[i].is_voter = tokens[i].group >= 0;
 }
 
 void route_call_plan(const struct route_params *p, const struct route_segment *segs, int n_segs,
@@ -132,19 +137,20 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
             .row = in->row,
             .n_tok = in->n_tok,
             .first = first,
-            .n_protected = (int)(p->protect * in->n_tok + 1e-9),
+            .n_plain = in->n_plain,
+            .n_protected = (int)(p->protect * (in->n_tok - in->n_plain) + 1e-9),
             .first_group = n_groups,
-            .n_groups = in->n_tok ? 1 + (in->n_tok - 1) / step : 0,
+            .n_groups = count_groups(in),
         };
         for (int i = 0; i < in->n_tok; i++)
             tokens[first + i] = (struct route_call_token){
                 .row = in->row + i,
                 .segment = s,
-                .group = n_groups + i / step,
-                .is_voter = !in->is_voter || in->is_voter[i],
+                .group = i < in->n_plain ? -1 : n_groups + (i - in->n_plain) / step,
+                .is_voter = i >= in->n_plain && (!in->is_voter || in->is_voter[i]),
             };
         for (int g = 0; g < seg->n_groups; g++, group++) {
-            int from = g * step, left = in->n_tok - from;
+            int from = in->n_plain + g * step, left = in->n_tok - from;
 
             *group = (struct route_call_group){
                 .first = p->is_joint ? 0 : first + from,

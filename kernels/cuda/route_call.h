@@ -17,14 +17,14 @@ extern "C" {
 #endif
 
 struct route_call_token {
-    int32_t row, segment, group;
-    int32_t is_voter; /* with the rule that all vote where none would */
+    int32_t row, segment, group; /* group -1: a plain one */
+    int32_t is_voter;            /* with the rule that all vote where none would */
 };
 
 struct route_call_segment {
     int32_t row, n_tok, first; /* first: number of its first token */
-    int32_t n_protected;
-    int32_t first_group, n_groups; /* 0 groups: no tokens */
+    int32_t n_plain, n_protected;
+    int32_t first_group, n_groups; /* 0 groups: no tokens, or plain ones alone */
 };
 
 /* Tokens that share a coreset, in one segment; with is_joint all of them elect the same. */

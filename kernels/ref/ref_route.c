@@ -114,11 +114,11 @@ static double mass_of_first(const struct token *t, int n_exp, int n)
 static bool is_protected(const struct route_params *p, const struct route_input *in,
                          const struct route_segment *seg, int row)
 {
-    int n = (int)(p->protect * seg->n_tok + 1e-9), n_before = 0;
+    int n = (int)(p->protect * (seg->n_tok - seg->n_plain) + 1e-9), n_before = 0;
 
     if (!n)
         return false;
-    for (int r = seg->row; r < seg->row + seg->n_tok; r++)
+    for (int r = seg->row + seg->n_plain; r < seg->row + seg->n_tok; r++)
         n_before += in->importance[r] > in->importance[row] ||
                     (in->importance[r] == in->importance[row] && r < row);
     return n_before < n;
@@ -185,7 +185,7 @@ struct group {
 
 static bool is_voter(const struct group *g, const struct route_segment *seg, int i)
 {
-    return !g->has_voters || !seg->is_voter || seg->is_voter[i];
+    return i >= seg->n_plain && (!g->has_voters || !seg->is_voter || seg->is_voter[i]);
 }
 
 /* Add a token's votes to v, and 1 to n_votes of those it votes for. */
@@ -475,7 +475,7 @@ static void route_tokens(const struct route_params *p, const struct route_input 
 static bool has_voters(const struct route_segment *segs, int n_segs)
 {
     for (int s = 0; s < n_segs; s++)
-        for (int i = 0; i < segs[s].n_tok; i++)
+        for (int i = segs[s].n_plain; i < segs[s].n_tok; i++)
             if (!segs[s].is_voter || segs[s].is_voter[i])
                 return true;
     return false;
@@ -487,11 +487,13 @@ static void coreset(const struct route_params *p, const struct route_input *in,
                     bool *ret_core)
 {
     struct route_segment part = segs[s];
-    struct group g = { .segs = &part, .n = 1, .number = part.group ? from / part.group : 0 };
+    struct group g = { .segs = &part, .n = 1 };
     bool elected[KERNEL_MAX_EXPERTS];
 
+    g.number = part.group ? (from - part.n_plain) / part.group : 0;
     part.row += from;
     part.n_tok = to - from;
+    part.n_plain = 0;
     if (part.is_voter)
         part.is_voter += from;
     if (p->is_joint) {
@@ -507,6 +509,18 @@ static void coreset(const struct route_params *p, const struct route_input *in,
     }
 }
 
+/* The model's own routing. */
+static struct route_params plain_params(const struct route_params *p)
+{
+    struct route_params plain = *p;
+
+    plain.top_k = p->top_k_base;
+    plain.keep = KEEP_ALL;
+    plain.size = SIZE_NONE;
+    plain.is_renormed = false;
+    return plain;
+}
+
 static void route_segment(const struct route_params *p, const struct route_input *in,
                           const struct route_segment *segs, int n_segs, int s,
                           const struct route_output *out)
@@ -514,11 +528,13 @@ static void route_segment(const struct route_params *p, const struct route_input
     const struct route_segment *seg = &segs[s];
     bool natural[KERNEL_MAX_EXPERTS] = { false }, is_core[KERNEL_MAX_EXPERTS] = { false };
     bool core[KERNEL_MAX_EXPERTS];
+    const struct route_params plain = plain_params(p);
     int step = seg->group ? seg->group : seg->n_tok;
 
     *seg->stats = (struct route_stats){ 0 };
     memset(seg->tokens_per_expert, 0, (size_t)p->n_exp * sizeof(int32_t));
-    for (int from = 0; from < seg->n_tok; from += step) {
+    route_tokens(&plain, in, seg, 0, seg->n_plain, NULL, natural, out);
+    for (int from = seg->n_plain; from < seg->n_tok; from += step) {
         int to = seg->n_tok - from < step ? seg->n_tok : from + step;
 
         if (p->size != SIZE_NONE) {

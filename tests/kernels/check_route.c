@@ -92,7 +92,7 @@ static struct route_case make_case(struct check *c, int i)
     size_t n_exp = (size_t)x.p.n_exp, n_scores, n_tok;
     enum regime regime = choose_regime(c);
 
-    x.stride = x.p.top_k + CHOOSE(&c->rng, 0, 0, 3);
+    x.stride = (x.p.top_k > x.p.top_k_base ? x.p.top_k : x.p.top_k_base) + CHOOSE(&c->rng, 0, 0, 3);
     for (int s = 0; s < x.n_segs; s++) {
         x.segs[s] = (struct route_segment){ .row = x.n_tok,
                                             .n_tok = c->is_small ? CHOOSE(&c->rng, 0, 1, 5)
@@ -100,6 +100,8 @@ static struct route_case make_case(struct check *c, int i)
                                             .key = rng_u64(&c->rng) };
         if (!x.p.is_joint)
             x.segs[s].group = CHOOSE(&c->rng, 0, 0, 1, 4);
+        if (x.segs[s].n_tok && rng_below(&c->rng, 3) == 0)
+            x.segs[s].n_plain = (int)rng_below(&c->rng, (uint64_t)x.segs[s].n_tok + 1);
         x.n_tok += x.segs[s].n_tok;
     }
     n_tok = (size_t)x.n_tok;
