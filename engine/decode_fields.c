@@ -26,6 +26,8 @@ const struct decode_field_row decode_fields[N_DECODE_FIELDS] = {
     [DECODE_CREDIT_ALPHA] = REAL_FIELD(credit_alpha, 1000),
     [DECODE_CREDIT_DECAY] = REAL_FIELD(credit_decay, 1),
     [DECODE_CREDIT_BOOST] = REAL_FIELD(credit_boost, 1000),
+    [DECODE_TOP_K] = INT_FIELD(top_k, INT_MAX),
+    [DECODE_TOP_P] = REAL_FIELD(top_p, 1),
     [DECODE_PREFIX_LOOK] = INT_FIELD(prefix_look, INT_MAX),
     [DECODE_AFTER_LOOK] = INT_FIELD(after_look, INT_MAX),
     [DECODE_CACHE_WARMUP] = INT_FIELD(cache_warmup, INT_MAX),
@@ -67,19 +69,27 @@ int engine_decode_steps(const struct decode_options *opts)
     return decoder_find(opts->decoder)->is_steps_of_block ? opts->block_length : opts->gen_length;
 }
 
-/* What smoothing reads: it is one more setting of every decoder. */
-static unsigned smoothing_reads(const struct decode_options *o)
+/* What a decoder reads: settings of its own; those of smoothing, which goes with every decoder, but
+ * for what it does to a threshold that is not there; those of sampling. */
+static unsigned decoder_reads(const struct decode_options *o)
 {
-    unsigned all = DECODE_BIT(DECODE_SMOOTHING) | DECODE_BIT(DECODE_SMOOTHING_INIT) |
-                   DECODE_BIT(DECODE_SMOOTHING_GROWTH) | DECODE_BIT(DECODE_SMOOTHING_DECAY);
+    const struct decoder *d = decoder_find(o->decoder);
+    unsigned reads = d->reads;
 
-    return o->smoothing > 0 ? all : 0;
+    if (o->smoothing > 0)
+        reads |= DECODE_BIT(DECODE_SMOOTHING) | DECODE_BIT(DECODE_SMOOTHING_INIT) |
+                 DECODE_BIT(DECODE_SMOOTHING_GROWTH);
+    if (o->smoothing > 0 && (d->reads & DECODE_BIT(DECODE_THRESHOLD)))
+        reads |= DECODE_BIT(DECODE_SMOOTHING_DECAY);
+    if (o->temperature > 0 && d->is_filtered)
+        reads |= DECODE_BIT(DECODE_TOP_K) | DECODE_BIT(DECODE_TOP_P);
+    return reads;
 }
 
 bool engine_decode_reads(const struct decode_options *opts, const char *name)
 {
-    unsigned reads = decoder_find(opts->decoder)->reads | cache_policy_find(opts->cache)->reads |
-                     smoothing_reads(opts) | DECODE_BIT(DECODE_SMOOTHING);
+    unsigned reads =
+        decoder_reads(opts) | cache_policy_find(opts->cache)->reads | DECODE_BIT(DECODE_SMOOTHING);
 
     for (int f = 0; f < N_DECODE_FIELDS; f++)
         if (strcmp(decode_fields[f].name, name) == 0)
@@ -107,9 +117,7 @@ static void put_text(const struct decode_options *o, const char *name, unsigned 
 
 void engine_decoder_text(const struct decode_options *opts, struct buf *ret)
 {
-    const struct decoder *d = decoder_find(opts->decoder);
-
-    put_text(opts, d->about->name, d->reads | smoothing_reads(opts), ret);
+    put_text(opts, decoder_find(opts->decoder)->about->name, decoder_reads(opts), ret);
 }
 
 void engine_cache_text(const struct decode_options *opts, struct buf *ret)

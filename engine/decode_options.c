@@ -52,6 +52,7 @@ static void defaults_of(const char *architecture, struct decode_options *ret)
         .credit_alpha = 0.7,
         .credit_decay = 0.8,
         .credit_boost = 0.2,
+        .top_p = 1,
         .smoothing_init = 0.15,
         .smoothing_growth = 0.02,
         .smoothing_decay = 0.02,
@@ -133,8 +134,6 @@ static const char *const ignored_keys[] = {
     "target_lookbehind",
     "token_healing",
     "top_h",
-    "top_k",
-    "top_p",
     "transformers_version",
     "typical_p",
     "use_cache",
@@ -341,8 +340,7 @@ static enum status check_lengths(const struct decode_options *o, const struct de
     return ST_OK;
 }
 
-static enum status check_numbers(const struct decode_options *o, const struct decoder *d,
-                                 struct error *err)
+static enum status check_numbers(const struct decode_options *o, struct error *err)
 {
     for (int f = 0; f < N_DECODE_FIELDS; f++) {
         const struct decode_field_row *row = &decode_fields[f];
@@ -356,10 +354,6 @@ static enum status check_numbers(const struct decode_options *o, const struct de
     }
     if (!(o->temperature >= 0 && isfinite(o->temperature)))
         return error_set(err, ST_INVALID, "temperature %g is not a number >= 0", o->temperature);
-    if (o->temperature > 0 && d->is_greedy)
-        return error_set(err, ST_UNSUPPORTED,
-                         "decoder '%s' is greedy: it does not sample at temperature %g",
-                         d->about->name, o->temperature);
     return ST_OK;
 }
 
@@ -408,7 +402,7 @@ enum status decode_options_resolve(const struct decode_options *opts,
     if (!st)
         st = check_lengths(opts, limits, s.is_on_grid, n_prompt, err);
     if (!st)
-        st = check_numbers(opts, s.decoder, err);
+        st = check_numbers(opts, err);
     if (!st)
         st = check_steps(opts, s.decoder, &s.rule.n_steps, err);
     if (st)

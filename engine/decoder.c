@@ -234,14 +234,14 @@ static const struct decoder decoders[N_DECODERS] = {
                                   .reads = DECODE_BIT(DECODE_STEPS) | DECODE_BIT(DECODE_THRESHOLD),
                                   .is_steps_of_block = true,
                                   .is_on_grid = true,
-                                  .is_greedy = true,
+                                  .is_filtered = true,
                                   .is_cut = true,
                                   .choose = choose_block_diffusion },
     [DECODER_EDIT] = { .about = &choices[DECODER_EDIT],
                        .reads = DECODE_BIT(DECODE_THRESHOLD) | DECODE_BIT(DECODE_EDIT_THRESHOLD) |
                                 DECODE_BIT(DECODE_MAX_POST_STEPS),
                        .is_on_grid = true,
-                       .is_greedy = true,
+                       .is_filtered = true,
                        .has_edits = true,
                        .choose = choose_edit },
 };

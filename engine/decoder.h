@@ -44,12 +44,13 @@ struct decoder {
     const struct engine_choice *about;
     unsigned reads;         /* DECODE_BITs of the settings that it reads */
     bool is_steps_of_block; /* `steps` are those of a block, not of all */
-    bool is_on_grid; /* blocks lie on multiples of their length, whatever the model's mask: the end
-                      * of the prompt shares a block with the first generated tokens */
-    bool is_greedy;  /* takes no temperature */
-    bool has_credit; /* logits are raised by what was proposed before: engine/credit.h */
-    bool has_edits;  /* proposals are wanted everywhere, and may replace tokens */
-    bool is_cut;     /* with early stop, an answer is over once no mask is left before its end */
+    bool is_on_grid;  /* blocks lie on multiples of their length, whatever the model's mask: the end
+                       * of the prompt shares a block with the first generated tokens */
+    bool is_filtered; /* with a temperature, samples of what top-k and top-p leave, and goes by the
+                       * probability which the token has there: kernels/filter.h */
+    bool has_credit;  /* logits are raised by what was proposed before: engine/credit.h */
+    bool has_edits;   /* proposals are wanted everywhere, and may replace tokens */
+    bool is_cut;      /* with early stop, an answer is over once no mask is left before its end */
     /* Set ret_take (n): with a mask in the block, at least one masked row; without has_edits,
      * masked rows only; never one of the prompt's. */
     void (*choose)(const struct decode_block *b, bool *ret_take);

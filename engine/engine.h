@@ -175,9 +175,11 @@ struct decode_options {
                                   * forward recomputes */
     int cache_warmup;            /* vicinity: forwards of a sequence before there is a cache */
     double temperature;          /* 0: greedy */
-    uint64_t seed;               /* of this sequence */
-    bool is_eos_early_stop;      /* stop after a block that holds EOS; block-diffusion also as soon
-                                  * as no mask is left before it */
+    int top_k; /* block-diffusion, edit, with a temperature: sample of so many tokens; 0: of all */
+    double top_p;  /* likewise: of the best that together have this probability; 1: of all */
+    uint64_t seed; /* of this sequence */
+    bool is_eos_early_stop; /* stop after a block that holds EOS; block-diffusion also as soon
+                             * as no mask is left before it */
 };
 
 /* Defaults of this model: generation_config.json beside it, else the built-in ones. Strings

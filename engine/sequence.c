@@ -278,6 +278,8 @@ enum status sequence_make(struct engine *e, const struct decode_options *opts,
     s->after_look = opts->after_look;
     s->cache_warmup = opts->cache_warmup;
     s->temperature = opts->temperature;
+    s->top_k = opts->top_k;
+    s->top_p = opts->top_p;
     s->seed = opts->seed;
     s->is_eos_early_stop = opts->is_eos_early_stop;
     s->start_ns = start_ns;

@@ -16,7 +16,8 @@ struct sequence {
     int n_prompt, n_canvas, block_length;
     int first_block; /* canvas position of the first block */
     int prefix_look, after_look, cache_warmup;
-    double temperature;
+    double temperature, top_p;
+    int top_k;
     uint64_t seed;
     bool is_eos_early_stop, is_done;
     int64_t start_ns;

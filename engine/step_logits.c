@@ -11,7 +11,8 @@
 
 bool step_wants_logits(const struct sequence *s)
 {
-    return s->setup.decoder->has_credit || s->smooth[0];
+    return s->setup.decoder->has_credit || s->smooth[0] ||
+           (s->setup.decoder->is_filtered && s->temperature > 0);
 }
 
 /* How proposals are made for the rows that get logits. */
@@ -25,7 +26,10 @@ struct pick_params step_pick_params(const struct sequence *s)
                                  .temperature = s->temperature,
                                  .seed = s->seed,
                                  .draw = (uint64_t)s->result.n_forwards,
-                                 .positions = e->positions + first };
+                                 .positions = e->positions + first,
+                                 .is_filtered = s->setup.decoder->is_filtered,
+                                 .top_k = s->top_k,
+                                 .top_p = s->top_p };
 }
 
 enum status step_check_picks(const struct sequence *s, struct error *err)

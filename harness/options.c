@@ -221,6 +221,16 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN | VERB_TRACE, DECODE, "T", NULL,
                           "0, greedy", 0, 100, NULL, NULL, "sampling temperature (Gumbel noise)",
                           .is_axis = true },
+    [OPT_TOP_K] = { "top-k", 0, OPTION_INT, RUN | VERB_TRACE, DECODE, "N", NULL,
+                    "the model's, as a rule 0", 0, 1e9, NULL, NULL,
+                    "sample of the N best tokens; 0: of all (decoders block-diffusion and edit, "
+                    "with --temperature)",
+                    .is_axis = true },
+    [OPT_TOP_P] = { "top-p", 0, OPTION_REAL, RUN | VERB_TRACE, DECODE, "P", NULL,
+                    "the model's, as a rule 1", 0, 1, NULL, NULL,
+                    "sample of the best tokens that together have this probability; 1: of all "
+                    "(likewise)",
+                    .is_axis = true },
     [OPT_N_SAMPLES] = { "n-samples", 'n', OPTION_INT, RUN, DECODE, "N", "1", NULL, 1, 1e6, NULL,
                         NULL, "answers an item, with seeds that follow from --seed" },
     [OPT_SEED] = { "seed", 0, OPTION_INT, RUN | VERB_TRACE | VERB_FIDELITY, DECODE, "N", "0", NULL,

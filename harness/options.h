@@ -69,6 +69,8 @@ enum option_id {
     OPT_SMOOTHING_GROWTH,
     OPT_SMOOTHING_DECAY,
     OPT_TEMPERATURE,
+    OPT_TOP_K,
+    OPT_TOP_P,
     OPT_N_SAMPLES,
     OPT_SEED,
     OPT_CELLS,

@@ -226,6 +226,8 @@ static const struct decode_number {
     NUMBER(OPT_CREDIT_ALPHA, credit_alpha),
     NUMBER(OPT_CREDIT_DECAY, credit_decay),
     NUMBER(OPT_CREDIT_BOOST, credit_boost),
+    NUMBER(OPT_TOP_K, top_k),
+    NUMBER(OPT_TOP_P, top_p),
     NUMBER(OPT_SMOOTHING, smoothing),
     NUMBER(OPT_SMOOTHING_INIT, smoothing_init),
     NUMBER(OPT_SMOOTHING_GROWTH, smoothing_growth),
@@ -241,11 +243,16 @@ enum { N_NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
 enum status plan_check_read(const struct options *c, const struct decode_options *d,
                             struct error *err)
 {
+    struct decode_options warm = *d;
+
+    warm.temperature = 1;
     for (int i = 0; i < N_NUMBERS; i++)
         if (options_has(c, numbers[i].id) && !engine_decode_reads(d, numbers[i].name))
             return error_set(err, ST_INVALID,
-                             "option '--%s' is read neither by decoder '%s' nor by cache '%s'",
-                             option_table[numbers[i].id].name, d->decoder, d->cache);
+                             "option '--%s' is read neither by decoder '%s' nor by cache '%s'%s",
+                             option_table[numbers[i].id].name, d->decoder, d->cache,
+                             engine_decode_reads(&warm, numbers[i].name) ? " at temperature 0"
+                                                                         : "");
     return ST_OK;
 }
 

@@ -86,9 +86,43 @@ class Fake:
         return row
 
 
+def sample(c, row, draw, pos):
+    """What LLaDA2.x draws, and at what probability: of the softmax of row / temperature that top-k
+    and top-p leave, by an exponential race. Also how far from a tie it was, relatively."""
+    n, margin = len(row), 1.0
+    weight = {v: math.exp((row[v] - max(row)) / c['temperature']) for v in range(n)}
+    if 0 < c['top_k'] < n:
+        ranked = sorted(row, reverse=True)
+        weight = {v: w for v, w in weight.items() if row[v] >= ranked[c['top_k'] - 1]}
+        margin = ranked[c['top_k'] - 1] - ranked[c['top_k']]
+    total, before, left = sum(weight.values()), 0.0, {}
+    for v in sorted(weight, key=lambda v: (-row[v], v)):
+        if left and c['top_p'] < 1:
+            margin = min(margin, abs(before / total - c['top_p']))
+            if before / total > c['top_p']:
+                margin = min(margin, min(row[t] for t in left) - row[v])
+                break
+        left[v] = weight[v]
+        before += weight[v]
+    race = {}
+    for v, w in left.items():
+        u = float(make_pick_vectors.uniform(c['seed'], draw, pos, v))
+        race[v] = -math.log(u) * before / w
+    race.pop(c['mask_id'], None)
+    if not race:
+        return max((v for v in range(n) if v != c['mask_id']), key=lambda v: (row[v], -v)), 0.0, margin
+    first, *others = sorted(race.values())
+    margin = min([margin] + [o / first - 1 for o in others[:1]])
+    token = min(race, key=race.get)
+    return token, f32(left[token] / before), margin
+
+
 def propose(c, row, draw, pos):
     """(token, confidence, mask is best): the mask never wins; ties to the lower id. With a
-    temperature the choice, not the confidence, is of the logits with noise."""
+    temperature the choice, not the confidence, is of the logits with noise; but see sample()."""
+    if c.get('temperature') and 'top_p' in c:
+        return (*sample(c, row, draw, pos)[:2], row.index(max(row)) == c['mask_id'])
+
     def score(v):
         return row[v] + c['temperature'] * float(make_pick_vectors.noise(c['seed'], draw, pos, v))
     allowed = [v for v in range(len(row)) if v != c['mask_id']]
@@ -174,11 +208,16 @@ def raise_rows(c, rows, credit):
     return out
 
 
+def ends(c):
+    """Tokens that end an answer."""
+    return c['eos_id'], c.get('role_end_id', c['eos_id'])
+
+
 def is_over(c, x, block):
     """Is no mask left before the first EOS of the answer's part of a block?"""
     for i in block:
-        if i >= len(c['prompt']) and x[i] in (c['mask_id'], c['eos_id']):
-            return x[i] == c['eos_id']
+        if i >= len(c['prompt']) and x[i] in (c['mask_id'], *ends(c)):
+            return x[i] != c['mask_id']
     return False
 
 
@@ -240,7 +279,7 @@ def generate(c, model):
     for start in range(first, n, size):
         block = range(start, start + size)
         n_final, is_cut = denoise(c, model, x, block, len(forwards), n_final, log)
-        if is_cut or (c['eos_early_stop'] and any(x[i] == c['eos_id'] for i in block if i >= len(prompt))):
+        if is_cut or (c['eos_early_stop'] and any(x[i] in ends(c) for i in block if i >= len(prompt))):
             x[start:] = [c['eos_id'] if t == c['mask_id'] and i >= len(prompt) or i >= start + size else t
                          for i, t in enumerate(x[start:], start)]
             break
@@ -344,8 +383,18 @@ CASES = {
         dict(name='some prefer the mask', mask_every=3, threshold=0.4, seed=9),
         dict(name='all prefer the mask', mask_every=1),
         dict(name='early stop', eos_from=16),
+        dict(name='EOS, but no early stop', eos_from=11, eos_early_stop=False),
+        dict(name='EOS in the last block', eos_from=28, seed=12),
+        dict(name='one at a time', threshold=1.0, seed=2),
+        dict(name='no boost', credit_boost=0.0, seed=6),
+        dict(name='no prompt', prompt=[], seed=9),
+        dict(name='one block', block_length=24, seed=7),
         dict(name='dual cache', cache='dual', seed=5),
+        dict(name='prefix cache', cache='prefix', seed=5),
+        dict(name='vicinity', cache='vicinity', seed=5),
+        dict(name='vicinity, warm-up into the second block', cache='vicinity', cache_warmup=6, threshold=0.9),
         dict(CAUSAL, name='block cache', seed=5),
+        dict(CAUSAL, name='block cache, a prompt of one block and a token', prompt=[1, 2, 3, 4, 5, 6, 7, 8, 9]),
     ],
     'block-diffusion': [
         dict(CAUSAL, name='one position a step', steps=8, threshold=1.0),

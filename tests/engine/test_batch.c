@@ -21,7 +21,7 @@ static struct engine *open_on(const char *backend, const char *isa, int n_thread
                                 .backend = backend,
                                 .isa = isa,
                                 .n_threads = n_threads,
-                                .max_canvas = MAX_PROMPT + MAX_GEN,
+                                .max_canvas = MAX_PROMPT + MAX_GEN + BLOCK, /* of whole blocks */
                                 .max_batch = N_SEQ,
                                 .max_block = BLOCK };
     struct engine *e = NULL;
@@ -41,13 +41,20 @@ static struct sequence *start(struct engine *e, int i)
     static const char *const caches[] = { "none", "prefix", "dual", "vicinity" };
     int32_t prompt[MAX_PROMPT];
     size_t n = (size_t)(i * 7 % MAX_PROMPT) + 1;
-    struct decode_options o = { .decoder = i % 3 ? "threshold" : "low-confidence",
+    struct decode_options o = { .decoder = i % 7 == 3   ? "block-diffusion"
+                                           : i % 7 == 5 ? "edit"
+                                           : i % 3      ? "threshold"
+                                                        : "low-confidence",
                                 .cache = caches[i % 4],
                                 .selector = i % 5 ? "vanilla" : "topk:k=1",
                                 .gen_length = BLOCK * (1 + i % 3),
                                 .block_length = BLOCK,
                                 .steps = 6 * (1 + i % 3),
                                 .threshold = 0.03,
+                                .edit_threshold = 0.3,
+                                .max_post_steps = 2,
+                                .top_k = i % 7 == 3 ? 8 : 0,
+                                .top_p = 0.9,
                                 .prefix_look = 5,
                                 .after_look = 3,
                                 .cache_warmup = 2,

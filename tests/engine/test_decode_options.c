@@ -75,7 +75,8 @@ Test(decode_options, every_key_of_ours_is_read)
     struct decode_options o;
     const char *text = "{\"decoder\": \"low-confidence\", \"cache\": \"dual\", \"gen_length\": 96,"
                        "\"block_length\": 32, \"steps\": 48, \"threshold\": 0.25,"
-                       "\"temperature\": 0.5, \"prefix_look\": 1, \"after_look\": 0,"
+                       "\"temperature\": 0.5, \"top_k\": 7, \"top_p\": 0.875, \"prefix_look\": 1, "
+                       "\"after_look\": 0,"
                        "\"cache_warmup\": 9, \"low_threshold\": 0.125, \"factor\": 2.5,"
                        "\"edit_threshold\": 0.75, \"max_post_steps\": 3,"
                        "\"credit_alpha\": 0.5, \"credit_decay\": 0.25, \"credit_boost\": 2.0,"
@@ -87,7 +88,7 @@ Test(decode_options, every_key_of_ours_is_read)
     cr_assert_str_eq(o.decoder, "low-confidence");
     cr_assert_str_eq(o.cache, "dual");
     cr_assert(o.gen_length == 96 && o.block_length == 32 && o.steps == 48);
-    cr_assert(o.threshold == 0.25 && o.temperature == 0.5);
+    cr_assert(o.threshold == 0.25 && o.temperature == 0.5 && o.top_k == 7 && o.top_p == 0.875);
     cr_assert(o.low_threshold == 0.125 && o.factor == 2.5 && o.edit_threshold == 0.75);
     cr_assert_eq(o.max_post_steps, 3);
     cr_assert(o.credit_alpha == 0.5 && o.credit_decay == 0.25 && o.credit_boost == 2);
@@ -99,7 +100,7 @@ Test(decode_options, every_key_of_ours_is_read)
 Test(decode_options, keys_of_hugging_face_are_passed_over)
 {
     struct decode_options o;
-    const char *text = "{\"_from_model_config\": true, \"eos_token_id\": [1, 2], \"top_p\": 0.8,"
+    const char *text = "{\"_from_model_config\": true, \"eos_token_id\": [1, 2], \"min_p\": 0.8,"
                        "\"pad_token_id\": 156892, \"transformers_version\": \"4.46.3\","
                        "\"max_new_tokens\": null, \"block_length\": 16}";
 
@@ -370,20 +371,25 @@ Test(decode_options, a_canvas_on_a_grid_is_in_whole_blocks)
     cr_assert(strstr(err.text, "prompt of 33 tokens is longer than 32"), "%s", err.text);
 }
 
-Test(decode_options, greedy_decoders_refuse_a_temperature)
+Test(decode_options, top_k_and_top_p_are_read_by_decoders_that_filter_and_with_a_temperature)
 {
-    static const char *const names[] = { "block-diffusion", "edit" };
     struct decode_options o = good();
-    struct decode_setup s;
 
-    o.temperature = 0.5;
-    for (int i = 0; i < 2; i++) {
-        struct error err = { 0 };
+    for (const struct engine_choice *c = engine_decoders(); c->name; c++) {
+        bool is_filtered = strcmp(c->name, "block-diffusion") == 0 || strcmp(c->name, "edit") == 0;
 
-        o.decoder = names[i];
-        cr_assert_eq(decode_options_resolve(&o, &limits, 0, &s, &err), ST_UNSUPPORTED);
-        cr_assert(strstr(err.text, names[i]) && strstr(err.text, "0.5"), "%s", err.text);
+        o.decoder = c->name;
+        for (o.temperature = 0; o.temperature < 2; o.temperature++) {
+            cr_assert_eq(engine_decode_reads(&o, "top_k"), is_filtered && o.temperature > 0);
+            cr_assert_eq(engine_decode_reads(&o, "top_p"), is_filtered && o.temperature > 0);
+        }
     }
+    o.temperature = 1;
+    o.top_p = 1.5;
+    refused(&o, 0, "top_p 1.5");
+    o.top_p = 1;
+    o.top_k = -1;
+    refused(&o, 0, "top_k -1");
 }
 
 Test(decode_options, numbers_are_read_by_who_has_them_in_the_text)
@@ -456,10 +462,18 @@ Test(decode_options, texts_hold_every_setting_that_is_read_and_no_other)
     check_text(&o, "threshold",
                "threshold:threshold=0.1,smoothing=0.3,smoothing_init=0.15,smoothing_growth=0,"
                "smoothing_decay=0");
+    check_text(&o, "factor",
+               "factor:factor=1.5,smoothing=0.3,smoothing_init=0.15,"
+               "smoothing_growth=0"); /* has no threshold that might decay */
     o.smoothing = 0;
     check_text(&o, "edit", "edit:threshold=0.1,edit_threshold=0.25,max_post_steps=2");
     o.steps = 0;
     check_text(&o, "block-diffusion", "block-diffusion:steps=16,threshold=0.1");
     check_text(&o, "low-confidence", "low-confidence:steps=64");
+    o.temperature = 0.5;
+    o.top_k = 9;
+    o.top_p = 0.75;
+    check_text(&o, "low-confidence", "low-confidence:steps=64");
+    check_text(&o, "block-diffusion", "block-diffusion:steps=16,threshold=0.1,top_k=9,top_p=0.75");
     buf_release(&b);
 }

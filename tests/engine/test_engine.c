@@ -464,6 +464,7 @@ static void check_generation(struct engine *e, const json_t *c, const char *cach
     o.threshold = json_real_value(json_object_get(c, "threshold"));
     o.edit_threshold = json_real_value(json_object_get(c, "edit_threshold"));
     o.low_threshold = json_real_value(json_object_get(c, "low_threshold"));
+    o.factor = json_real_value(json_object_get(c, "factor"));
     o.max_post_steps = (int)json_integer_value(json_object_get(c, "max_post_steps"));
     o.credit_alpha = json_real_value(json_object_get(c, "credit_alpha"));
     o.credit_decay = json_real_value(json_object_get(c, "credit_decay"));
@@ -473,6 +474,8 @@ static void check_generation(struct engine *e, const json_t *c, const char *cach
     o.smoothing_growth = json_real_value(json_object_get(c, "smoothing_growth"));
     o.smoothing_decay = json_real_value(json_object_get(c, "smoothing_decay"));
     o.temperature = json_real_value(json_object_get(c, "temperature"));
+    o.top_k = (int)json_integer_value(json_object_get(c, "top_k"));
+    o.top_p = json_real_value(json_object_get(c, "top_p"));
     o.seed = (uint64_t)json_integer_value(json_object_get(c, "seed"));
     o.is_eos_early_stop = json_is_true(json_object_get(c, "eos_early_stop"));
     for (size_t i = 0; i < json_array_size(p); i++)
