@@ -22,7 +22,7 @@ struct engine;
 struct sequence;
 
 /* Stored with every result; raised when the same inputs may give other tokens. */
-enum { ENGINE_RESULTS_VERSION = 2 };
+enum { ENGINE_RESULTS_VERSION = 3 };
 
 struct engine_options {
     bool is_text_only;       /* config.json and tokenizer alone: everything but sequences works;
@@ -304,6 +304,7 @@ struct forward_record {
     int n_committed;       /* masked ones that took a token */
     int n_edited;          /* others that took another one */
     bool is_cache_refresh; /* it also (re)filled the cache: with other tokens than the block's */
+    bool is_merged;        /* with those alone, so that the block's are a step like any other */
     int64_t wall_ns;       /* start of the forward to the end of its commit; a batch's time is
                             * charged to each of its sequences in full */
 };
@@ -392,8 +393,8 @@ struct layer_view {
 /*
  * Who is told. Calls come from within engine_step(): for each layer in order, for each of its
  * sequences in the order given. Of sequence_result(s), forwards[n_forwards] is the forward under
- * way, with block, step, n_tok, n_masked_before and is_cache_refresh set; the rest is as it was
- * before the step. What was committed is there after it (commit_step). A failure that a call
+ * way, with block, step, n_tok, n_masked_before, is_cache_refresh and is_merged set; the rest is as
+ * it was before the step. What was committed is there after it (commit_step). A failure that a call
  * returns ends the step as if the forward had failed: no sequence has moved. Of a step that fails
  * later, some calls have been made.
  */
@@ -465,12 +466,12 @@ struct replay_model {
 
 /* A forward of a sequence, all of its layers. Borrowed until the next. */
 struct replay_forward {
-    uint64_t seed; /* of the sequence */
-    int forward;   /* from 0; 0 begins a sequence */
-    int step;      /* from 0; 0 begins a block */
-    bool is_cache_refresh;
-    int block_start, block_length; /* canvas positions of the block under way */
-    int n_tok;                     /* >= 1 */
+    uint64_t seed;                    /* of the sequence */
+    int forward;                      /* from 0; 0 begins a sequence */
+    int step;                         /* from 0; 0 begins a block */
+    bool is_cache_refresh, is_merged; /* struct forward_record */
+    int block_start, block_length;    /* canvas positions of the block under way */
+    int n_tok;                        /* >= 1 */
     const int32_t *ids, *positions;
 };
 

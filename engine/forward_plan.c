@@ -97,7 +97,8 @@ static struct forward_plan plan_block(const struct canvas_view *v)
     return (struct forward_plan){ .first = v->n_final,
                                   .n_tok = v->block_end - v->n_final,
                                   .n_kv = v->block_end,
-                                  .is_refresh = v->n_final < v->block_start };
+                                  .is_refresh = v->n_final < v->block_start,
+                                  .is_merged = v->n_final < v->block_start };
 }
 
 enum cache_id { CACHE_NONE, CACHE_PREFIX, CACHE_DUAL, CACHE_VICINITY, CACHE_BLOCK, N_CACHES };

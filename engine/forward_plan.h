@@ -26,6 +26,8 @@ struct canvas_view {
 struct forward_plan {
     int first, n_tok, n_kv;
     bool is_refresh; /* fills the cache that later forwards of the block read */
+    bool is_merged;  /* two in one: the tokens before the block alone do, those of the block are a
+                      * step like any other */
 };
 
 /* The first plan of a sequence (step 0 of block 0) covers all that is visible: what a cache held

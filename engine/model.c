@@ -71,6 +71,9 @@ static enum status check_item(const struct model *m, const struct forward_item *
                              "within max_canvas %d",
                              i, (int)it->positions[t], t, max_canvas);
     }
+    if (it->n_plain < 0 || it->n_plain > it->n_tok)
+        return error_set(err, ST_INVALID, "item %d: %d of its %d tokens are routed as they are", i,
+                         it->n_plain, it->n_tok);
     return check_route(m, it->route, i, err);
 }
 
@@ -241,6 +244,7 @@ static struct route_segment route_segment_of(struct model *m, int l,
 
     return (struct route_segment){ .row = m->segs[i].row,
                                    .n_tok = m->segs[i].n_tok,
+                                   .n_plain = it->n_plain,
                                    .group = it->group,
                                    .is_voter = it->is_voter,
                                    .key = selection_layer_key(it->key, l),
@@ -311,6 +315,8 @@ static enum status run_experts(struct model *m, int l, int at_moe, const struct 
         const struct route_params *r = items[i].route;
 
         stride = r->top_k > stride ? r->top_k : stride;
+        if (items[i].n_plain && r->top_k_base > stride)
+            stride = r->top_k_base;
         has_logits = has_logits || r->vote == VOTE_LOGIT;
         has_importance = has_importance || r->protect > 0;
     }
@@ -415,6 +421,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                            .pick = items[i].pick,
                                            .ret_picks = items[i].ret_picks,
                                            .route = items[i].route,
+                                           .n_plain = items[i].n_plain,
                                            .popularity = items[i].popularity,
                                            .joint = items[i].joint };
     for (int l = 0; l < m->info.n_moe_layer; l++)

@@ -44,7 +44,7 @@ struct forward_item {
 
     /* Routing: what a route_segment has (kernels/route.h), for all layers. */
     const struct route_params *route;
-    int group;
+    int n_plain, group;
     const uint8_t *is_voter; /* (n_tok) or NULL */
     uint64_t key;            /* of the sequence and the forward; layers draw apart */
     /* (n_moe_layer, n_exp) backend memory, or NULL */

@@ -236,7 +236,8 @@ enum status replay_begin(struct replay *r, const struct replay_forward *f, struc
     if (st)
         return st;
     /* what the forward before left */
-    r->has_core = r->has_forward && selection_keeps_core(&r->route, r->f.is_cache_refresh);
+    r->has_core = r->has_forward && selection_keeps_core(&r->selector, &r->route,
+                                                         r->f.is_cache_refresh, r->f.is_merged);
     if (r->has_core) {
         uint8_t *elected = r->cores[0];
 
@@ -250,6 +251,7 @@ enum status replay_begin(struct replay *r, const struct replay_forward *f, struc
     v = (struct selection_view){ .seed = f->seed,
                                  .forward = (uint64_t)f->forward,
                                  .is_refresh = f->is_cache_refresh,
+                                 .is_merged = f->is_merged,
                                  .block_start = f->block_start,
                                  .block_length = f->block_length,
                                  .n_tok = f->n_tok,
@@ -265,15 +267,17 @@ enum status replay_route(struct replay *r, int layer, const float *scores, const
 {
     const struct kernel_ops *ops = r->k->ops;
     size_t n_tok = (size_t)r->f.n_tok, n_exp = (size_t)r->m.n_exp, at = (size_t)layer * n_exp;
-    size_t n_slots = n_tok * (size_t)r->how.route->top_k;
+    int n_slot = r->how.n_plain ? r->m.top_k : r->how.route->top_k;
+    size_t n_slots = n_tok * (size_t)n_slot;
     const struct route_input in = { .scores = r->parts[SCORES],
                                     .bias = r->bias ? r->bias[layer] : NULL,
                                     .importance = r->parts[IMPORTANCE],
                                     .popularity = r->popularity ? r->popularity + at : NULL };
-    const struct route_output out = { r->parts[IDS], r->parts[WEIGHTS], r->how.route->top_k };
+    const struct route_output out = { r->parts[IDS], r->parts[WEIGHTS], n_slot };
     struct route_stats stats = { 0 };
     const struct route_segment seg = {
         .n_tok = r->f.n_tok,
+        .n_plain = r->how.n_plain,
         .group = r->how.group,
         .is_voter = r->how.is_voter,
         .key = selection_layer_key(r->how.key, layer),
@@ -303,7 +307,7 @@ enum status replay_route(struct replay *r, int layer, const float *scores, const
                                   .n_rerouted = stats.n_rerouted,
                                   .n_lost_top1 = stats.n_lost_top1,
                                   .kept_mass = stats.kept_mass,
-                                  .n_slot = r->how.route->top_k,
+                                  .n_slot = n_slot,
                                   .experts = r->experts,
                                   .weights = r->weights,
                                   .tokens_per_expert = r->counts };

@@ -20,6 +20,22 @@ static void find_voters(const struct selector *s, const struct selection_view *v
     }
 }
 
+/* Under prefill=off, does the selector apply to what is no prefill of this forward? */
+static bool is_split(const struct selector *s, bool is_merged)
+{
+    return is_merged && (int)s->v[SEL_PREFILL] == PREFILL_OFF && selector_reads(s, SEL_PREFILL);
+}
+
+/* Tokens before the block. */
+static int count_before(const struct selection_view *v)
+{
+    int n = 0;
+
+    while (n < v->n_tok && v->positions[n] < v->block_start)
+        n++;
+    return n;
+}
+
 struct selection selection_of(const struct selector *s, const struct route_params *own,
                               const struct route_params *route, const struct selection_view *v,
                               uint8_t *voters)
@@ -27,7 +43,9 @@ struct selection selection_of(const struct selector *s, const struct route_param
     uint64_t key = v->seed ^ (uint64_t)s->v[SEL_SEED] << 32;
     struct selection ret = { .route = route };
 
-    if (v->is_refresh && (int)s->v[SEL_PREFILL] == PREFILL_OFF)
+    if (is_split(s, v->is_merged))
+        ret.n_plain = count_before(v);
+    else if (v->is_refresh && (int)s->v[SEL_PREFILL] == PREFILL_OFF)
         ret.route = own;
     if (v->is_refresh && (int)s->v[SEL_PREFILL] == PREFILL_BLOCKS)
         ret.group = v->block_length;
@@ -47,7 +65,8 @@ uint64_t selection_layer_key(uint64_t key, int layer)
     return splitmix64(&x);
 }
 
-bool selection_keeps_core(const struct route_params *route, bool is_refresh)
+bool selection_keeps_core(const struct selector *s, const struct route_params *route,
+                          bool is_refresh, bool is_merged)
 {
-    return route->is_lagged && !is_refresh;
+    return route->is_lagged && (!is_refresh || is_split(s, is_merged));
 }

@@ -12,6 +12,7 @@ struct selection_view {
     uint64_t seed;    /* of the sequence */
     uint64_t forward; /* forwards of the sequence before this one */
     bool is_refresh;  /* it fills a cache */
+    bool is_merged;   /* with its tokens before the block alone: the block's are a step */
     int block_start, block_length;
     int n_tok;
     const int32_t *ids, *positions; /* (n_tok) */
@@ -21,7 +22,7 @@ struct selection_view {
 /* What a forward_item, or a route_segment, has of it. */
 struct selection {
     const struct route_params *route;
-    int group;
+    int n_plain, group;
     const uint8_t *is_voter; /* (n_tok) or NULL */
     uint64_t key;
 };
@@ -40,7 +41,9 @@ bool selection_has_voters(const struct selector *s);
 /* The key of a layer of a forward of that key. */
 uint64_t selection_layer_key(uint64_t key, int layer);
 
-/* Does the coreset that this forward elected serve the block's next one? */
-bool selection_keeps_core(const struct route_params *route, bool is_refresh);
+/* Does the coreset that this forward elected serve the block's next one? route: as the selector
+ * changes it. */
+bool selection_keeps_core(const struct selector *s, const struct route_params *route,
+                          bool is_refresh, bool is_merged);
 
 #endif

@@ -426,6 +426,7 @@ static void step_route(struct sequence *s, const struct canvas_view *v,
     const struct selection_view view = { .seed = s->seed,
                                          .forward = s->result.n_forwards,
                                          .is_refresh = p->is_refresh,
+                                         .is_merged = p->is_merged,
                                          .block_start = v->block_start,
                                          .block_length = s->block_length,
                                          .n_tok = it->n_tok,
@@ -436,6 +437,7 @@ static void step_route(struct sequence *s, const struct canvas_view *v,
                                         &s->setup.route, &view, s->is_voter);
 
     it->route = sel.route;
+    it->n_plain = sel.n_plain;
     it->group = sel.group;
     it->is_voter = sel.is_voter;
     it->key = sel.key;
@@ -499,6 +501,7 @@ void step_plan(struct sequence *s, struct forward_item *ret)
         .n_tok = p.n_tok,
         .n_masked_before = s->n_masked,
         .is_cache_refresh = p.is_refresh,
+        .is_merged = p.is_merged,
     };
 }
 
@@ -626,7 +629,8 @@ static enum status step_gather(struct engine *e, struct sequence *const *seqs, s
 
 void step_keep_core(struct sequence *s, const struct forward_record *f)
 {
-    s->has_core = selection_keeps_core(&s->setup.route, f->is_cache_refresh);
+    s->has_core = selection_keeps_core(&s->setup.selector, &s->setup.route, f->is_cache_refresh,
+                                       f->is_merged);
     if (s->has_core) {
         uint8_t *elected = s->cores[0];
 

@@ -45,6 +45,8 @@ enum {
     TRACE_FORWARD_BYTES = 16,  /* u32 block, step, flags, n_tok */
     TRACE_END_BYTES = 4 + 8 + TRACE_HASH_DIGITS, /* all of the record: tag, u64 n_forwards, hash */
     TRACE_FORWARD_IS_REFRESH = 1,
+    TRACE_FORWARD_IS_MERGED = 2,
+    TRACE_FORWARD_ALL_FLAGS = 3,
 };
 
 static inline void trace_store32(unsigned char *p, uint32_t v)

@@ -64,6 +64,7 @@ struct trace_sequence {
 struct trace_forward {
     int block, step;          /* as in struct forward_record */
     bool is_cache_refresh;    /* likewise */
+    bool is_merged;           /* likewise; a refresh alone may be */
     int n_tok;                /* >= 1 */
     const int32_t *ids;       /* (n_tok) as they went in: masks are mask_id */
     const int32_t *positions; /* (n_tok) canvas positions, ascending */

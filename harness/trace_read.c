@@ -465,7 +465,7 @@ static enum status read_forward(struct trace_reader *r, size_t at, struct trace_
     if (block >= (uint32_t)(n_blocks ? n_blocks : 1) || step > TRACE_MAX_TOKENS)
         return error_set(err, ST_INVALID, "'%s' byte %zu: step %u of block %u, of %d blocks",
                          r->name, at, step, block, n_blocks);
-    if (flags & ~(uint32_t)TRACE_FORWARD_IS_REFRESH)
+    if (flags & ~(uint32_t)TRACE_FORWARD_ALL_FLAGS || flags == TRACE_FORWARD_IS_MERGED)
         return error_set(err, ST_INVALID, "'%s' byte %zu: unknown flags 0x%x", r->name, at, flags);
     if (n_tok < 1 || n_tok > (uint32_t)(r->sequence.n_prompt + r->sequence.n_gen))
         return error_set(err, ST_INVALID, "'%s' byte %zu: %u tokens of a sequence of %d", r->name,
@@ -487,6 +487,7 @@ static enum status read_forward(struct trace_reader *r, size_t at, struct trace_
     *ret = (struct trace_forward){ .block = (int)block,
                                    .step = (int)step,
                                    .is_cache_refresh = flags & TRACE_FORWARD_IS_REFRESH,
+                                   .is_merged = flags & TRACE_FORWARD_IS_MERGED,
                                    .n_tok = (int)n_tok,
                                    .ids = r->ids,
                                    .positions = r->ids + n };

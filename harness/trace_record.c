@@ -44,6 +44,7 @@ static enum status put_layer(void *arg, const struct sequence *s, const struct l
         struct trace_forward forward = { .block = f->block,
                                          .step = f->step,
                                          .is_cache_refresh = f->is_cache_refresh,
+                                         .is_merged = f->is_merged,
                                          .n_tok = v->n_tok,
                                          .ids = v->ids,
                                          .positions = v->positions };

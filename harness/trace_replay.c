@@ -70,6 +70,7 @@ struct replay_forward trace_replay_forward(const struct trace_sequence *s, int n
                                     .forward = number,
                                     .step = f->step,
                                     .is_cache_refresh = f->is_cache_refresh,
+                                    .is_merged = f->is_merged,
                                     .block_start = s->n_prompt + f->block * s->block_length,
                                     .block_length = s->block_length,
                                     .n_tok = f->n_tok,

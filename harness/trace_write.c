@@ -264,7 +264,8 @@ enum status trace_put_forward(struct trace_writer *w, const struct trace_forward
     put32(&w->out, TRACE_TAG_FORWARD);
     put32(&w->out, (uint32_t)f->block);
     put32(&w->out, (uint32_t)f->step);
-    put32(&w->out, f->is_cache_refresh ? TRACE_FORWARD_IS_REFRESH : 0);
+    put32(&w->out, (f->is_cache_refresh ? TRACE_FORWARD_IS_REFRESH : 0U) |
+                       (f->is_merged ? TRACE_FORWARD_IS_MERGED : 0U));
     put32(&w->out, (uint32_t)f->n_tok);
     for (int t = 0; t < f->n_tok; t++)
         put32(&w->out, (uint32_t)f->ids[t]);

@@ -227,6 +227,7 @@ static void random_items(struct checkforward *c, struct model *m, struct batch *
             .n_logits = between(c, 0, n < 64 ? n : 64),
             .route = &b->routes[i],
             .group = b->routes[i].is_joint || between(c, 0, 3) ? 0 : between(c, 1, n),
+            .n_plain = between(c, 0, 4) ? 0 : between(c, 1, n),
             .is_voter = between(c, 0, 1) ? b->voters[i] : NULL,
             .key = rng_below(&c->rng, UINT64_MAX),
             .cores_before = b->routes[i].is_lagged && between(c, 0, 1) ? b->cores[i][0] : NULL,

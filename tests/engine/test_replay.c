@@ -61,6 +61,7 @@ static struct replay_model model_of(const struct engine *e)
                                   .top_k = m->top_k,
                                   .routing = m->routing,
                                   .n_known = m->n_exp,
+                                  .bias = m->router_bias,
                                   .has_importance = true,
                                   .mask_id = m->mask_id };
 }
@@ -77,7 +78,8 @@ static enum status check_layer(void *arg, const struct sequence *s, const struct
         .forward = (int)g->n_forwards,
         .step = f->step,
         .is_cache_refresh = f->is_cache_refresh,
-        .block_start = (int)g->n_prompt + f->block * x->d.block_length,
+        .is_merged = f->is_merged,
+        .block_start = (int)g->first_block + f->block * x->d.block_length,
         .block_length = x->d.block_length,
         .n_tok = v->n_tok,
         .ids = v->ids,
@@ -155,6 +157,36 @@ Test(replay, every_policy_routes_recorded_scores_as_it_did_live)
             for (int i = 0; i < N_SELECTORS; i++)
                 run_live(&x, selectors[i]);
         }
+        engine_close(x.e);
+    }
+}
+
+/* LLaDA2.x: groups, bias, clean passes merged with steps. */
+Test(replay, so_it_does_with_finished_blocks_in_the_cache)
+{
+    static const char *const backends[] = { "ref", "cpu" };
+
+    snprintf(dir, sizeof(dir), "%s/vectors/model/llada2/usual-bf16", getenv("DESBENCH_TESTS"));
+    for (int b = 0; b < 2; b++) {
+        const struct engine_options o = { .model_dir = dir,
+                                          .load_format = "safetensors",
+                                          .backend = backends[b],
+                                          .n_threads = 1,
+                                          .max_canvas = 64,
+                                          .max_batch = 1,
+                                          .max_block = 8 };
+        struct live x = { 0 };
+        struct error err = { 0 };
+
+        cr_assert_eq(engine_open(&o, &x.e, &err), ST_OK, "%s", err.text);
+        engine_decode_defaults(x.e, &x.d);
+        cr_assert_str_eq(x.d.cache, "block");
+        x.d.gen_length = 16;
+        x.d.block_length = 8;
+        x.d.threshold = 1; /* one a step */
+        x.d.seed = 42;
+        for (int i = 0; i < N_SELECTORS; i++)
+            run_live(&x, selectors[i]);
         engine_close(x.e);
     }
 }

@@ -69,7 +69,8 @@ static enum status write_trace(const struct trace_header *h, struct error *err)
     for (int f = 0; f < N_FORWARD && !st; f++) {
         const struct trace_forward forward = { .block = f,
                                                .step = 0,
-                                               .is_cache_refresh = f == 0,
+                                               .is_cache_refresh = f <= 1,
+                                               .is_merged = f == 1,
                                                .n_tok = N_TOK,
                                                .ids = ids,
                                                .positions = positions };
@@ -155,7 +156,8 @@ static void check_trace(struct trace_reader *r, int n_top)
     for (int i = 0; i < N_FORWARD; i++) {
         cr_assert_eq(trace_next(r, &kind, &s, &f, &err), ST_OK, "%s", err.text);
         cr_assert_eq(kind, TRACE_FORWARD);
-        cr_assert(f.block == i && f.step == 0 && f.is_cache_refresh == (i == 0));
+        cr_assert(f.block == i && f.step == 0 && f.is_cache_refresh == (i <= 1) &&
+                  f.is_merged == (i == 1));
         cr_assert(f.n_tok == N_TOK && f.ids[0] == 5 && f.ids[2] == 7 && f.positions[2] == 3);
         for (int n = N_LAYER - 1; n >= 0; n--) { /* in any order */
             cr_assert_eq(trace_read_layer(r, n, &l, &err), ST_OK, "%s", err.text);
