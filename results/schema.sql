@@ -119,7 +119,9 @@ CREATE TABLE sample (
     tokens             BLOB NOT NULL,    -- generated ids with EOS fill, i32 little-endian
     tokens_sha256      TEXT NOT NULL,    -- of those ids; of raw_output where they are not known
     n_prompt           INTEGER NOT NULL, -- prompt tokens
-    n_gen_positions    INTEGER NOT NULL, -- positions denoised, EOS fill included
+    n_gen_positions    INTEGER NOT NULL, -- positions of the answer that were denoised
+    n_committed        INTEGER NOT NULL, -- those and, of a last block that reaches beyond the answer,
+                                         -- what is behind it
     n_tokens_before_eos INTEGER NOT NULL, -- tokens before the first EOS: what the reader gets
     n_tokens_after_stop INTEGER NOT NULL, -- positions denoised behind the stop: wasted
     n_forwards         INTEGER NOT NULL, -- forward passes (NFE)
@@ -275,6 +277,7 @@ SELECT s.run_id, c.task, s.cell_key, c.model, c.selector, c.budget, c.decoder, c
            AS n_not_data, -- programs that returned values that do not cross to the checker
        sum(s.n_prompt) AS n_prompt,
        sum(s.n_gen_positions) AS n_gen_positions,
+       sum(s.n_committed) AS n_committed,
        sum(s.n_tokens_before_eos) AS n_tokens_before_eos,
        sum(s.n_forwards) AS n_forwards,
        sum(s.n_forwards_cache) AS n_forwards_cache,
@@ -328,8 +331,8 @@ WITH x AS (
            sum(n_committed) AS n_committed, sum(energy_mj) * 1e-3 AS joules
     FROM power WHERE energy_mj IS NOT NULL GROUP BY run_id, cell_key
 )
-SELECT x.*, joules * 1e9 / wall_ns AS watts, joules / nullif(n_committed, 0) AS joules_per_committed,
-       joules / nullif(n_committed, 0) * t.n_gen_positions / nullif(t.n_passed, 0)
+SELECT x.*, joules * 1e9 / wall_ns AS watts, joules / nullif(x.n_committed, 0) AS joules_per_committed,
+       joules / nullif(x.n_committed, 0) * t.n_committed / nullif(t.n_passed, 0)
            AS joules_per_right
 FROM x LEFT JOIN task_summary t USING (run_id, cell_key);
 

@@ -331,13 +331,17 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
     struct binder b = { 0 };
     const struct telemetry *t = &row->telemetry;
     int64_t n_rows = (int64_t)t->n_forwards * t->n_layer, sum_unique = 0, sum_bytes = 0;
-    int64_t sum_unique_cache = 0, sum_natural = 0;
+    int64_t sum_unique_cache = 0, sum_natural = 0, n_committed = row->n_gen_positions;
     bool has_telemetry = t->n_forwards > 0 || t->n_positions > 0;
     enum status st;
     int rc;
 
     if (has_telemetry && (st = telemetry_encode(t, &s->telemetry, err)) != ST_OK)
         return st;
+    if (has_telemetry)
+        n_committed = 0;
+    for (int32_t i = 0; has_telemetry && i < t->n_forwards; i++)
+        n_committed += t->forwards[i].n_committed;
     for (int64_t i = 0; has_telemetry && i < n_rows; i++) {
         sum_unique += t->layers[i].n_unique;
         sum_natural += t->layers[i].n_natural;
@@ -349,15 +353,16 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
     st = pack_tokens(s, row, err);
     if (st)
         return st;
-    st = store_stmt(s, SQL_PUT_SAMPLE,
-                    "INSERT INTO sample (run_id, cell_key, item_id, sample_idx, seed, prompt,"
-                    " prompt_sha256, raw_output, extracted, extraction_method, stop_reason,"
-                    " tokens, tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
-                    " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns,"
-                    " first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
-                    " sum_unique_cache, sum_natural, sum_expert_bytes)"
-                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    &b.stmt, err);
+    st = store_stmt(
+        s, SQL_PUT_SAMPLE,
+        "INSERT INTO sample (run_id, cell_key, item_id, sample_idx, seed, prompt,"
+        " prompt_sha256, raw_output, extracted, extraction_method, stop_reason,"
+        " tokens, tokens_sha256, n_prompt, n_gen_positions, n_committed, n_tokens_before_eos,"
+        " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns,"
+        " first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
+        " sum_unique_cache, sum_natural, sum_expert_bytes)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        &b.stmt, err);
     if (st)
         return st;
     bind_text(&b, row->run_id);
@@ -375,6 +380,7 @@ static enum status insert_sample(struct store *s, const struct sample_row *row, 
     bind_text(&b, row->tokens_sha256);
     bind_int(&b, row->n_prompt);
     bind_int(&b, row->n_gen_positions);
+    bind_int(&b, n_committed);
     bind_int(&b, row->n_tokens_before_eos);
     bind_int(&b, row->n_tokens_after_stop);
     bind_int(&b, row->n_forwards);
@@ -439,12 +445,13 @@ enum status store_put_rescored(struct store *s, int64_t sample_id, const char *r
         s, SQL_PUT_RESCORED,
         "INSERT INTO sample (run_id, extracted, extraction_method, cell_key, item_id,"
         " sample_idx, seed, prompt, prompt_sha256, raw_output, stop_reason, tokens,"
-        " tokens_sha256, n_prompt, n_gen_positions, n_tokens_before_eos,"
+        " tokens_sha256, n_prompt, n_gen_positions, n_committed, n_tokens_before_eos,"
         " n_tokens_after_stop, n_forwards, n_forwards_cache, queue_ns, first_block_ns,"
         " total_ns, telemetry, n_layer_forwards, sum_unique, sum_unique_cache,"
         " sum_natural, sum_expert_bytes)"
         " SELECT ?, ?, ?, cell_key, item_id, sample_idx, seed, prompt, prompt_sha256,"
         " raw_output, stop_reason, tokens, tokens_sha256, n_prompt, n_gen_positions,"
+        " n_committed,"
         " n_tokens_before_eos, n_tokens_after_stop, n_forwards, n_forwards_cache,"
         " queue_ns, first_block_ns, total_ns, telemetry, n_layer_forwards, sum_unique,"
         " sum_unique_cache, sum_natural, sum_expert_bytes FROM sample WHERE sample_id = ?",

@@ -160,7 +160,7 @@ def energy_is_that_of_windows_of_a_second(tmp):
     n = sum(w[1] for w in windows)
     assert abs(row["joules"] - sum(w[2] for w in windows) / 1e3) < 1e-6
     assert abs(row["joules_per_committed"] - row["joules"] / n) < 1e-9
-    passed, positions = rows(tmp, "select sum(passed), sum(n_gen_positions) from sample_flat")[0]
+    passed, positions = rows(tmp, "select sum(passed), sum(n_committed) from sample join verdict using (sample_id)")[0]
     if passed:
         assert abs(row["joules_per_right"] - row["joules"] / n * positions / passed) < 1e-6
     assert row["throttled"] == "power cap, software thermal", row

@@ -129,7 +129,7 @@ Test(store_kernels, energy_is_that_of_windows_which_have_it)
     s.verdict.is_passed = false;
     cr_assert_eq(store_put_sample(store, &s, &err), ST_OK, "%s", err.text);
     x = energy();
-    cr_expect_eq(x.joules_per_right, 5.0 * 2 * (double)s.n_gen_positions);
+    cr_expect_eq(x.joules_per_right, 5.0 * 2 * (3 + 1)); /* committed: 3 and 1 in its forwards */
 }
 
 Test(store_kernels, no_counter_is_not_zero)
