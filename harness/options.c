@@ -111,13 +111,12 @@ const struct option_def option_table[N_OPTIONS] = {
                       "depend on what else is in its batch" },
     [OPT_UNPINNED] = { "unpinned", 0, OPTION_FLAG, MODELS, MODEL, NULL, NULL, NULL, 0, 0, NULL,
                        NULL, "let threads of backend cpu move between processors" },
-    [OPT_DIAGNOSE] = { "diagnose", 0, OPTION_FLAG, RUNNING, MODEL, NULL, NULL, NULL, 0, 0, NULL,
-                       NULL,
+    [OPT_DIAGNOSE] = { "diagnose", 0, OPTION_FLAG, RUN, MODEL, NULL, NULL, NULL, 0, 0, NULL, NULL,
                        "measure how far each layer's output is from that of the model's own "
                        "routing "
                        "(slower; same answers)" },
-    [OPT_KERNEL_TIMES] = { "kernel-times", 0, OPTION_INT, RUNNING, MODEL, "N", "0", NULL, 0,
-                           1 << 20, NULL, NULL,
+    [OPT_KERNEL_TIMES] = { "kernel-times", 0, OPTION_INT, RUN, MODEL, "N", "0", NULL, 0, 1 << 20,
+                           NULL, NULL,
                            "run the forward of one in N steps, drawn at random, once more and time "
                            "its parts layer by layer; that is in no other time, but no energy is "
                            "measured; 0: of none" },

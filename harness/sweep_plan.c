@@ -170,7 +170,7 @@ static enum status find_group(struct sweep *w, struct sweep_run *r, struct error
     return st;
 }
 
-/* The backend that is asked for must be of this build and open here. */
+/* The backend that is asked for must be of this build, have what is asked of it, and open here. */
 static enum status check_backend(const struct engine_options *o, struct error *err)
 {
     struct kernel_params params = { .n_threads = 1,
@@ -180,14 +180,16 @@ static enum status check_backend(const struct engine_options *o, struct error *e
     struct kernels *k = NULL;
     enum status st;
 
-    if (!o->backend)
+    if (!o->backend && !o->isa && !o->is_fast)
         return ST_OK;
-    ops = kernel_backend_find(o->backend);
+    ops = o->backend ? kernel_backend_find(o->backend) : kernel_backend_best();
     if (!ops)
         return error_set(err, ST_UNSUPPORTED,
                          "backend '%s' is not in this build; `desbench ls backends` lists them",
                          o->backend);
     st = kernel_check_params(ops, &params, err);
+    if (st == ST_INVALID) /* a machine, or a run's backend, without it: no mistake of the plan's */
+        st = ST_UNSUPPORTED;
     if (!st)
         st = ops->open(&params, &k, err);
     if (k)

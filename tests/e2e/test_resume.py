@@ -194,6 +194,11 @@ def every_way_to_stop_leaves_a_run_that_can_go_on(tmp):
         tidy(folder)
 
 
+def what_is_measured_stays_as_it_was_begun(tmp):
+    for more in (["--diagnose"], ["--kernel-times", "3"]):
+        fails(2, [more[0], "does not belong to this verb"], "resume", "-o", tmp, *more)
+
+
 def a_signal_while_a_model_is_loading_ends_in_order(tmp):
     args = fast("--override", "hidden_size=1024", "--override", "expert_intermediate_size=4096", "--threads", "1")
     for sig in (signal.SIGINT, signal.SIGTERM):

@@ -136,6 +136,14 @@ def what_cannot_run_is_told_and_the_rest_carried_out(tmp):
     assert json.loads(ok(*sweep(path, "--dry-run", "--json"), cwd=tmp))["n_cells_without_time"] == 0
 
 
+def a_run_whose_backend_lacks_a_mode_or_an_instruction_set_is_told(tmp):
+    more = "  - backend: cpu\n    numeric: fast\n  - backend: ref\n    isa: avx2\n"
+    one = json.loads(ok(*sweep(plan(tmp, PLAN + more), "--dry-run", "--json"), cwd=tmp))
+    why = [r["why"] for r in one["not_runnable"]]
+    assert one["n_cells"] == 26, one["n_cells"]
+    assert why == ["backend 'cpu' has no numeric mode 'fast'", "backend 'ref' has no instruction set 'avx2'"], why
+
+
 def shares_put_together_are_the_whole(tmp):
     path = plan(tmp)
     keys = set()
