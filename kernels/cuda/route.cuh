@@ -352,34 +352,35 @@ static __device__ __noinline__ uint32_t limit_any_groups(int n_exp, int n_group,
     return set;
 }
 
-/* limit_groups() where group i lies in the lanes' i-th experts, as in LLaDA2.x. */
+/* limit_groups() where group i lies in the lanes' i-th experts, as in LLaDA2.x. Lane i knows what
+ * group i is worth. */
 template <int N>
 static __device__ __forceinline__ uint32_t limit_rows(const struct route_params &p,
                                                       const uint32_t (&key)[N], uint32_t set)
 {
-    int lane = (int)threadIdx.x % WARP;
-    uint64_t of[N];
-    uint32_t left = 0;
+    const int lane = (int)threadIdx.x % WARP;
+    uint32_t first = 0, second = 0;
+    uint64_t mine;
+    int n_before = 0;
 
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        uint32_t mine = set >> i & 1 ? key[i] : 0;
-        uint32_t first = __reduce_max_sync(ALL_LANES, mine), second;
-        int top = __ffs((int)__ballot_sync(ALL_LANES, mine == first)) - 1;
+        const uint32_t of = set >> i & 1 ? key[i] : 0;
+        const uint32_t best = __reduce_max_sync(ALL_LANES, of);
+        const int top = __ffs((int)__ballot_sync(ALL_LANES, of == best)) - 1;
+        const uint32_t next = __reduce_max_sync(ALL_LANES, lane == top ? 0 : of);
 
-        second = __reduce_max_sync(ALL_LANES, lane == top ? 0 : mine);
-        of[i] = group_worth(first, second);
+        first = lane == i ? best : first;
+        second = lane == i ? next : second;
     }
+    mine = group_worth(first, second);
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        int n_before = 0;
+        const uint64_t other = __shfl_sync(ALL_LANES, mine, i);
 
-#pragma unroll
-        for (int h = 0; h < N; h++)
-            n_before += h < p.n_group && (of[h] > of[i] || (of[h] == of[i] && h < i));
-        left |= (uint32_t)(n_before < p.topk_group) << i;
+        n_before += i < p.n_group && (other > mine || (other == mine && i < lane));
     }
-    return set & left;
+    return set & __ballot_sync(ALL_LANES, n_before < p.topk_group);
 }
 
 /* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */
