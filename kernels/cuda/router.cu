@@ -1,8 +1,9 @@
 /*
  * The router of a layer in one launch (router.h): a cluster of ROUTER_BLOCKS a segment. What costs
  * time is the way from block to block, so there are as few as can be, and they are messages
- * (cluster.cuh). A block's part of the product lies in its registers before the kernel ahead is
- * done, in the order in which the tensor cores take it (router_product.cuh).
+ * (cluster.cuh). A block's part of the router's weights is on its way to shared memory before
+ * anything else is done, as there may be little time before the kernel ahead is done; the squares
+ * are summed meanwhile.
  *
  *   1. squares  a warp has eight tokens of a slice of x in registers; the sums of its squares go to
  *               who needs the rows' factors
@@ -47,31 +48,53 @@ static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
     return is_few ? 2 * 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
 }
 
+/* Columns of a block, of so many slices of the row. */
+template <int N> static __host__ __device__ constexpr int block_slices()
+{
+    return is_few<N>() ? 8 : 2;
+}
+
+/* Bytes from row to row of a block's weights: four rows' parts of a step lie in all banks. */
+static int stride_of(int bytes)
+{
+    return bytes + ((32 - bytes) % 128 + 128) % 128;
+}
+
 template <int N> static struct router_args args_for(const struct router_call *c)
 {
     struct router_args a = {};
     const struct route_params *p = &c->route.p;
     const bool is_few = N == 2;
     size_t n_exp = (size_t)p->n_exp, n = (size_t)c->max_tok;
-    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
+    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK, of_chunk, weights;
     struct layout *l = &a.l;
-    int at = N_BARRIERS * 8, route;
+    int at = 0, route;
 
     a.c = *c;
     a.rows = (p->n_exp + 15) / 16 * 16;
     a.steps = row_slice(c->d) / 16;
     a.inverse_d = 1.0 / c->d;
     a.has_votes = (p->size == SIZE_FIXED || p->size == SIZE_TOP_P) && p->elect == ELECT_VOTES;
+    (void)take(&at, N_BARRIERS * sizeof(uint64_t)); /* the barriers come first */
     l->before = take(&at, n_exp);
-    l->logits = take(&at, chunks * (is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8);
+    of_chunk = (size_t)(is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8;
+    a.weight_stride = stride_of(block_slices<N>() * a.steps * 32);
+    weights = (size_t)(a.rows * a.weight_stride);
+    /* logits of a second chunk come when the weights are in registers */
+    l->logits = take(&at, of_chunk);
+    l->weights =
+        take(&at, chunks * of_chunk - of_chunk > weights ? (chunks - 1) * of_chunk : weights);
     l->votes = take(&at, a.has_votes ? n * (is_few ? N * WARP : (size_t)OWN) * sizeof(float) : 0);
     l->divisors = take(&at, a.has_votes && p->is_vote_normed ? n * sizeof(double) : 0);
     l->warm = take(&at, p->warm ? n * 2 * sizeof(uint32_t) : 0);
     l->sums = take(&at, is_few ? 0 : ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
     l->choices = take(&at, n * choice_stride<N>() * sizeof(uint32_t));
     l->facts = take(&at, n * (N_FACTS + N) * sizeof(uint32_t));
+    l->list = take(&at, ((chunks + 1) * N * WARP + N_WARPS) * sizeof(uint32_t));
     route = at;
-    l->squares = take(&at, chunks * (is_few ? 1 : OCTETS) * ROW_SLICES * 8 * sizeof(double));
+    l->squares = take(&at, chunks * (is_few ? (size_t)ROW_SLICES : (size_t)OCTETS * ROUTER_BLOCKS) *
+                               8 * sizeof(double));
+    l->halves = take(&at, is_few ? 0 : ROUTER_CHUNK * sizeof(double));
     l->stage = take(&at, (size_t)stage_bytes(is_few, a.rows));
     l->bytes = at;
     at = is_few ? at : route; /* of many: in place of what the product took */
@@ -132,14 +155,28 @@ static __device__ __forceinline__ void prefetch_x(const struct scene &s, const s
         prefetch(s.a.c.x + (size_t)(s.u.row + t) * (size_t)s.a.c.d + (size_t)k);
 }
 
-/* The sums of a part's squares to the blocks that need them. */
+/* Where sums of a row's squares come in, of the lane's token, and how many of them: of few experts
+ * one a slice, of many one a block. */
+template <int N> static __host__ __device__ constexpr int square_sources()
+{
+    return is_few<N>() ? (int)ROW_SLICES : (int)ROUTER_BLOCKS;
+}
+
+template <int N>
+static __device__ __forceinline__ double *squares_of(const struct scene &s, int chunk,
+                                                     const struct part &p, int source)
+{
+    const int octet = is_few<N>() ? 0 : p.octet, octets = is_few<N>() ? 1 : (int)OCTETS;
+
+    return (double *)(s.shared + s.a.l.squares) +
+           ((chunk * octets + octet) * square_sources<N>() + source) * 8 + s.lane / 4;
+}
+
+/* The sums of a part's squares to the blocks that need them. All threads. */
 template <int N>
 static __device__ __forceinline__ void send_squares(const struct scene &s, int chunk,
                                                     const struct part &p)
 {
-    const int octet = is_few<N>() ? 0 : p.octet, octets = is_few<N>() ? 1 : (int)OCTETS;
-    double *to = (double *)(s.shared + s.a.l.squares) +
-                 ((chunk * octets + octet) * ROW_SLICES + p.slice) * 8 + s.lane / 4;
     double sum[4] = { 0, 0, 0, 0 }, all;
 
 #pragma unroll
@@ -147,11 +184,21 @@ static __device__ __forceinline__ void send_squares(const struct scene &s, int c
         add_squares(sum, p.x[j]);
     all = quad_sum(add_four(sum));
     if (is_few<N>()) {
-        cluster_send(to, (unsigned)(p.octet * 4 + s.lane % 4), s.barriers + SQUARES + chunk, all);
-    } else {
+        cluster_send(squares_of<N>(s, chunk, p, p.slice), (unsigned)(p.octet * 4 + s.lane % 4),
+                     s.barriers + SQUARES + chunk, all);
+    } else { /* both slices' at once */
+        double *half = (double *)(s.shared + s.a.l.halves) + p.octet * 8 + s.lane / 4;
+
+        if (p.slice % 2 && s.lane % 4 == 0)
+            *half = all;
+        __syncthreads();
+        if (p.slice % 2 == 0) {
+            all += *half;
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            cluster_send(to, (unsigned)(s.lane % 4 * 4 + i), s.barriers + SQUARES + chunk, all);
+            for (int i = 0; i < 4; i++)
+                cluster_send(squares_of<N>(s, chunk, p, s.rank), (unsigned)(s.lane % 4 * 4 + i),
+                             s.barriers + SQUARES + chunk, all);
+        }
     }
 }
 
@@ -160,16 +207,17 @@ template <int N>
 static __device__ __forceinline__ float receive_factor(const struct scene &s, int chunk,
                                                        const struct part &p)
 {
-    const int octet = is_few<N>() ? 0 : p.octet, octets = is_few<N>() ? 1 : (int)OCTETS;
-    const double *from = (const double *)(s.shared + s.a.l.squares) +
-                         ((chunk * octets + octet) * ROW_SLICES + s.lane % 4 * 8) * 8 + s.lane / 4;
-    double v[8];
+    constexpr int EACH = square_sources<N>() / 4;
+    const double *from = squares_of<N>(s, chunk, p, s.lane % 4 * EACH);
+    double v[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
 
     cluster_receive(s.barriers + SQUARES + chunk);
 #pragma unroll
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < EACH; i++)
         v[i] = from[i * 8];
-    v[0] = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+    v[0] = (v[0] + v[1]) + (v[2] + v[3]);
+    if (EACH == 8)
+        v[0] += (v[4] + v[5]) + (v[6] + v[7]);
     return rms_factor_of(quad_sum(v[0]), s.a.inverse_d, s.a.c.eps);
 }
 
@@ -192,6 +240,36 @@ static __device__ __forceinline__ void make_step(const struct scene &s, int chun
 
 /* ---- product ----------------------------------------------------------------------------- */
 
+/* Have the block's columns of the router's weights copied to its shared memory, zeros beyond the
+ * row; a row is one copy. All threads. */
+template <int N>
+static __device__ __forceinline__ void fetch_weights(const struct router_args &a, uint64_t *barrier)
+{
+    const struct router_call &c = a.c;
+    const int tid = (int)threadIdx.x, n_exp = c.route.p.n_exp,
+              cols = block_slices<N>() * a.steps * 16;
+    const int from = (int)cluster_rank() % (ROW_SLICES / block_slices<N>()) * cols;
+    const int n = max(0, min(cols, c.d - from));
+    const uint16_t *w = (const uint16_t *)c.router_w + from;
+    char *to = dynamic_shared() + a.l.weights;
+
+    if (tid == 0) {
+        barrier_init(barrier, 1);
+        barrier_init_fence();
+        barrier_expect(barrier, (uint32_t)(n_exp * n * 2));
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int e = tid % WARP * N_WARPS + tid / WARP; e < n_exp; e += ROUTER_THREADS) {
+        if (n)
+            bulk_copy(to + e * a.weight_stride, w + (size_t)e * (size_t)c.d, (uint32_t)n * 2,
+                      barrier);
+#pragma unroll 1
+        for (int k = n; k < cols; k += 8)
+            *(uint4 *)(to + e * a.weight_stride + k * 2) = make_uint4(0, 0, 0, 0);
+    }
+}
+
 /* A block's weights of the router, spread over its lanes; and the norm's. */
 template <int N> struct weights {
     static constexpr int TILES = is_few<N>() ? 4 : 2;  /* of 16 experts, a warp */
@@ -205,34 +283,47 @@ template <int N> static __device__ __forceinline__ int first_tile(const struct s
     return is_few<N>() ? 0 : s.warp * weights<N>::TILES;
 }
 
-template <int N>
-static __device__ __forceinline__ void load_weights(const struct scene &s, const struct part &p,
-                                                    struct weights<N> *ret)
+static __device__ __forceinline__ void load_norm(const struct scene &s, const struct part &p,
+                                                 float4 (&ret)[MAX_STEPS])
 {
     const struct router_call &c = s.a.c;
 
 #pragma unroll
-    for (int i = 0; i < weights<N>::SLICES; i++)
-#pragma unroll
-        for (int y = 0; y < weights<N>::TILES; y++)
-#pragma unroll
-            for (int j = 0; j < MAX_STEPS; j++) {
-                const int slice = is_few<N>() ? p.slice : 2 * s.rank + i;
-
-                ret->of[i][y][j] = make_uint4(0, 0, 0, 0);
-                if (j < s.a.steps)
-                    ret->of[i][y][j] =
-                        expert_step((const uint16_t *)c.router_w, c.route.p.n_exp, c.d,
-                                    (first_tile<N>(s) + y) * 16, (slice * s.a.steps + j) * 16);
-            }
-#pragma unroll
     for (int j = 0; j < MAX_STEPS; j++) {
         const int k = column(s, p, j);
 
-        ret->norm[j] = make_float4(0, 0, 0, 0);
+        ret[j] = make_float4(0, 0, 0, 0);
         if (j < s.a.steps && k < c.d)
-            ret->norm[j] = __ldg((const float4 *)(c.norm_w + k));
+            ret[j] = __ldg((const float4 *)(c.norm_w + k));
     }
+}
+
+/* The lane's part of the block's weights, which have come. */
+template <int N>
+static __device__ __forceinline__ void read_weights(const struct scene &s, struct weights<N> *ret)
+{
+    const int stride = s.a.weight_stride;
+    const char *from =
+        s.shared + s.a.l.weights + (first_tile<N>(s) * 16 + s.lane / 4) * stride + s.lane % 4 * 8;
+
+#pragma unroll
+    for (int i = 0; i < weights<N>::SLICES; i++)
+#pragma unroll
+        for (int j = 0; j < MAX_STEPS; j++) {
+            const int slice = is_few<N>() ? s.warp : i;
+            const char *at = from + (slice * s.a.steps + j) * 32;
+
+#pragma unroll
+            for (int y = 0; y < weights<N>::TILES; y++) {
+                uint2 upper = make_uint2(0, 0), lower = make_uint2(0, 0);
+
+                if (j < s.a.steps && (first_tile<N>(s) + y) * 16 < s.a.rows) {
+                    upper = *(const uint2 *)(at + y * 16 * stride);
+                    lower = *(const uint2 *)(at + (y * 16 + 8) * stride);
+                }
+                ret->of[i][y][j] = make_uint4(upper.x, lower.x, upper.y, lower.y);
+            }
+        }
 }
 
 /* Two tokens' sums with an expert to the block of the tokens. */
@@ -244,6 +335,24 @@ static __device__ __forceinline__ void send_logits(const struct scene &s, int ch
 
     cluster_send(at, to, s.barriers + LOGITS + chunk,
                  make_uint2(__float_as_uint(first), __float_as_uint(second)));
+}
+
+/* Of many: two tokens' sums with experts e and e + 8. With its neighbour's, which has e ^ 1, a lane
+ * sends those of two experts beside each other. Whole warps. */
+static __device__ __forceinline__ void send_logits_of_two(const struct scene &s, int chunk, int e,
+                                                          unsigned to, const float (&sum)[4])
+{
+    const bool is_odd = e & 1;
+    const float first = __shfl_xor_sync(ALL_LANES, is_odd ? sum[0] : sum[2], 4);
+    const float second = __shfl_xor_sync(ALL_LANES, is_odd ? sum[1] : sum[3], 4);
+    uint2 *at = (uint2 *)(s.shared + s.a.l.logits) + (chunk * ROUTER_BLOCKS + s.rank) * s.a.rows +
+                (is_odd ? e + 7 : e);
+    const uint4 v = is_odd ? make_uint4(__float_as_uint(first), __float_as_uint(second),
+                                        __float_as_uint(sum[2]), __float_as_uint(sum[3]))
+                           : make_uint4(__float_as_uint(sum[0]), __float_as_uint(sum[1]),
+                                        __float_as_uint(first), __float_as_uint(second));
+
+    cluster_send((uint4 *)at, to, s.barriers + LOGITS + chunk, v);
 }
 
 /* Few experts: the warp's slice with all of them, then the sum over the block's slices. */
@@ -340,26 +449,24 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
             for (int i = 0; i < 4; i++)
                 sum[i] = __fadd_rn(slice_sum(acc[0][y], i), slice_sum(acc[1][y], i));
             if ((first_tile<8>(s) + y) * 16 < s.a.rows)
-#pragma unroll
-                for (int h = 0; h < 2; h++)
-                    send_logits(s, chunk, s.rank, ROUTER_BLOCKS, e + 8 * h,
-                                (unsigned)(o * 4 + s.lane % 4), sum[2 * h], sum[2 * h + 1]);
+                send_logits_of_two(s, chunk, e, (unsigned)(o * 4 + s.lane % 4), sum);
         }
     }
 }
 
 /* ---- kernel ------------------------------------------------------------------------------ */
 
-/* Make the barriers and say what they wait for: a thread a barrier. */
+/* Make the other barriers and say what they wait for. They are made one after the other by a warp,
+ * so each has some. */
 template <int N> static __device__ __forceinline__ void expect_messages(const struct scene &s)
 {
-    const int i = (int)threadIdx.x, n_tok = s.u.n_tok;
+    const int i = s.warp + s.lane * N_WARPS, n_tok = s.u.n_tok;
     uint32_t bytes = (uint32_t)((is_few<N>() ? 4 : (int)ROUTER_BLOCKS) * s.a.rows * 8);
 
-    if (i >= N_BARRIERS)
+    if (i >= WEIGHTS)
         return;
     if (i < LOGITS)
-        bytes = (uint32_t)((is_few<N>() ? 1 : (int)OCTETS) * ROW_SLICES * 8 * 8);
+        bytes = (uint32_t)((is_few<N>() ? 1 : (int)OCTETS) * square_sources<N>() * 8 * 8);
     else if (i == VOTES)
         bytes = ballot_bytes<N>(s.a, n_tok);
     else if (i == SUMS)
@@ -382,8 +489,13 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     const int warp = (int)threadIdx.x / WARP, rank = (int)cluster_rank();
     const int unit = (int)blockIdx.x / ROUTER_BLOCKS;
     const struct route_call_segment u = c.route.segs[unit];
-    const int n_team = u.n_tok <= ROUTER_CHUNK ? 4 : u.n_tok <= 2 * ROUTER_CHUNK ? 2 : 1;
-    const int team = warp % (N_WARPS / n_team), t_mine = team / 2 * 32 + 2 * rank + team % 2;
+
+    /* What nobody writes, while the kernel ahead still runs. */
+    grid_release();
+    fetch_weights<N>(a, (uint64_t *)(void *)shared + WEIGHTS);
+
+    const int log_teams = u.n_tok <= ROUTER_CHUNK ? 1 : u.n_tok <= 2 * ROUTER_CHUNK ? 2 : 3;
+    const int team = warp & ((1 << log_teams) - 1), t_mine = team / 2 * 32 + 2 * rank + team % 2;
     const struct scene s = { .a = a,
                              .p = settings<N, IS_USUAL>(c.route.p),
                              .is_usual = IS_USUAL,
@@ -396,8 +508,8 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
                              .warp = warp,
                              .lane = (int)threadIdx.x % WARP,
                              .team = team,
-                             .n_team = n_team,
-                             .member = warp / (N_WARPS / n_team),
+                             .n_team = N_WARPS >> log_teams,
+                             .member = warp >> log_teams,
                              .t_mine = t_mine,
                              .is_mine = t_mine < u.n_tok,
                              .room = (struct route_room *)(shared + a.l.rooms) + warp,
@@ -417,13 +529,11 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     uint32_t chosen = 0;
     int n_slots = 0;
 
-    /* What nobody writes, while the kernel ahead still runs. */
-    grid_release();
     expect_messages<N>(s);
-    cluster_arrive(); /* all blocks are there before anything is sent */
+    cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
     now.octet = next.octet = is_few<N>() ? rank / 4 : warp % 4;
     now.slice = next.slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + warp / 4;
-    load_weights(s, now, &w);
+    load_norm(s, now, w.norm);
     if (has_core && u.n_tok)
         g = c.route.groups[u.first_group];
 #pragma unroll 1
@@ -434,14 +544,16 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         load_bias<N>(c.route, u.row + t_mine, bias);
     }
     prefetch_x(s, now);
-    __syncthreads();
-    cluster_wait();
     grid_wait();
 
-    if (n_chunks) {
+    if (n_chunks)
         load_x(s, 0, &now);
+    barrier_wait(s.barriers + WEIGHTS, 0);
+    __syncthreads();
+    read_weights(s, &w); /* while x is on its way */
+    cluster_wait();
+    if (n_chunks)
         send_squares<N>(s, 0, now);
-    }
 #pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++) {
         if (chunk + 1 < n_chunks)
@@ -479,18 +591,19 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
             send_choice<N>(s, chosen);
         if (s.member <= 1)
             n_slots = fill_slots<N>(s, t, chosen);
-        if (s.member == (n_team > 1))
+        if (s.member == (s.n_team > 1))
             put_slots(s, n_slots);
-        if (s.member == n_team - 1 && n_team > 1)
+        if (s.member == s.n_team - 1 && s.n_team > 1)
             send_facts<N>(s, t, natural, chosen);
     }
     cluster_receive(s.barriers + CHOICES);
     take_census<N>(s, &all);
     if (s.is_mine && s.member == 0 && c.list.n_active)
         list_pairs<N>(s, all, n_slots);
-    if (s.is_mine && n_team == 1)
+    if (s.is_mine && s.n_team == 1)
         send_facts<N>(s, t, natural, chosen);
-    list_experts<N>(s, all);
+    if (warp == N_WARPS / 2 - 2) /* without a token's list to make, where there are few */
+        list_experts<N>(s, all);
     if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
         count<N>(s, all, core);
 }

@@ -1,6 +1,6 @@
 /*
  * The end of the router in one launch (router.cu): from what all tokens chose to the list that the
- * experts run by, and the statistics. Every warp counts for itself what it needs.
+ * experts run by, and the statistics.
  */
 #ifndef KERNELS_CUDA_ROUTER_LIST_CUH
 #define KERNELS_CUDA_ROUTER_LIST_CUH
@@ -9,54 +9,91 @@
 
 /* ---- worklist ---------------------------------------------------------------------------- */
 
-/* What all tokens chose, as every warp sees it. Lane l has word l % N of the sets: 32 experts. */
+/* How many pairs, and in the upper half of the word how many experts with any. */
+static __device__ __forceinline__ int pairs_of(uint32_t tally)
+{
+    return (int)(tally & 0xffff);
+}
+
+static __device__ __forceinline__ int active_of(uint32_t tally)
+{
+    return (int)(tally >> 16);
+}
+
+/* What all tokens chose. Every warp takes a part of the experts, as many as it has of them, so that
+ * the block knows of each which tokens have it and how many pairs there are before its own. */
 struct census {
-    const uint32_t *choices; /* (n_tok, choice_stride()) */
-    int n_pairs, n_active;   /* in all */
-    int pairs_before;        /* in the words before */
-    int active_before;
-    uint32_t active; /* experts of the word */
+    uint32_t *masks;  /* (chunks, experts): tokens, by bit */
+    uint32_t *before; /* (experts) tallies, from the warp's first on */
+    uint32_t warps;   /* lane i: the tally of the warps before warp i */
+    uint32_t total;
 };
 
+template <int N> static __host__ __device__ constexpr int experts_a_warp()
+{
+    return N * WARP / N_WARPS;
+}
+
+/* All threads. */
 template <int N>
 static __device__ __forceinline__ void take_census(const struct scene &s, struct census *ret)
 {
-    const int word = s.lane % N;
-    int n_pairs = 0, n_active;
+    constexpr int EACH = experts_a_warp<N>();
+    const int first = s.warp * EACH;
+    const uint32_t *choices = (const uint32_t *)(s.shared + s.a.l.choices) + first / WARP;
+    uint32_t *totals = (uint32_t *)(s.shared + s.a.l.list), tally = 0, sum;
 
-    ret->choices = (const uint32_t *)(s.shared + s.a.l.choices);
-    ret->active = 0;
-#pragma unroll 2
-    for (int t = s.lane / N; t < s.u.n_tok; t += WARP / N) {
-        const uint32_t set = ret->choices[t * choice_stride<N>() + word];
+    ret->before = totals + N_WARPS;
+    ret->masks = ret->before + N * WARP;
+#pragma unroll 1
+    for (int from = 0; from < s.u.n_tok; from += WARP) {
+        const int t = from + s.lane;
+        const uint32_t set = t < s.u.n_tok ? choices[t * choice_stride<N>()] >> first % WARP : 0;
+        uint32_t mine = 0;
 
-        n_pairs += __popc(set);
-        ret->active |= set;
-    }
 #pragma unroll
-    for (int i = N; i < WARP; i *= 2) {
-        n_pairs += __shfl_xor_sync(ALL_LANES, n_pairs, i);
-        ret->active |= __shfl_xor_sync(ALL_LANES, ret->active, i);
-    }
-    ret->n_pairs = n_pairs;
-    ret->n_active = n_active = __popc(ret->active);
-#pragma unroll
-    for (int i = 1; i < N; i *= 2) {
-        const int pairs = __shfl_up_sync(ALL_LANES, ret->n_pairs, (unsigned)i);
-        const int active = __shfl_up_sync(ALL_LANES, ret->n_active, (unsigned)i);
+        for (int k = 0; k < EACH; k++) {
+            const uint32_t tokens = __ballot_sync(ALL_LANES, set >> k & 1);
 
-        ret->n_pairs += word >= i ? pairs : 0;
-        ret->n_active += word >= i ? active : 0;
+            mine = s.lane == k ? tokens : mine;
+        }
+        if (s.lane < EACH)
+            ret->masks[from * N + first + s.lane] = mine;
+        tally += (uint32_t)__popc(mine);
     }
-    ret->pairs_before = ret->n_pairs - n_pairs;
-    ret->active_before = ret->n_active - n_active;
-    ret->n_pairs = __shfl_sync(ALL_LANES, ret->n_pairs, N - 1);
-    ret->n_active = __shfl_sync(ALL_LANES, ret->n_active, N - 1);
+    tally |= (uint32_t)(tally > 0) << 16;
+    sum = tally;
+#pragma unroll
+    for (int i = 1; i < EACH; i *= 2) {
+        const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
+
+        sum += s.lane >= i ? lower : 0;
+    }
+    if (s.lane < EACH)
+        ret->before[first + s.lane] = sum - tally;
+    if (s.lane == EACH - 1)
+        totals[s.warp] = sum;
+    __syncthreads();
+    tally = s.lane < N_WARPS ? totals[s.lane] : 0;
+    sum = tally;
+#pragma unroll
+    for (int i = 1; i < N_WARPS; i *= 2) {
+        const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
+
+        sum += s.lane >= i ? lower : 0;
+    }
+    ret->warps = sum - tally;
+    ret->total = __shfl_sync(ALL_LANES, sum, N_WARPS - 1);
 }
 
-/* The pairs of a token, whose slots are in room. Lanes are eight slots by four shares of the
- * tokens, each of whom is asked which experts it has before the slot's, and, before the token,
- * whether it has the same. */
+/* The tally of all experts before each lane's. */
+template <int N>
+static __device__ __forceinline__ uint32_t tally_before(const struct census &all, int e)
+{
+    return all.before[e] + __shfl_sync(ALL_LANES, all.warps, e / experts_a_warp<N>());
+}
+
+/* The pairs of a token, whose slots are in room. */
 template <int N>
 static __device__ __forceinline__ void list_pairs(const struct scene &s, const struct census &all,
                                                   int n_slots)
@@ -65,24 +102,19 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     const int top_k = s.p.top_k, stride = top_k + c.n_shared;
 
 #pragma unroll 1
-    for (int from = 0; from < stride; from += 8) {
-        const int slot = from + s.lane % 8, e = slot < n_slots ? s.room->id[slot] : 0;
-        const uint32_t below = (1u << e % WARP) - 1;
-        int pair = 0, before;
+    for (int from = 0; from < stride; from += WARP) {
+        const int slot = from + s.lane, e = slot < n_slots ? s.room->id[slot] : 0;
+        const uint32_t *masks = all.masks + e, below = (1u << s.t_mine % WARP) - 1;
+        int pair = pairs_of(tally_before<N>(all, e));
 
-#pragma unroll 8
-        for (int t = s.lane / 8; t < s.u.n_tok; t += WARP / 8) {
-            const uint32_t set = all.choices[t * choice_stride<N>() + e / WARP];
-
-            pair += __popc(set & below) + (int)(t < s.t_mine && (set >> e % WARP & 1));
-        }
-        pair += __shfl_xor_sync(ALL_LANES, pair, 8);
-        pair += __shfl_xor_sync(ALL_LANES, pair, 16);
-        before = __shfl_sync(ALL_LANES, all.pairs_before, e / WARP);
-        pair = slot < n_slots ? before + pair
+#pragma unroll 1
+        for (int i = 0; i < s.t_mine / WARP; i++, masks += N * WARP)
+            pair += __popc(*masks);
+        pair += __popc(*masks & below);
+        pair = slot < n_slots ? pair
                : slot < top_k ? -1
-                              : all.n_pairs + (slot - top_k) * s.u.n_tok + s.t_mine;
-        if (s.lane >= 8 || slot >= stride)
+                              : pairs_of(all.total) + (slot - top_k) * s.u.n_tok + s.t_mine;
+        if (slot >= stride)
             continue;
         if (pair >= 0) {
             c.list.tokens[pair] = s.t_mine;
@@ -92,49 +124,37 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     }
 }
 
-/* Experts, taken in turn by the warps of all blocks, first by those without a token's list to make.
- * Their counts and, in the first block, the end of the list. */
+/* The block's share of the experts, by a warp; their counts and, in the first block, the end of the
+ * list. */
 template <int N>
 static __device__ __forceinline__ void list_experts(const struct scene &s, const struct census &all)
 {
+    constexpr int EACH = N * WARP / ROUTER_BLOCKS;
     const struct router_call &c = s.a.c;
-    const int n_exp = s.p.n_exp, turn = (s.warp + N_WARPS - 2) % N_WARPS;
+    const int n_exp = s.p.n_exp, e = s.rank * EACH + s.lane % EACH;
+    const uint32_t before = tally_before<N>(all, e);
+    int n = 0;
 
 #pragma unroll 1
-    for (int e = turn * ROUTER_BLOCKS + s.rank; e < n_exp; e += N_WARPS * ROUTER_BLOCKS) {
-        const int word = e / WARP, before = __shfl_sync(ALL_LANES, all.pairs_before, word);
-        const int rank = __shfl_sync(ALL_LANES, all.active_before, word);
-        const uint32_t active = __shfl_sync(ALL_LANES, all.active, word);
-        const uint32_t below = (1u << e % WARP) - 1;
-        int from = 0, n = 0;
-
-#pragma unroll 1
-        for (int t = s.lane; t < s.u.n_tok; t += WARP) {
-            const uint32_t set = all.choices[t * choice_stride<N>() + word];
-
-            from += __popc(set & below);
-            n += (int)(set >> e % WARP & 1);
-        }
-        from = before + __reduce_add_sync(ALL_LANES, from);
-        n = __reduce_add_sync(ALL_LANES, n);
-        if (s.lane == 0) {
-            c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = n;
-            if (c.list.n_active && n > 0) {
-                c.list.experts[rank + __popc(active & below)] = e;
-                c.list.offsets[rank + __popc(active & below)] = from;
-            }
+    for (int from = 0; from < s.u.n_tok; from += WARP)
+        n += __popc(all.masks[from * N + e]);
+    if (s.lane < EACH && e < n_exp) {
+        c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = n;
+        if (c.list.n_active && n > 0) {
+            c.list.experts[active_of(before)] = e;
+            c.list.offsets[active_of(before)] = pairs_of(before);
         }
     }
-    if (!c.list.n_active || s.rank || turn)
+    if (!c.list.n_active || s.rank)
         return;
 #pragma unroll 1
     for (int i = s.lane; i <= c.n_shared; i += WARP) {
-        c.list.offsets[all.n_active + i] = all.n_pairs + i * s.u.n_tok;
+        c.list.offsets[active_of(all.total) + i] = pairs_of(all.total) + i * s.u.n_tok;
         if (i < c.n_shared)
-            c.list.experts[all.n_active + i] = n_exp + i;
+            c.list.experts[active_of(all.total) + i] = n_exp + i;
     }
     if (s.lane == 0)
-        *c.list.n_active = all.n_active + c.n_shared;
+        *c.list.n_active = active_of(all.total) + c.n_shared;
 }
 
 /* ---- statistics -------------------------------------------------------------------------- */
@@ -165,7 +185,7 @@ static __device__ __forceinline__ void count(const struct scene &s, const struct
         r.n_rerouted += (int)facts[t * each + 2];
         r.n_lost_top1 += (int)facts[t * each + 3];
     }
-    r.n_unique = all.n_active;
+    r.n_unique = active_of(all.total);
     r.n_rerouted = __reduce_add_sync(ALL_LANES, r.n_rerouted);
     r.n_lost_top1 = __reduce_add_sync(ALL_LANES, r.n_lost_top1);
 #pragma unroll 1

@@ -31,13 +31,15 @@ enum {
     SUMS, /* of votes */
     CHOICES,
     FACTS,
+    WEIGHTS, /* copies of them */
     N_BARRIERS
 };
 
 /* Shared memory of a block; offsets in bytes. */
 struct layout {
     int before;         /* (n_exp) the coreset to run by, where it is an earlier one */
-    int squares;        /* (chunks, octets of this block, ROW_SLICES, 8) f64, messages */
+    int squares;        /* (chunks, octets of this block, sources, 8) f64, messages */
+    int halves;         /* (OCTETS, 8) f64: sums of squares on their way, of many */
     int stage;          /* of the product */
     int election;       /* a struct election_room */
     int rooms;          /* a struct route_room a warp */
@@ -48,8 +50,10 @@ struct layout {
     int warm;           /* (n_tok, words) messages */
     int sums;           /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
     int choices;        /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
-    int facts;          /* (n_tok, N_FACTS + N) words, messages to the last block */
-    int logits;         /* (chunks, sources, rows) pairs of f32, messages */
+    int list;    /* tallies of the warps, of experts (N * WARP), and (chunks, N * WARP) masks */
+    int facts;   /* (n_tok, N_FACTS + N) words, messages to the last block */
+    int logits;  /* (chunks, sources, rows) pairs of f32, messages */
+    int weights; /* (rows, weight_stride bytes): the router's in this block's columns */
     int bytes;
 };
 
@@ -58,6 +62,7 @@ struct router_args {
     struct layout l;
     int rows;  /* experts, up to 16 */
     int steps; /* of 16 columns, of a slice */
+    int weight_stride;
     double inverse_d;
     bool has_votes;
 };
@@ -431,6 +436,8 @@ hear_voters(const struct scene &s, const struct route_call_group &g, struct elec
         cluster_receive(s.barriers + SUMS);
         if (tid < p.n_exp)
             take_expert(s, g, tid, sums[tid], marks[tid] & 1, marks[tid] >> 1 & 1, x);
+        else
+            x->key[tid] = 0;
     }
 }
 
@@ -467,6 +474,46 @@ static __device__ __forceinline__ void elect_few(const struct route_params &p,
     __syncthreads();
 }
 
+/* The same for more of them: a thread an expert. Keys are there up to a multiple of the warp. */
+static __device__ __forceinline__ void elect_many(const struct route_params &p,
+                                                  struct election_room *x)
+{
+    const int tid = (int)threadIdx.x, lane = tid % WARP;
+    const bool is_there = tid < p.n_exp, is_warm = is_there && x->core[tid];
+    const bool is_nan = is_there && x->v[tid] != x->v[tid];
+    uint64_t mine, above;
+    int n = 0, n_warm = 0;
+
+    if (p.warm)
+        n_warm = __syncthreads_count(is_warm);
+    if (__syncthreads_or(is_nan)) {
+        if (tid == 0)
+            elect_walking(p.size, p.n_exp, p.n_core, p.core_p, p.floor, x);
+        __syncthreads();
+        return;
+    }
+    mine = x->key[tid];
+#pragma unroll 1
+    for (int from = 0; from < p.n_exp; from += WARP) {
+        const ulonglong2 *others = (const ulonglong2 *)(x->key + from);
+
+        if (from != tid - lane) {
+            above = from < tid ? mine - 1 : mine; /* ties to the lower id */
+#pragma unroll
+            for (int i = 0; i < WARP / 2; i++)
+                n += (int)(others[i].x > above) + (int)(others[i].y > above);
+        } else {
+#pragma unroll
+            for (int i = 0; i < WARP / 2; i++)
+                n += (int)(others[i].x > mine - (2 * i < lane)) +
+                     (int)(others[i].y > mine - (2 * i + 1 < lane));
+        }
+    }
+    if (mine && n < p.n_core - n_warm)
+        x->core[tid] = 1;
+    __syncthreads();
+}
+
 /* The block's coreset: its set of members, as a lane has it. All threads. */
 template <int N>
 static __device__ __forceinline__ const uint8_t *elect(const struct scene &s,
@@ -479,6 +526,8 @@ static __device__ __forceinline__ const uint8_t *elect(const struct scene &s,
     hear_voters<N>(s, g, x);
     if (is_few<N>() && p.size == SIZE_FIXED) {
         elect_few(p, x);
+    } else if (p.size == SIZE_FIXED) {
+        elect_many(p, x);
     } else {
         __syncthreads();
         if (p.size != SIZE_UNION)
