@@ -46,6 +46,7 @@
 #define UNITS_STORED 2    /* units of a block that may be stored and not counted yet */
 #define UNITS_TOLD 8      /* more than the warps of a block are ever apart: find_unit() */
 #define SUMMED_SLOTS 1024 /* up to so many the last block sums */
+#define SUMMED_AT_ONCE 9  /* results of a token: of eight experts and a shared one */
 #define OCTETS (MOE_FEW_TOKENS / 16) /* of a warp */
 #define ALIGN 128
 
@@ -336,7 +337,8 @@ static __device__ __forceinline__ void store_octet(const struct kernel_args &a, 
     }
 }
 
-/* y of a slice's 16 columns for every second octet of tokens: 4 lanes a token. */
+/* y of a slice's 16 columns for every second octet of tokens: 4 lanes a token. What a token needs
+ * is read at once; without a pair, some other's. */
 static __device__ void sum_slice(const struct kernel_args &a, const struct shared *s, int slice,
                                  int half)
 {
@@ -345,31 +347,36 @@ static __device__ void sum_slice(const struct kernel_args &a, const struct share
 
     if (col >= d_model)
         return;
-#pragma unroll 2
+#pragma unroll 1 /* registers */
     for (int t = half * 8 + lane / 4; t < a.moe.n_tok; t += 16) {
         const size_t at = t * (size_t)d_model + col;
-        float4 sum = make_float4(0, 0, 0, 0);
+        float4 sum = make_float4(0, 0, 0, 0), r = sum;
 
-#pragma unroll 8
-        for (int i = 0; i < top_k; i++) {
-            const int pair = s->token_pairs[t * top_k + i];
+        if (a.moe.residual)
+            r = *(const float4 *)(a.moe.residual + at);
+        for (int first = 0; first < top_k; first += SUMMED_AT_ONCE) {
+            int pairs[SUMMED_AT_ONCE];
+            float4 v[SUMMED_AT_ONCE];
 
-            if (pair >= 0) {
-                const float w = s->pair_weights[pair];
-                const float4 v = __ldcg(
-                    (const float4 *)(a.moe.work.results + (size_t)pair * a.result_row + col));
-
-                sum.x = fmaf(w, v.x, sum.x);
-                sum.y = fmaf(w, v.y, sum.y);
-                sum.z = fmaf(w, v.z, sum.z);
-                sum.w = fmaf(w, v.w, sum.w);
+#pragma unroll
+            for (int i = 0; i < SUMMED_AT_ONCE; i++) {
+                pairs[i] = first + i < top_k ? s->token_pairs[t * top_k + first + i] : -1;
+                v[i] = __ldcg((const float4 *)(a.moe.work.results +
+                                               (size_t)max(pairs[i], 0) * a.result_row + col));
             }
-        }
-        if (a.moe.residual) {
-            const float4 r = *(const float4 *)(a.moe.residual + at);
+#pragma unroll
+            for (int i = 0; i < SUMMED_AT_ONCE; i++)
+                if (pairs[i] >= 0) {
+                    const float w = s->pair_weights[pairs[i]];
 
-            sum = make_float4(r.x + sum.x, r.y + sum.y, r.z + sum.z, r.w + sum.w);
+                    sum.x = fmaf(w, v[i].x, sum.x);
+                    sum.y = fmaf(w, v[i].y, sum.y);
+                    sum.z = fmaf(w, v[i].z, sum.z);
+                    sum.w = fmaf(w, v[i].w, sum.w);
+                }
         }
+        if (a.moe.residual)
+            sum = make_float4(r.x + sum.x, r.y + sum.y, r.z + sum.z, r.w + sum.w);
         *(float4 *)(a.moe.y + at) = sum;
     }
 }
