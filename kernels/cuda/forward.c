@@ -157,9 +157,11 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
     return st ? st : profile_mark(f->profile, PROFILE_O, l, err);
 }
 
-/* Can one launch a set route its tokens? */
+/* Can one launch a set route its tokens, and is that faster than a few? */
 static bool is_routed_at_once(const struct forward *f)
 {
+    if (f->key.n_seqs > ROUTER_AT_ONCE)
+        return false;
     for (int i = 0; i < f->key.n_sets; i++) {
         const struct forward_set *s = &f->sets[i];
 
@@ -169,9 +171,19 @@ static bool is_routed_at_once(const struct forward *f)
     return true;
 }
 
-/* Slots of all tokens at MoE layer l, and xb, a launch a set. list: of the only set's only
- * sequence, or none. */
-static enum status route_at_once(struct forward *f, int l, struct worklist list, struct error *err)
+/* Can a few launches a set? */
+static bool is_routed_by_rows(const struct forward *f)
+{
+    for (int i = 0; i < f->key.n_sets; i++)
+        if (!router_many_fits(&f->sets[i].p, f->m.d_model))
+            return false;
+    return true;
+}
+
+/* Slots of all tokens at MoE layer l, and xb, by launches of each set. list: of the only set's only
+ * sequence, who is routed at once, or none. */
+static enum status route(struct forward *f, int l, bool is_at_once, struct worklist list,
+                         struct error *err)
 {
     const struct forward_model *m = &f->m;
     const struct forward_layer *w = forward_moe_layer(f, l);
@@ -186,10 +198,14 @@ static enum status route_at_once(struct forward *f, int l, struct worklist list,
                                           .d = m->d_model,
                                           .router_w = w->router->dev_rows,
                                           .ret_h = f->xb,
+                                          .ret_scores = is_at_once ? NULL : m->scores,
                                           .list = list,
                                           .n_shared = w->experts->n_shared };
 
-        CUDA_TRY(f->c, router_launch(&call, true, f->c->stream), err);
+        if (is_at_once)
+            CUDA_TRY(f->c, router_launch(&call, true, f->c->stream), err);
+        else
+            CUDA_TRY(f->c, router_many_launch(&call, f->c->stream), err);
     }
     return ST_OK;
 }
@@ -275,19 +291,18 @@ static enum status run_ffn(struct forward *f, int l, struct error *err)
     const struct experts *e = w->experts;
     const struct forward_key *k = &f->key;
     const int moe_layer = l - (f->m.n_layer - f->m.n_moe_layer);
-    bool has_list = false;
+    const bool is_at_once = w->router && is_routed_at_once(f);
+    const bool has_list = is_at_once && k->n_seqs == 1;
+    struct worklist list = { 0 };
     enum status st = ST_OK;
 
+    if (has_list)
+        list =
+            worklist_place(f->list.dev, k->n_tok, k->stride + e->n_shared, e->n_exp + e->n_shared);
     if (!w->router) {
         CUDA_TRY(f->c, norm_ffn(f, w), err);
-    } else if (is_routed_at_once(f)) {
-        struct worklist list = { 0 };
-
-        has_list = k->n_seqs == 1;
-        if (has_list)
-            list = worklist_place(f->list.dev, k->n_tok, k->stride + e->n_shared,
-                                  e->n_exp + e->n_shared);
-        st = route_at_once(f, moe_layer, list, err);
+    } else if (is_at_once || is_routed_by_rows(f)) {
+        st = route(f, moe_layer, is_at_once, list, err);
     } else {
         st = route_by_ops(f, moe_layer, err);
     }

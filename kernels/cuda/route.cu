@@ -1,22 +1,33 @@
 /*
- * The op `route`: four launches, each after the other's results.
+ * Routing by launches after each other, for the op `route` and for many tokens:
  *
  *   vote     a warp a token: its votes and its warm-up set            skipped where none are asked
+ *   hear     a block 32 experts and a group of tokens: the votes' sums, in their order
  *   elect    a block a group of tokens: the coreset                   skipped without a coreset
  *   choose   a warp a token: slots, weights, what it adds to the statistics
  *   count    a block a segment: the statistics
  *
- * Votes and masses are added by one thread an expert (a segment), over tokens in their order: no
- * atomics, so the same bits as the reference. Scores are read three times at most; they are a
- * few kilobytes a token and come from the L2 cache.
+ * Votes and masses are added by one thread an expert, over tokens in their order: no atomics, so
+ * the same bits as the reference. Scores are read three times at most; they are a few kilobytes a
+ * token and come from the L2 cache.
  *
  * Source of the design: kernels/route.h; one warp a token with the experts in registers is what
  * vLLM's and llama.cpp's top-k kernels do, too.
  */
-#include "kernels/cuda/route.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/route_call.h"
+#include "kernels/cuda/route_token.cuh"
+#include "kernels/cuda/sm90.cuh"
 
-enum { WARPS = 4, ELECT_THREADS = 512, COUNT_THREADS = 256 };
+enum {
+    WARPS = 4,
+    HEAR_THREADS = 256,
+    HEARD = 128, /* tokens whose votes come at once */
+    ELECT_THREADS = 512,
+    COUNT_THREADS = 512,
+    RUN = 128, /* tokens whose masses are added one after the other */
+    RUNS = 8   /* that are added at once */
+};
 
 static __device__ __forceinline__ const float *row_of(const float *rows, const struct route_call &c,
                                                       int row)
@@ -38,73 +49,113 @@ template <int N>
 static __global__ void __launch_bounds__(WARPS *WARP) vote_kernel(const struct route_call c)
 {
     __shared__ struct route_room rooms[WARPS];
-    struct route_room *room = &rooms[threadIdx.x / WARP];
-    int i = (int)(blockIdx.x * WARPS + threadIdx.x / WARP), lane = (int)threadIdx.x % WARP, n;
+    const int i = (int)(blockIdx.x * WARPS + threadIdx.x / WARP), lane = (int)threadIdx.x % WARP;
     struct route_token<N> t;
+    float logit[N] = {};
     int row;
 
-    if (i >= c.n_tok || !c.tokens[i].is_voter)
+    grid_release();
+    grid_wait();
+    if (i >= c.n_tok)
         return;
     row = c.tokens[i].row;
     read_token<N>(c, row, &t, warp_room(groups_room(&c.p)));
-    if (c.p.warm) {
-        uint32_t words[N];
-
-        set_words<N>(select_best<N>(t.order, t.natural, c.p.warm, &n, NULL, room), words);
 #pragma unroll
-        for (int w = 0; w < N; w++)
-            if (w < c.n_words && lane == 0)
-                c.warm[(size_t)i * (size_t)c.n_words + (size_t)w] = words[w];
+    for (int k = 0; k < N; k++)
+        if (c.p.vote == VOTE_LOGIT && k * WARP + lane < c.p.n_exp)
+            logit[k] = row_of(c.logits, c, row)[k * WARP + lane];
+    cast_votes<N>(c, i, t, logit, &rooms[threadIdx.x / WARP]);
+}
+
+/* ---- hear -------------------------------------------------------------------------------- */
+
+/* sum and the votes of n tokens for the lane's expert, one after the other. A vote that is none is
+ * added as 0, which changes no sum that began with 0. */
+template <bool IS_NORMED>
+static __device__ __forceinline__ double add_votes(const float (*votes)[WARP],
+                                                   const double *divisors, int n, int lane,
+                                                   double sum, bool *is_voted)
+{
+#pragma unroll 16
+    for (int i = 0; i < n; i++) {
+        const float vote = votes[i][lane];
+        double v = vote == vote ? (double)vote : 0;
+
+        if (IS_NORMED)
+            v = divisors[i] > 0 ? v / divisors[i] : 0;
+        *is_voted |= vote == vote;
+        sum = __dadd_rn(sum, v);
     }
-    if (c.p.elect == ELECT_VOTES && c.p.size != SIZE_UNION) {
-        float logit[N] = {}, votes[N];
-        double divisor;
+    return sum;
+}
 
-#pragma unroll
-        for (int k = 0; k < N; k++)
-            if (c.p.vote == VOTE_LOGIT && k * WARP + lane < c.p.n_exp)
-                logit[k] = row_of(c.logits, c, row)[k * WARP + lane];
-        divisor = token_votes<N>(c.p, t, logit, 0, -1, votes, room);
+/* Sums of the votes of a group's tokens, and who is in any of their warm-up sets. Grid (groups,
+ * words): a block has 32 experts; the first warp adds, a lane an expert, what all have fetched. */
+static __global__ void __launch_bounds__(HEAR_THREADS) hear_kernel(const struct route_call c)
+{
+    __shared__ float votes[2][HEARD][WARP];
+    __shared__ double divisors[2][HEARD];
+    const int tid = (int)threadIdx.x, lane = tid % WARP, word = (int)blockIdx.y;
+    const int e = word * WARP + lane;
+    const size_t n_exp = (size_t)c.p.n_exp, n_words = (size_t)c.n_words;
+    const size_t at = (size_t)blockIdx.x * n_words + (size_t)word;
+    struct route_call_group g;
+    __shared__ uint32_t warm;
+    bool is_voted = false;
+    double sum = 0;
+    int n_rounds;
 
-#pragma unroll
-        for (int k = 0; k < N; k++)
-            if (k * WARP + lane < c.p.n_exp)
-                c.votes[(size_t)i * (size_t)c.p.n_exp + (size_t)(k * WARP + lane)] = votes[k];
-        if (lane == 0)
-            c.divisor[i] = divisor;
+    grid_release();
+    grid_wait();
+    g = c.groups[blockIdx.x];
+    if (tid == 0)
+        warm = 0;
+    __syncthreads();
+    if (c.p.warm) {
+        uint32_t mine = 0;
+
+        for (int i = tid; i < g.n_tok; i += HEAR_THREADS)
+            mine |= c.warm[(size_t)(g.first + i) * n_words + (size_t)word];
+        atomicOr(&warm, __reduce_or_sync(ALL_LANES, mine));
+    }
+    n_rounds = route_has_votes(&c.p) ? (g.n_tok + HEARD - 1) / HEARD : 0;
+    for (int r = 0; r <= n_rounds; r++) {
+        const int from = r * HEARD, n_before = min((int)HEARD, g.n_tok - from + HEARD);
+
+        for (int i = tid / WARP; r < n_rounds && i < min((int)HEARD, g.n_tok - from);
+             i += HEAR_THREADS / WARP) {
+            const size_t t = (size_t)(g.first + from + i);
+
+            if (e < c.p.n_exp)
+                async_copy4(&votes[r % 2][i][lane], c.votes + t * n_exp + (size_t)e);
+            if (c.p.is_vote_normed && lane == 0)
+                divisors[r % 2][i] = c.divisor[t];
+        }
+        async_commit();
+        if (r && tid < WARP && e < c.p.n_exp) {
+            const float(*of)[WARP] = votes[(r - 1) % 2];
+
+            if (c.p.is_vote_normed)
+                sum = add_votes<true>(of, divisors[(r - 1) % 2], n_before, lane, sum, &is_voted);
+            else
+                sum = add_votes<false>(of, NULL, n_before, lane, sum, &is_voted);
+        }
+        async_wait<0>();
+        __syncthreads();
+    }
+    if (tid < WARP) {
+        const uint32_t heard = __ballot_sync(ALL_LANES, is_voted);
+
+        if (e < c.p.n_exp && n_rounds)
+            c.sums[(size_t)blockIdx.x * n_exp + (size_t)e] = sum;
+        if (lane == 0) {
+            c.heard[at] = heard;
+            c.all_warm[at] = warm;
+        }
     }
 }
 
 /* ---- elect ------------------------------------------------------------------------------- */
-
-/* Expert e's votes over the group's voters, and whether any has it in its warm-up set. */
-static __device__ __forceinline__ void hear_voters(const struct route_call &c,
-                                                   const struct route_call_group &g, int e,
-                                                   bool has_votes, struct election_room *x)
-{
-    double sum = 0;
-    bool is_voted = false, is_warm = false;
-
-#pragma unroll 8
-    for (int i = g.first; i < g.first + g.n_tok; i++) {
-        if (!c.tokens[i].is_voter)
-            continue;
-        if (c.p.warm)
-            is_warm |= c.warm[(size_t)i * (size_t)c.n_words + (size_t)(e / 32)] >> (e % 32) & 1;
-        if (has_votes) {
-            double v =
-                vote_value(c.p, c.votes[(size_t)i * (size_t)c.p.n_exp + (size_t)e], c.divisor[i]);
-
-            if (v == v) {
-                sum = __dadd_rn(sum, v);
-                is_voted = true;
-            }
-        }
-    }
-    x->v[e] = sum;
-    x->has_vote[e] = is_voted;
-    x->core[e] = is_warm;
-}
 
 /* This block's, of all tokens: with is_joint several blocks elect by the same ones. */
 static __device__ __forceinline__ struct route_margin *margins_of(const struct route_call &c)
@@ -221,14 +272,20 @@ static __global__ void __launch_bounds__(ELECT_THREADS) elect_kernel(const struc
 {
     __shared__ struct election_room x;
     __shared__ struct route_room rooms[ELECT_THREADS / WARP];
-    const struct route_call_group g = c.groups[blockIdx.x];
-    bool has_votes = c.p.elect == ELECT_VOTES && c.p.size != SIZE_UNION;
-    int tid = (int)threadIdx.x;
+    const bool has_votes = route_has_votes(&c.p);
+    const size_t at = (size_t)blockIdx.x;
+    const int tid = (int)threadIdx.x;
+    struct route_call_group g;
 
+    grid_release();
+    grid_wait();
+    g = c.groups[blockIdx.x];
     for (int e = tid; e < c.p.n_exp; e += ELECT_THREADS) {
-        hear_voters(c, g, e, has_votes, &x);
-        if (c.p.elect != ELECT_VOTES)
-            x.has_vote[e] = 1;
+        const size_t word = at * (size_t)c.n_words + (size_t)(e / WARP);
+
+        x.v[e] = has_votes ? c.sums[at * (size_t)c.p.n_exp + (size_t)e] : 0;
+        x.has_vote[e] = c.p.elect != ELECT_VOTES || (c.heard[word] >> (e % WARP) & 1);
+        x.core[e] = c.all_warm[word] >> (e % WARP) & 1;
         if (c.p.elect == ELECT_STATIC)
             x.v[e] = c.popularity[e];
         if (c.p.elect == ELECT_RANDOM)
@@ -257,140 +314,124 @@ static __global__ void __launch_bounds__(ELECT_THREADS) elect_kernel(const struc
 
 /* ---- choose ------------------------------------------------------------------------------ */
 
-/* Is row among the segment's tokens of largest importance, ties to the lower row? */
-static __device__ bool is_protected(const struct route_call &c, const struct route_call_segment &s,
-                                    int row)
-{
-    float mine;
-    int n_before = 0;
-
-    if (!s.n_protected)
-        return false;
-    mine = c.importance[row];
-    for (int r = s.row + s.n_plain + (int)threadIdx.x % WARP; r < s.row + s.n_tok; r += WARP)
-        n_before += c.importance[r] > mine || (c.importance[r] == mine && r < row);
-    return __reduce_add_sync(ALL_LANES, n_before) < s.n_protected;
-}
-
 template <int N>
 static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct route_call c)
 {
     __shared__ struct route_room rooms[WARPS];
-    struct route_room *room = &rooms[threadIdx.x / WARP];
-    int i = (int)(blockIdx.x * WARPS + threadIdx.x / WARP), lane = (int)threadIdx.x % WARP;
+    const int i = (int)(blockIdx.x * WARPS + threadIdx.x / WARP);
     void *groups = warp_room(groups_room(&c.p));
-    int n_natural, n = c.p.top_k, n_slots, n_rerouted;
-    struct route_call_token at;
     struct route_token<N> t;
-    uint32_t natural, chosen, words[N];
-    double sum, natural_mass;
-    bool is_plain;
 
+    grid_release();
+    grid_wait();
     if (i >= c.n_tok)
         return;
-    at = c.tokens[i];
-    is_plain = at.group < 0;
-    read_token<N>(c, at.row, &t, groups);
-    select_best<N>(t.order, t.natural, natural_depth(c.p), &n_natural, room->order, room);
-    __syncwarp();
-    natural = set_of_first(room->order, min(n_natural, c.p.top_k_base));
-    if (is_plain)
-        n = c.p.top_k_base;
-    else if (c.p.keep != KEEP_ALL && !is_protected(c, c.segs[at.segment], at.row))
-        n = slots_used<N>(c.p, t, n_natural, room);
-    if (c.p.size == SIZE_NONE || c.p.is_truncated || is_plain) {
-        chosen = set_of_first(room->order, min(n_natural, n));
-        if (c.p.size != SIZE_NONE && !is_plain)
-            chosen &= set_read<N>(c.core + (size_t)at.group * (size_t)c.n_words, c.n_words);
-    } else {
-        chosen = choose_inside<N>(
-            c.p, t, set_read<N>(c.core + (size_t)at.group * (size_t)c.n_words, c.n_words), n,
-            groups, room);
-    }
-    natural_mass = sum_slots(room, list_set<N>(t.score, natural, room));
-    n_slots = list_set<N>(t.score, chosen, room);
-    sum = sum_slots(room, n_slots);
-    for (int s = lane; s < c.out.stride; s += WARP) {
-        size_t to = (size_t)at.row * (size_t)c.out.stride + (size_t)s;
-
-        c.out.ids[to] = s < n_slots ? room->id[s] : -1;
-        if (s >= n_slots)
-            c.out.w[to] = 0;
-        else if (is_plain && !c.p.renorm) /* whatever is_renormed says */
-            c.out.w[to] = __fmul_rn(room->score[s], c.p.scale);
-        else
-            c.out.w[to] = slot_weight(c.p, room->score[s], sum);
-    }
-    n_rerouted = __reduce_add_sync(ALL_LANES, __popc(chosen & ~natural));
-    {
-        int first = n_natural ? room->order[0] : -1;
-        bool has_top1 = first >= 0 && first % WARP == lane && (chosen >> (first / WARP) & 1);
-
-        has_top1 = __any_sync(ALL_LANES, has_top1);
-        if (lane == 0) {
-            c.counts[2 * i] = n_rerouted;
-            c.counts[2 * i + 1] = !has_top1;
-            c.kept[i] = natural_mass > 0 ? sum / natural_mass : 1;
-        }
-    }
-    set_words<N>(natural, words);
-#pragma unroll
-    for (int w = 0; w < N; w++)
-        if (w < c.n_words && lane == 0)
-            c.natural[(size_t)i * (size_t)c.n_words + (size_t)w] = words[w];
-    set_words<N>(chosen, words);
-#pragma unroll
-    for (int w = 0; w < N; w++)
-        if (w < c.n_words && lane == 0)
-            c.chosen[(size_t)i * (size_t)c.n_words + (size_t)w] = words[w];
+    read_token<N>(c, c.tokens[i].row, &t, groups);
+    choose_slots<N>(c, i, t, groups, &rooms[threadIdx.x / WARP]);
 }
 
 /* ---- count ------------------------------------------------------------------------------- */
 
+/* Add what the segment's tokens say in their sets: how often an expert runs, and whether any has it
+ * in its natural order (bit 31). */
+#define IS_NATURAL INT32_MIN
+
+static __device__ __forceinline__ void count_sets(const struct route_call &c,
+                                                  const struct route_call_segment &s, int *runs)
+{
+    const int n_words = c.n_words;
+
+    for (int i = (int)threadIdx.x; i < s.n_tok; i += COUNT_THREADS)
+        for (int w = 0; w < n_words; w++) {
+            const size_t at = (size_t)(s.first + i) * (size_t)n_words + (size_t)w;
+
+            for (uint32_t left = c.chosen[at]; left; left &= left - 1)
+                atomicAdd(&runs[w * WARP + __ffs((int)left) - 1], 1);
+            for (uint32_t left = c.natural[at]; left; left &= left - 1) {
+                const int e = w * WARP + __ffs((int)left) - 1;
+
+                if (runs[e] >= 0)
+                    atomicOr(&runs[e], IS_NATURAL);
+            }
+        }
+}
+
+/* Sum of the masses that the segment's tokens kept, in runs of RUN: at thread 0. Of one run, the
+ * sum in the tokens' order. */
+static __device__ __forceinline__ double sum_kept(const struct route_call &c,
+                                                  const struct route_call_segment &s,
+                                                  double (*kept)[RUN + 1], double *sums)
+{
+    double all = 0;
+
+    for (int from = 0; from < s.n_tok; from += RUNS * RUN) {
+        const int n = min(RUNS * RUN, s.n_tok - from), tid = (int)threadIdx.x;
+
+        for (int i = tid; i < n; i += COUNT_THREADS)
+            kept[i / RUN][i % RUN] = c.kept[s.first + from + i];
+        __syncthreads();
+        if (tid < RUNS) {
+            double sum = 0;
+
+#pragma unroll 16
+            for (int i = 0; i < min((int)RUN, n - tid * RUN); i++)
+                sum = __dadd_rn(sum, kept[tid][i]);
+            sums[tid] = sum;
+        }
+        __syncthreads();
+        for (int i = 0; i < RUNS; i++)
+            all = __dadd_rn(all, sums[i]);
+    }
+    return all;
+}
+
 static __global__ void __launch_bounds__(COUNT_THREADS) count_kernel(const struct route_call c)
 {
-    const struct route_call_segment s = c.segs[blockIdx.x];
+    __shared__ double kept[RUNS][RUN + 1], sums[RUNS];
+    __shared__ int runs[KERNEL_MAX_EXPERTS], totals[2];
+    struct route_call_segment s;
     struct route_stats r = { 0, 0, 0, 0, 0, 0 };
-    int tid = (int)threadIdx.x, n_rerouted = 0, n_lost = 0;
-    int n_exp = (c.p.n_exp + COUNT_THREADS - 1) / COUNT_THREADS * COUNT_THREADS;
-    __shared__ int sums[2];
+    const int tid = (int)threadIdx.x;
+    int n_rerouted = 0, n_lost = 0;
 
+    grid_release();
     if (tid < 2)
-        sums[tid] = 0;
-    for (int e = tid; e < n_exp; e += COUNT_THREADS) {
-        uint32_t any = 0, is_core = 0;
-        int n = 0;
-
-        if (e < c.p.n_exp) {
-#pragma unroll 8
-            for (int i = s.first; i < s.first + s.n_tok; i++) {
-                size_t at = (size_t)i * (size_t)c.n_words + (size_t)(e / 32);
-
-                any |= c.natural[at] >> (e % 32) & 1;
-                n += c.chosen[at] >> (e % 32) & 1;
-            }
-            for (int g = s.first_group; c.p.size != SIZE_NONE && g < s.first_group + s.n_groups;
-                 g++)
-                is_core |= c.core[(size_t)g * (size_t)c.n_words + (size_t)(e / 32)] >> (e % 32) & 1;
-            c.tokens_per_expert[(size_t)blockIdx.x * (size_t)c.p.n_exp + (size_t)e] = n;
-        }
-        r.n_unique += __syncthreads_count(n);
-        r.n_natural += __syncthreads_count((int)any);
-        r.n_core += __syncthreads_count((int)is_core);
-    }
+        totals[tid] = 0;
+    for (int e = tid; e < c.n_words * WARP; e += COUNT_THREADS)
+        runs[e] = 0;
+    __syncthreads();
+    grid_wait();
+    s = c.segs[blockIdx.x];
+    count_sets(c, s, runs);
     for (int i = s.first + tid; i < s.first + s.n_tok; i += COUNT_THREADS) {
         n_rerouted += c.counts[2 * i];
         n_lost += c.counts[2 * i + 1];
     }
-    atomicAdd(&sums[0], n_rerouted); /* whole numbers: their order does not matter */
-    atomicAdd(&sums[1], n_lost);
+    n_rerouted = __reduce_add_sync(ALL_LANES, n_rerouted);
+    n_lost = __reduce_add_sync(ALL_LANES, n_lost);
+    if (tid % WARP == 0) { /* whole numbers: their order does not matter */
+        atomicAdd(&totals[0], n_rerouted);
+        atomicAdd(&totals[1], n_lost);
+    }
+    r.kept_mass = sum_kept(c, s, kept, sums);
     __syncthreads();
+    for (int from = 0; from < c.n_words * WARP; from += COUNT_THREADS) {
+        const int e = from + tid, all = e < c.n_words * WARP ? runs[e] : 0;
+        const int n = all & ~IS_NATURAL;
+        uint32_t is_core = 0;
+
+        for (int g = s.first_group;
+             e < c.p.n_exp && c.p.size != SIZE_NONE && g < s.first_group + s.n_groups; g++)
+            is_core |= c.core[(size_t)g * (size_t)c.n_words + (size_t)(e / 32)] >> (e % 32) & 1;
+        if (e < c.p.n_exp)
+            c.tokens_per_expert[(size_t)blockIdx.x * (size_t)c.p.n_exp + (size_t)e] = n;
+        r.n_unique += __syncthreads_count(n);
+        r.n_natural += __syncthreads_count(all < 0);
+        r.n_core += __syncthreads_count((int)is_core);
+    }
     if (tid == 0) {
-        r.n_rerouted = sums[0];
-        r.n_lost_top1 = sums[1];
-#pragma unroll 8
-        for (int i = s.first; i < s.first + s.n_tok; i++)
-            r.kept_mass = __dadd_rn(r.kept_mass, c.kept[i]);
+        r.n_rerouted = totals[0];
+        r.n_lost_top1 = totals[1];
         if (s.n_tok)
             r.kept_mass = r.kept_mass / s.n_tok;
         c.stats[blockIdx.x] = r;
@@ -399,49 +440,78 @@ static __global__ void __launch_bounds__(COUNT_THREADS) count_kernel(const struc
 
 /* ---- launches ---------------------------------------------------------------------------- */
 
-template <class Kernel>
-static cudaError_t start(Kernel *kernel, int n_blocks, int n_threads, int shared_bytes,
-                         const struct route_call &c, cudaStream_t stream)
+/* shared_bytes: beside what a kernel declares, with which 48 KB are free to use. */
+static cudaError_t start(void (*kernel)(struct route_call), dim3 grid, int n_threads,
+                         int shared_bytes, const struct route_call &c, cudaStream_t stream)
 {
-    cudaLaunchConfig_t config = {};
     cudaError_t rc = cudaSuccess;
 
-    config.gridDim = dim3((unsigned)n_blocks);
-    config.blockDim = dim3((unsigned)n_threads);
-    config.dynamicSmemBytes = (size_t)shared_bytes;
-    config.stream = stream;
-    if (shared_bytes > 16 * 1024) /* with what is declared, 48 KB are free to use */
-        rc =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    return rc == cudaSuccess ? cudaLaunchKernelEx(&config, kernel, c) : rc;
+    if (shared_bytes > 16 * 1024)
+        rc = allow_shared(kernel, (size_t)shared_bytes);
+    return rc ? rc : launch_kernel(kernel, grid, n_threads, (size_t)shared_bytes, true, stream, c);
 }
 
-template <int N> static cudaError_t launch(const struct route_call &c, cudaStream_t stream)
-{
-    int n_blocks = (c.n_tok + WARPS - 1) / WARPS, room = groups_room(&c.p);
-    bool is_greedy = c.p.size == SIZE_FIXED && c.p.elect == ELECT_MASS;
-    cudaError_t rc = cudaSuccess;
+/* How many words of a set of experts a lane has at most, as the kernels' N; which of them. */
+#define OF_WORDS(kernel, n_words)                                                                  \
+    ((n_words) <= 2 ? kernel<2> : (n_words) <= 8 ? kernel<8> : kernel<32>)
 
-    if (c.n_groups && c.p.size != SIZE_NONE) {
-        rc = start(vote_kernel<N>, n_blocks, WARPS * WARP, WARPS * room, c, stream);
-        if (rc == cudaSuccess)
-            rc = start(elect_kernel<N>, c.n_groups, ELECT_THREADS,
-                       is_greedy ? ELECT_THREADS / WARP * room : 0, c, stream);
-    }
-    if (rc == cudaSuccess && c.n_tok)
-        rc = start(choose_kernel<N>, n_blocks, WARPS * WARP, WARPS * room, c, stream);
-    if (rc == cudaSuccess)
-        rc = start(count_kernel, c.n_segs, COUNT_THREADS, 0, c, stream);
-    return rc;
+static dim3 warps_for(const struct route_call *c)
+{
+    return dim3((unsigned)((c->n_tok + WARPS - 1) / WARPS));
+}
+
+/* The coreset, of votes that are cast. */
+static cudaError_t elect(const struct route_call *c, cudaStream_t stream)
+{
+    const bool is_greedy = c->p.size == SIZE_FIXED && c->p.elect == ELECT_MASS;
+    const int room = is_greedy ? ELECT_THREADS / WARP * groups_room(&c->p) : 0;
+    cudaError_t rc = start(hear_kernel, dim3((unsigned)c->n_groups, (unsigned)c->n_words),
+                           HEAR_THREADS, 0, *c, stream);
+
+    return rc ? rc
+              : start(OF_WORDS(elect_kernel, c->n_words), dim3((unsigned)c->n_groups),
+                      ELECT_THREADS, room, *c, stream);
+}
+
+static cudaError_t count(const struct route_call *c, cudaStream_t stream)
+{
+    return start(count_kernel, dim3((unsigned)c->n_segs), COUNT_THREADS, 0, *c, stream);
+}
+
+static cudaError_t choose(const struct route_call *c, cudaStream_t stream)
+{
+    return start(OF_WORDS(choose_kernel, c->n_words), warps_for(c), WARPS * WARP,
+                 WARPS * groups_room(&c->p), *c, stream);
 }
 
 cudaError_t route_launch(const struct route_call *c, cudaStream_t stream)
 {
+    cudaError_t rc = cudaSuccess;
+
     if (!c->n_segs)
-        return cudaSuccess;
-    if (c->n_words <= 2)
-        return launch<2>(*c, stream);
-    if (c->n_words <= 8)
-        return launch<8>(*c, stream);
-    return launch<32>(*c, stream);
+        return rc;
+    if (c->n_groups && c->p.size != SIZE_NONE) {
+        rc = start(OF_WORDS(vote_kernel, c->n_words), warps_for(c), WARPS * WARP,
+                   WARPS * groups_room(&c->p), *c, stream);
+        if (!rc)
+            rc = elect(c, stream);
+    }
+    if (!rc && c->n_tok)
+        rc = choose(c, stream);
+    return rc ? rc : count(c, stream);
+}
+
+cudaError_t route_voted_launch(const struct route_call *c, cudaStream_t stream)
+{
+    cudaError_t rc = cudaSuccess;
+
+    if (!c->n_segs)
+        return rc;
+    if (c->n_tok && c->p.size != SIZE_NONE) {
+        if (c->n_groups)
+            rc = elect(c, stream);
+        if (!rc)
+            rc = choose(c, stream);
+    }
+    return rc ? rc : count(c, stream);
 }

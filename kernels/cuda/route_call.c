@@ -55,6 +55,9 @@ static void place_all(struct route_call *c, struct place *args, struct place *re
     c->votes = take(work, has_votes(p) ? n_tok : 0, n_exp * sizeof(float));
     c->divisor = take(work, n_tok, sizeof(*c->divisor));
     c->warm = take(work, n_tok, words);
+    c->sums = take(work, has_votes(p) ? n_groups : 0, n_exp * sizeof(double));
+    c->heard = take(work, n_groups, words);
+    c->all_warm = take(work, n_groups, words);
     c->core = take(work, n_groups, words);
     c->natural = take(work, n_tok, words);
     c->chosen = take(work, n_tok, words);

@@ -56,6 +56,8 @@ struct route_call {
     float *votes;                /* (n_tok, n_exp) NaN: none */
     double *divisor;             /* (n_tok) of votes */
     uint32_t *warm;              /* (n_tok, n_words) */
+    double *sums;                /* (n_groups, n_exp) of votes */
+    uint32_t *heard, *all_warm;  /* (n_groups, n_words) who has votes, is in a warm-up set */
     uint32_t *core;              /* (n_groups, n_words) */
     uint32_t *natural;           /* (n_tok, n_words) natural top_k_base */
     uint32_t *chosen;            /* (n_tok, n_words) */
@@ -99,6 +101,10 @@ void route_call_read(struct route_call *c, const void *host_results);
 
 /* Enqueue. */
 cudaError_t route_launch(const struct route_call *c, cudaStream_t stream);
+
+/* What is left to do once each token has cast its votes, or chosen its slots where there is no
+ * coreset: route_token.cuh. */
+cudaError_t route_voted_launch(const struct route_call *c, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

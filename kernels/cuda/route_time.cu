@@ -8,7 +8,6 @@
 extern "C" {
 #include "base/rng.h"
 }
-#include "kernels/cuda/fused.h"
 #include "kernels/cuda/pack.h"
 
 /* A score is 1 at most: what is dealt comes before all others. */
@@ -47,8 +46,6 @@ static size_t lay_out(struct timed_router *r, const struct route_params *p, int 
     shared.ret_scores = (float *)take(&parts, n * n_exp * sizeof(float));
     shared.route.out.ids = (int32_t *)take(&parts, n_slots * sizeof(int32_t));
     shared.route.out.w = (float *)take(&parts, n_slots * sizeof(float));
-    r->f32_h = (float *)take(&parts, n * d * sizeof(float));
-    r->z = (float *)take(&parts, n * n_exp * sizeof(float));
     r->h = shared.ret_h;
     for (int i = 0; i < TIMED_LAYERS; i++) {
         struct router_call *c = &r->layers[i];
@@ -164,7 +161,6 @@ cudaError_t timed_router_open(struct timed_router *r, const struct route_params 
         c->route.bias = bias;
         c->route.bias_stride = p->n_exp;
         c->route.scores = c->ret_scores;
-        c->route.logits = r->z;
         c->max_tok = n_tok;
         c->score = ROUTER_SOFTMAX;
         c->eps = 1e-5f;
@@ -189,28 +185,12 @@ void timed_router_close(struct timed_router *r)
 cudaError_t timed_router_launch(const struct timed_router *r, int i, cudaStream_t stream)
 {
     const struct router_call *c = &r->layers[i];
-    const int n_tok = c->max_tok, n_exp = c->route.p.n_exp;
-    struct fused_norm norm = {};
     cudaError_t rc;
 
     if (r->is_at_once)
         return router_launch(c, true, stream);
-    norm.x = (float *)c->x; /* read alone, as nothing is added */
-    norm.w = c->norm_w;
-    norm.eps = c->eps;
-    norm.n_rows = n_tok;
-    norm.d = c->d;
-    norm.ret_h = r->f32_h;
-    norm.ret_bf16 = c->ret_h;
-    norm.ld = (int)pack_row_elems(c->d);
-    rc = fused_norm_launch(&norm, stream);
-    if (!rc)
-        rc = router_product_launch(r->f32_h, c->router_w, n_tok, n_exp, c->d, r->z, stream);
-    if (!rc)
-        rc = router_scores_launch(r->z, n_tok, n_exp, c->score, c->ret_scores, stream);
-    if (!rc)
-        rc = route_launch(&c->route, stream);
+    rc = router_many_launch(c, stream);
     return rc ? rc
-              : worklist_launch(c->route.out.ids, c->route.out.w, n_tok, c->route.p.top_k, n_exp, 0,
-                                c->list, stream);
+              : worklist_launch(c->route.out.ids, c->route.out.w, c->max_tok, c->route.p.top_k,
+                                c->route.p.n_exp, 0, c->list, stream);
 }

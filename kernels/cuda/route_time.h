@@ -18,11 +18,10 @@ extern "C" {
 enum { TIMED_LAYERS = GPU_TIMED_LAYERS };
 
 struct timed_router {
-    bool is_at_once; /* one launch a layer, else the ops' kernels after each other */
+    bool is_at_once; /* one launch a layer, else a few */
     struct router_call layers[TIMED_LAYERS];
     const uint16_t *h;                   /* (n_tok, pack_row_elems(d_model)) x after the norm */
     struct worklist lists[TIMED_LAYERS]; /* where they went */
-    float *f32_h, *z;                    /* of the ops */
     void *dev;                           /* all of it */
 };
 

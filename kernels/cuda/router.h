@@ -23,6 +23,7 @@ enum {
     ROUTER_MAX_EXPERTS = 256,
     ROUTER_BLOCKS = 16,             /* of a cluster */
     ROUTER_MAX_SHARED = 227 * 1024, /* bytes a block may have */
+    ROUTER_AT_ONCE = 16,            /* segments, of more router_many_launch() is faster */
 };
 
 /* Device memory throughout; x, norm_w and the rows of router_w are aligned to 16 bytes. */
@@ -54,6 +55,13 @@ bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, i
 /* Enqueue. is_early: may start before the kernel ahead of it is done, as kernels/cuda/sm90.cuh
  * says. */
 cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream_t stream);
+
+/* Whether router_many_launch() can do it. */
+bool router_many_fits(const struct route_params *p, int d);
+
+/* The same for any number of tokens, in a few launches: c's working space is used, its scores are
+ * ret_scores, which must be there; no list is made. Early starts as above. */
+cudaError_t router_many_launch(const struct router_call *c, cudaStream_t stream);
 
 /* Whether router_product_launch() can do it. */
 bool router_product_fits(int d);

@@ -1,6 +1,6 @@
 /*
- * The router's product, as the op has it (router_product.cu) and the router in one launch
- * (router.cu): which sums there are, so that both give the same bits.
+ * The router's product, as the op and the router of many tokens have it (router_many.cu), and the
+ * router in one launch (router.cu): which sums there are, so that all give the same bits.
  *
  * An element of x after the norm is split into three bf16 that add up to it (24 bits), the router's
  * weights are bf16: every product is exact, and tensor cores add them in f32, one sum a slice of

@@ -114,6 +114,13 @@ static __device__ __forceinline__ void async_copy16(void *dst, const void *src, 
                  : "memory");
 }
 
+/* 4 bytes. */
+static __device__ __forceinline__ void async_copy4(void *dst, const void *src)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_addr(dst)), "l"(src)
+                 : "memory");
+}
+
 static __device__ __forceinline__ void async_commit(void)
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

@@ -1,8 +1,11 @@
 /* Worklists of given ids: worklist.h. */
 #include "kernels/cuda/worklist.h"
 
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/sm90.cuh"
 #include "kernels/route.h"
 
+#define TOKENS 16 /* that a block lists */
 #define THREADS 1024
 #define N_WARPS (THREADS / 32)
 
@@ -52,38 +55,47 @@ static __device__ int scan_block(int v, int *ret_total)
 }
 
 /*
- * Every block counts all pairs; then each warp of the grid lists the pairs of some experts, going
- * through the slots in order. Integer atomics only, and their order is not seen.
+ * Every block counts all pairs, and those of tokens before its own TOKENS; then it knows where its
+ * own go. Integer atomics only, and their order is not seen.
  */
 static __global__ void __launch_bounds__(THREADS)
     worklist_kernel(const int32_t *ids, const float *weights, int n_tok, int top_k, int n_exp,
                     int n_shared, struct worklist list)
 {
-    __shared__ int count[KERNEL_MAX_EXPERTS], first[KERNEL_MAX_EXPERTS];
-    const int n_slots = n_tok * top_k, lane = threadIdx.x % 32, e = threadIdx.x;
-    const int stride = top_k + n_shared;
-    int n_pairs, n_active, n = 0, rank;
+    __shared__ int count[KERNEL_MAX_EXPERTS], next[KERNEL_MAX_EXPERTS];
+    __shared__ int32_t own[TOKENS * KERNEL_MAX_TOP_K];
+    const int n_slots = n_tok * top_k, e = threadIdx.x, stride = top_k + n_shared;
+    const int first = blockIdx.x * TOKENS, n_own = min(TOKENS, n_tok - first);
+    int n_pairs, n_active, n = 0, rank, from;
 
+    grid_release();
     for (int i = threadIdx.x; i < n_exp; i += THREADS)
-        count[i] = 0;
+        count[i] = next[i] = 0;
     __syncthreads();
-    for (int i = threadIdx.x; i < n_slots; i += THREADS)
-        if ((unsigned)ids[i] < (unsigned)n_exp)
-            atomicAdd(&count[ids[i]], 1);
+    grid_wait();
+#pragma unroll 8
+    for (int i = threadIdx.x; i < n_slots; i += THREADS) {
+        const int32_t id = ids[i];
+
+        if ((unsigned)id < (unsigned)n_exp) {
+            atomicAdd(&count[id], 1);
+            if (i < first * top_k)
+                atomicAdd(&next[id], 1);
+        }
+    }
+    for (int i = threadIdx.x; i < n_own * top_k; i += THREADS)
+        own[i] = ids[first * top_k + i];
     __syncthreads();
     if (e < n_exp)
         n = count[e];
-    {
-        int from = scan_block(n, &n_pairs);
-
-        rank = scan_block(n > 0, &n_active);
-        if (e < n_exp)
-            first[e] = from;
-    }
+    from = scan_block(n, &n_pairs);
+    rank = scan_block(n > 0, &n_active);
+    if (e < n_exp)
+        next[e] += from;
     if (blockIdx.x == 0) {
         if (n > 0) {
             list.experts[rank] = e;
-            list.offsets[rank] = first[e];
+            list.offsets[rank] = from;
         }
         if (e == 0) {
             *list.n_active = n_active + n_shared;
@@ -93,52 +105,42 @@ static __global__ void __launch_bounds__(THREADS)
             list.experts[n_active + i] = n_exp + i;
             list.offsets[n_active + i + 1] = n_pairs + (i + 1) * n_tok;
         }
-        for (int i = threadIdx.x; i < n_shared * n_tok; i += THREADS) {
-            const int t = i % n_tok;
+    }
+    for (int i = threadIdx.x; i < n_shared * n_own; i += THREADS) {
+        const int t = first + i % n_own, at = n_pairs + i / n_own * n_tok + t;
 
-            list.tokens[n_pairs + i] = t;
-            list.weights[n_pairs + i] = 1;
-            list.token_pairs[t * stride + top_k + i / n_tok] = n_pairs + i;
-        }
-        for (int t = threadIdx.x; t < n_tok; t += THREADS) {
-            int n_there = 0;
-
-            for (int s = 0; s < top_k; s++)
-                n_there += (unsigned)ids[t * top_k + s] < (unsigned)n_exp;
-            for (int s = n_there; s < top_k; s++)
-                list.token_pairs[t * stride + s] = -1;
-        }
+        list.tokens[at] = t;
+        list.weights[at] = 1;
+        list.token_pairs[t * stride + top_k + i / n_own] = at;
     }
     __syncthreads();
-    for (int x = blockIdx.x * N_WARPS + threadIdx.x / 32; x < n_exp; x += gridDim.x * N_WARPS) {
-        int pair = first[x];
+    for (int i = threadIdx.x; i < n_own * top_k; i += THREADS) {
+        const int32_t x = own[i], *mine = own + i / top_k * top_k;
+        const int t = first + i / top_k;
+        int n_below = 0, at;
 
-        for (int from = 0; from < n_slots && count[x] > 0; from += 32) {
-            const int i = from + lane;
-            const bool is_mine = i < n_slots && ids[i] == x;
-            const unsigned all = __ballot_sync(~0u, is_mine);
-
-            if (is_mine) {
-                const int at = pair + __popc(all & ((1u << lane) - 1)), t = i / top_k;
-                int n_below = 0;
-
-                for (int s = 0; s < top_k; s++)
-                    n_below += (unsigned)ids[t * top_k + s] < (unsigned)x;
-                list.tokens[at] = t;
-                list.weights[at] = weights[i];
-                list.token_pairs[t * stride + n_below] = at;
-            }
-            pair += __popc(all);
+        if ((unsigned)x >= (unsigned)n_exp) { /* empty slots come last */
+            for (int s = 0; s < i % top_k; s++)
+                n_below += (unsigned)mine[s] >= (unsigned)n_exp;
+            list.token_pairs[t * stride + top_k - 1 - n_below] = -1;
+            continue;
         }
+        at = next[x];
+        for (int j = 0; j < i / top_k * top_k; j++)
+            at += own[j] == x;
+        for (int s = 0; s < top_k; s++)
+            n_below += (unsigned)mine[s] < (unsigned)x;
+        list.tokens[at] = t;
+        list.weights[at] = weights[first * top_k + i];
+        list.token_pairs[t * stride + n_below] = at;
     }
 }
 
 cudaError_t worklist_launch(const int32_t *ids, const float *weights, int n_tok, int top_k,
                             int n_exp, int n_shared, struct worklist list, cudaStream_t stream)
 {
-    const int n_blocks = n_exp ? (n_exp + N_WARPS - 1) / N_WARPS : 1;
+    const int n_blocks = n_tok ? (n_tok + TOKENS - 1) / TOKENS : 1;
 
-    worklist_kernel<<<n_blocks, THREADS, 0, stream>>>(ids, weights, n_tok, top_k, n_exp, n_shared,
-                                                      list);
-    return cudaGetLastError();
+    return launch_kernel(worklist_kernel, dim3((unsigned)n_blocks), THREADS, 0, true, stream, ids,
+                         weights, n_tok, top_k, n_exp, n_shared, list);
 }
