@@ -29,7 +29,10 @@ struct pick_params step_pick_params(const struct sequence *s)
                                  .positions = e->positions + first,
                                  .is_filtered = s->setup.decoder->is_filtered,
                                  .top_k = s->top_k,
-                                 .top_p = s->top_p };
+                                 .top_p = s->top_p,
+                                 .is_wanted = s->setup.decoder->has_edits
+                                                  ? NULL
+                                                  : s->is_masked + s->row_first };
 }
 
 enum status step_check_picks(const struct sequence *s, struct error *err)

@@ -134,6 +134,8 @@ struct pick_params {
     bool is_filtered;
     int top_k;
     double top_p;
+    const bool *is_wanted; /* (n_rows): a whole forward may leave the other rows' proposals as
+                            * they are; NULL: all are wanted */
 };
 
 /* A proposal: the best token other than mask and banned (ties: lowest id) and what it is worth.

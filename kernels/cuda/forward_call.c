@@ -172,6 +172,13 @@ static int row_bucket(const struct forward_model *m, int n_rows)
     return n_rows > 64 || n > m->max_rows || n > m->max_tok ? n_rows : n;
 }
 
+/* Does row t of the logits of a sequence go through the head? Left out where the number of rows
+ * makes no other graph. */
+static bool is_wanted(const struct forward_key *k, const struct forward_seq *s, int t)
+{
+    return !k->has_gaps || !s->pick->is_wanted || s->pick->is_wanted[t];
+}
+
 static void measure_call(struct forward *f, const struct forward_call *call)
 {
     struct forward_key *k = &f->key;
@@ -185,7 +192,6 @@ static void measure_call(struct forward *f, const struct forward_call *call)
         const struct forward_seq *s = &call->seqs[i];
         const int slots = s->n_plain ? s->route->top_k_base : s->route->top_k;
 
-        k->n_rows += s->n_logits;
         k->max_tok = s->n_tok > k->max_tok ? s->n_tok : k->max_tok;
         k->max_kv = s->n_kv > k->max_kv ? s->n_kv : k->max_kv;
         k->stride = slots > k->stride ? slots : k->stride;
@@ -193,10 +199,15 @@ static void measure_call(struct forward *f, const struct forward_call *call)
         k->has_importance = k->has_importance || s->route->protect > 0;
     }
     k->max_kv = kv_bucket(k->max_kv);
-    k->n_rows = row_bucket(&f->m, k->n_rows);
-    k->is_picked = k->n_rows != 0;
+    k->is_picked = true;
     for (int i = 0; i < call->n_seqs; i++)
         k->is_picked = k->is_picked && (call->seqs[i].pick || !call->seqs[i].n_logits);
+    k->has_gaps = k->is_picked && k->n_tok > FORWARD_GRAPH_TOKENS;
+    for (int i = 0; i < call->n_seqs; i++)
+        for (int t = 0; t < call->seqs[i].n_logits; t++)
+            k->n_rows += is_wanted(k, &call->seqs[i], t);
+    k->n_rows = row_bucket(&f->m, k->n_rows);
+    k->is_picked = k->is_picked && k->n_rows;
     make_sets(f, call);
 }
 
@@ -269,7 +280,9 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
                                          .mask_block = s->mask_block };
         for (int t = 0; t < s->n_tok; t++)
             seqs[s->row + t] = i;
-        for (int t = 0; t < s->n_logits; t++, row++) {
+        for (int t = 0; t < s->n_logits; t++) {
+            if (!is_wanted(&f->key, s, t))
+                continue;
             rows[row] = s->row + s->logits_row + t;
             if (f->key.is_picked)
                 picks[row] = (struct gemm_pick_row){ .temperature = s->pick->temperature,
@@ -278,6 +291,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
                                                      .position = s->pick->positions[t],
                                                      .mask_id = s->pick->mask_id,
                                                      .banned_id = s->pick->banned_id };
+            row++;
         }
     }
     for (; row > 0 && row < f->key.n_rows; row++) { /* the last one again, for nobody */
@@ -381,17 +395,14 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
 void forward_deliver(struct forward *f, const struct forward_call *call)
 {
     const size_t n_exp = (size_t)f->m.n_exp;
-    const char *picks = f->host_results + f->picks_at;
+    const struct pick *picks = (const struct pick *)(void *)(f->host_results + f->picks_at);
     size_t at = 0;
 
     *call->ret_is_picked = f->key.is_picked;
-    for (int i = 0; i < call->n_seqs && f->key.is_picked; i++) {
-        size_t bytes = (size_t)call->seqs[i].n_logits * sizeof(struct pick);
-
-        if (bytes)
-            memcpy(call->seqs[i].ret_picks, picks, bytes);
-        picks += bytes;
-    }
+    for (int i = 0; i < call->n_seqs && f->key.is_picked; i++)
+        for (int t = 0; t < call->seqs[i].n_logits; t++)
+            if (is_wanted(&f->key, &call->seqs[i], t))
+                call->seqs[i].ret_picks[t] = *picks++;
     for (int l = 0; l < f->m.n_moe_layer; l++)
         for (int i = 0; i < f->key.n_sets; i++) {
             const char *from = f->host_results + at;

@@ -40,6 +40,7 @@ struct forward_key {
     int n_tok, n_seqs, n_sets, stride;
     int n_rows;          /* that get logits, rounded up */
     int max_tok, max_kv; /* of a sequence; max_kv rounded up */
+    bool has_gaps;       /* rows that nobody wants are left out of n_rows */
     bool has_logits, has_importance;
     bool is_picked; /* proposals instead of logits */
     const void *meta, *results, *work, *moe, *list, *scratch, *logits, *bias;

@@ -444,6 +444,7 @@ static int check_picks(struct checkforward *c, struct model *m, struct batch *b,
     struct kernels *k = model_kernels(m);
     struct pick_params params[MAX_BATCH];
     struct pick whole[MAX_BATCH][64], ops[64];
+    bool wanted[MAX_BATCH][64];
     struct forward_result r;
     struct error err = { 0 };
     size_t row = 0;
@@ -457,7 +458,10 @@ static int check_picks(struct checkforward *c, struct model *m, struct batch *b,
                                           .temperature = between(c, 0, 1) ? 0 : 0.8,
                                           .seed = rng_below(&c->rng, UINT64_MAX),
                                           .draw = (uint64_t)number,
-                                          .positions = it->positions + it->logits_row };
+                                          .positions = it->positions + it->logits_row,
+                                          .is_wanted = wanted[i] };
+        for (int t = 0; t < it->n_logits; t++)
+            wanted[i][t] = between(c, 0, 2) != 0;
         it->pick = &params[i];
         it->ret_picks = whole[i];
     }
@@ -478,6 +482,8 @@ static int check_picks(struct checkforward *c, struct model *m, struct batch *b,
         for (int t = 0; t < n; t++) {
             float a = whole[i][t].prob, o = ops[t].prob, off = a > o ? a - o : o - a;
 
+            if (!wanted[i][t])
+                continue;
             if (whole[i][t].id == ops[t].id && whole[i][t].is_mask_best == ops[t].is_mask_best &&
                 off <= 1e-6F * o)
                 continue;
