@@ -24,9 +24,9 @@ enum {
     HEAR_THREADS = 256,
     HEARD = 128, /* tokens whose votes come at once */
     ELECT_THREADS = 512,
-    COUNT_THREADS = 512,
+    COUNT_THREADS = 1024,
     RUN = 128, /* tokens whose masses are added one after the other */
-    RUNS = 8   /* that are added at once */
+    RUNS = 16  /* that are added at once */
 };
 
 static __device__ __forceinline__ const float *row_of(const float *rows, const struct route_call &c,
@@ -332,101 +332,102 @@ static __global__ void __launch_bounds__(WARPS *WARP) choose_kernel(const struct
 
 /* ---- count ------------------------------------------------------------------------------- */
 
-/* Add what the segment's tokens say in their sets: how often an expert runs, and whether any has it
- * in its natural order (bit 31). */
-#define IS_NATURAL INT32_MIN
-
-static __device__ __forceinline__ void count_sets(const struct route_call &c,
-                                                  const struct route_call_segment &s, int *runs)
-{
-    const int n_words = c.n_words;
-
-    for (int i = (int)threadIdx.x; i < s.n_tok; i += COUNT_THREADS)
-        for (int w = 0; w < n_words; w++) {
-            const size_t at = (size_t)(s.first + i) * (size_t)n_words + (size_t)w;
-
-            for (uint32_t left = c.chosen[at]; left; left &= left - 1)
-                atomicAdd(&runs[w * WARP + __ffs((int)left) - 1], 1);
-            for (uint32_t left = c.natural[at]; left; left &= left - 1) {
-                const int e = w * WARP + __ffs((int)left) - 1;
-
-                if (runs[e] >= 0)
-                    atomicOr(&runs[e], IS_NATURAL);
-            }
-        }
-}
-
-/* Sum of the masses that the segment's tokens kept, in runs of RUN: at thread 0. Of one run, the
- * sum in the tokens' order. */
-static __device__ __forceinline__ double sum_kept(const struct route_call &c,
-                                                  const struct route_call_segment &s,
-                                                  double (*kept)[RUN + 1], double *sums)
-{
-    double all = 0;
-
-    for (int from = 0; from < s.n_tok; from += RUNS * RUN) {
-        const int n = min(RUNS * RUN, s.n_tok - from), tid = (int)threadIdx.x;
-
-        for (int i = tid; i < n; i += COUNT_THREADS)
-            kept[i / RUN][i % RUN] = c.kept[s.first + from + i];
-        __syncthreads();
-        if (tid < RUNS) {
-            double sum = 0;
-
-#pragma unroll 16
-            for (int i = 0; i < min((int)RUN, n - tid * RUN); i++)
-                sum = __dadd_rn(sum, kept[tid][i]);
-            sums[tid] = sum;
-        }
-        __syncthreads();
-        for (int i = 0; i < RUNS; i++)
-            all = __dadd_rn(all, sums[i]);
-    }
-    return all;
-}
-
+/* Grid (segments). Sets are counted by atomics on whole numbers, whose order does not matter; of
+ * the masses kept, runs of RUN tokens are added in their order, and so are the runs. */
 static __global__ void __launch_bounds__(COUNT_THREADS) count_kernel(const struct route_call c)
 {
-    __shared__ double kept[RUNS][RUN + 1], sums[RUNS];
-    __shared__ int runs[KERNEL_MAX_EXPERTS], totals[2];
+    enum { AT_ONCE = RUNS * RUN, EACH = AT_ONCE / COUNT_THREADS, WORDS = 2 };
+    __shared__ double kept[RUNS][RUN + 1];
+    __shared__ int n_runs[KERNEL_MAX_EXPERTS], totals[2];
+    __shared__ uint32_t natural[KERNEL_MAX_EXPERTS / WARP];
+    const int tid = (int)threadIdx.x;
     struct route_call_segment s;
     struct route_stats r = { 0, 0, 0, 0, 0, 0 };
-    const int tid = (int)threadIdx.x;
     int n_rerouted = 0, n_lost = 0;
 
     grid_release();
     if (tid < 2)
         totals[tid] = 0;
     for (int e = tid; e < c.n_words * WARP; e += COUNT_THREADS)
-        runs[e] = 0;
-    __syncthreads();
+        n_runs[e] = 0;
+    for (int w = tid; w < c.n_words; w += COUNT_THREADS)
+        natural[w] = 0;
     grid_wait();
     s = c.segs[blockIdx.x];
-    count_sets(c, s, runs);
-    for (int i = s.first + tid; i < s.first + s.n_tok; i += COUNT_THREADS) {
-        n_rerouted += c.counts[2 * i];
-        n_lost += c.counts[2 * i + 1];
+    for (int from = 0; from < s.n_tok; from += AT_ONCE) {
+        const int n = min((int)AT_ONCE, s.n_tok - from);
+
+        __syncthreads();
+#pragma unroll
+        for (int j = 0; j < EACH; j++) {
+            const int i = j * COUNT_THREADS + tid;
+
+            if (i < n) {
+                const int2 counts = ((const int2 *)c.counts)[s.first + from + i];
+
+                kept[i / RUN][i % RUN] = c.kept[s.first + from + i];
+                n_rerouted += counts.x;
+                n_lost += counts.y;
+            }
+        }
+        for (int w = 0; w < c.n_words; w += WORDS) {
+            uint32_t chosen[EACH][WORDS], first[WORDS] = {};
+
+#pragma unroll
+            for (int j = 0; j < EACH; j++)
+#pragma unroll
+                for (int k = 0; k < WORDS; k++) {
+                    const int i = j * COUNT_THREADS + tid;
+                    const size_t at =
+                        (size_t)(s.first + from + i) * (size_t)c.n_words + (size_t)(w + k);
+                    const bool is_there = i < n && w + k < c.n_words;
+
+                    chosen[j][k] = is_there ? c.chosen[at] : 0;
+                    first[k] |= is_there ? c.natural[at] : 0;
+                }
+#pragma unroll
+            for (int k = 0; k < WORDS; k++) {
+                first[k] = __reduce_or_sync(ALL_LANES, first[k]);
+                if (first[k] && tid % WARP == 0)
+                    atomicOr(&natural[w + k], first[k]);
+#pragma unroll
+                for (int j = 0; j < EACH; j++)
+                    for (uint32_t left = chosen[j][k]; left; left &= left - 1)
+                        atomicAdd(&n_runs[(w + k) * WARP + __ffs((int)left) - 1], 1);
+            }
+        }
+        __syncthreads();
+        if (tid < WARP) {
+            double sum = 0;
+
+            if (tid < RUNS)
+#pragma unroll 16
+                for (int i = 0; i < min((int)RUN, n - tid * RUN); i++)
+                    sum = __dadd_rn(sum, kept[tid][i]);
+            for (int i = 0; i < RUNS; i++)
+                r.kept_mass = __dadd_rn(r.kept_mass, __shfl_sync(ALL_LANES, sum, i));
+        }
     }
     n_rerouted = __reduce_add_sync(ALL_LANES, n_rerouted);
     n_lost = __reduce_add_sync(ALL_LANES, n_lost);
-    if (tid % WARP == 0) { /* whole numbers: their order does not matter */
+    if (tid % WARP == 0) {
         atomicAdd(&totals[0], n_rerouted);
         atomicAdd(&totals[1], n_lost);
     }
-    r.kept_mass = sum_kept(c, s, kept, sums);
     __syncthreads();
     for (int from = 0; from < c.n_words * WARP; from += COUNT_THREADS) {
-        const int e = from + tid, all = e < c.n_words * WARP ? runs[e] : 0;
-        const int n = all & ~IS_NATURAL;
+        const int e = from + tid;
+        const bool is_there = e < c.p.n_exp;
+        const int n = is_there ? n_runs[e] : 0;
         uint32_t is_core = 0;
 
         for (int g = s.first_group;
-             e < c.p.n_exp && c.p.size != SIZE_NONE && g < s.first_group + s.n_groups; g++)
+             is_there && c.p.size != SIZE_NONE && g < s.first_group + s.n_groups; g++)
             is_core |= c.core[(size_t)g * (size_t)c.n_words + (size_t)(e / 32)] >> (e % 32) & 1;
-        if (e < c.p.n_exp)
+        if (is_there)
             c.tokens_per_expert[(size_t)blockIdx.x * (size_t)c.p.n_exp + (size_t)e] = n;
         r.n_unique += __syncthreads_count(n);
-        r.n_natural += __syncthreads_count(all < 0);
+        r.n_natural += __syncthreads_count(is_there && (natural[e / 32] >> (e % 32) & 1));
         r.n_core += __syncthreads_count((int)is_core);
     }
     if (tid == 0) {
