@@ -1,4 +1,37 @@
-/* Decoders and cache policies against the loops of tools/make_decoder_vectors.py. */
+/*
+ * Decoders and cache policies against the loops of tools/make_decoder_vectors.py.
+ *
+ * Corners of the originals, and who looks at them. A name in quotes is a case of tests/vectors/
+ * decoder/, here of its decoder's file, or of a checkpoint's (tiny-f32, llada2: test_engine.c).
+ *
+ *   sampling of LLaDA: noise in f64, confidence without it   kernels/test_pick.c, test_ref.c
+ *   sampling of LLaDA2.x: top-k, top-p, ties, its confidence kernels/test_pick.c; "..., sampled"
+ *   a schedule that does not divide                          "steps do not divide the block"
+ *   more steps than masks, one step                          "more steps than positions", "one ..."
+ *   never the mask; a block that proposes nothing else       "... prefer(red) the mask ...";
+ *                                                            test_decoder.c, each decoder
+ *   bounds: inclusive in threshold, credit; else strict      test_decoder.c: exactly_equal, strict
+ *   ties of confidences, of tokens: the lower one            "rows tie", "tokens tie"
+ *   factor: none, all but the last, the last                 test_decoder.c: factor_
+ *   hierarchy: runs, equals of a run, the best of all        test_decoder.c: hierarchy_
+ *   credit: fades, grows, of raw logits, anew each block    "two forwards", "no decay", "no boost",
+ *                                                            "none of the old", "plain": 3 blocks
+ *   smoothing: its share grows to a bound, the threshold     tiny-f32: "..., smoothing, ..."
+ *     falls; with caches; without a threshold
+ *   edit: while masks are left, and after; its bounded steps "always edits, a few forwards";
+ *                                                            test_decoder.c: edit_
+ *   edit never touches the prompt of a shared block          test_decoder.c; "EOS and a mask in the
+ *                                                            prompt"
+ *   the prompt's tail in the first block, of every length    "a prompt of ..."; test_block_cache.c
+ *   the clean pass: needed, merged, not after a last edit    test_clean_pass.c, test_block_cache.c
+ *   a refresh that completes its block: no forward more      tiny-f32: "threshold, dual cache"
+ *   caches: exact on a block-causal model                    "block-causal, ..." and block cache
+ *   vicinity: warm-up within, to the end of, beyond a block  "vicinity, warm-up ..."
+ *   an end with masks before it waits                        "EOS before masks waits for them";
+ *                                                            test_sequence.c
+ *   what is behind an end is no part of the answer           test_sequence.c: early_stop, anywhere
+ *   no early stop; an end in the prompt, behind the answer   "EOS, but no ...", "EOS behind ..."
+ */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdio.h>
