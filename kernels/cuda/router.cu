@@ -597,6 +597,8 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
             send_facts<N>(s, t, natural, chosen);
     }
     cluster_receive(s.barriers + CHOICES);
+    if (!needs_census(s))
+        return;
     take_census<N>(s, &all);
     if (s.is_mine && s.member == 0 && c.list.n_active)
         list_pairs<N>(s, all, n_slots);

@@ -20,77 +20,90 @@ static __device__ __forceinline__ int active_of(uint32_t tally)
     return (int)(tally >> 16);
 }
 
-/* What all tokens chose. Every warp takes a part of the experts, as many as it has of them, so that
- * the block knows of each which tokens have it and how many pairs there are before its own. */
+/* A matrix of 32 x 32 bits, a row a lane: bit i of lane k becomes bit k of lane i. */
+static __device__ __forceinline__ uint32_t transpose(uint32_t row)
+{
+    const int lane = (int)threadIdx.x % WARP;
+    uint32_t lower = 0xffff; /* columns that stay in the lanes without bit w */
+
+#pragma unroll
+    for (int w = WARP / 2; w; w /= 2) {
+        const uint32_t other = __shfl_xor_sync(ALL_LANES, row, w);
+
+        row = lane & w ? (row & ~lower) | (other >> w & lower)
+                       : (row & lower) | (other << w & ~lower);
+        lower ^= lower << w / 2;
+    }
+    return row;
+}
+
+/* What all tokens chose: of each expert which tokens have it, and how many pairs there are before
+ * its own. Half of the warps find out, and those that need it wait for them; where each warp has
+ * tokens of its own, that is all. */
 struct census {
     uint32_t *masks;  /* (chunks, experts): tokens, by bit */
-    uint32_t *before; /* (experts) tallies, from the warp's first on */
-    uint32_t warps;   /* lane i: the tally of the warps before warp i */
+    uint32_t *before; /* (experts) tallies, from the first of 32 on */
+    uint32_t words;   /* lane i: the tally of the experts before 32 i */
     uint32_t total;
 };
 
-template <int N> static __host__ __device__ constexpr int experts_a_warp()
+enum { CENSUS_WARPS = N_WARPS / 2 };
+
+static __device__ __forceinline__ bool needs_census(const struct scene &s)
 {
-    return N * WARP / N_WARPS;
+    return s.warp < CENSUS_WARPS || s.n_team == 1;
 }
 
-/* All threads. */
+/* By the warps that need it. */
 template <int N>
 static __device__ __forceinline__ void take_census(const struct scene &s, struct census *ret)
 {
-    constexpr int EACH = experts_a_warp<N>();
-    const int first = s.warp * EACH;
-    const uint32_t *choices = (const uint32_t *)(s.shared + s.a.l.choices) + first / WARP;
-    uint32_t *totals = (uint32_t *)(s.shared + s.a.l.list), tally = 0, sum;
+    const uint32_t *choices = (const uint32_t *)(s.shared + s.a.l.choices);
+    uint32_t *totals = (uint32_t *)(s.shared + s.a.l.list), tally, sum;
 
     ret->before = totals + N_WARPS;
     ret->masks = ret->before + N * WARP;
 #pragma unroll 1
-    for (int from = 0; from < s.u.n_tok; from += WARP) {
-        const int t = from + s.lane;
-        const uint32_t set = t < s.u.n_tok ? choices[t * choice_stride<N>()] >> first % WARP : 0;
-        uint32_t mine = 0;
+    for (int word = s.warp; word < N && s.warp < CENSUS_WARPS; word += CENSUS_WARPS) {
+        tally = 0;
+#pragma unroll 1
+        for (int from = 0; from < s.u.n_tok; from += WARP) {
+            const int t = from + s.lane;
+            const uint32_t tokens =
+                transpose(t < s.u.n_tok ? choices[t * choice_stride<N>() + word] : 0);
 
-#pragma unroll
-        for (int k = 0; k < EACH; k++) {
-            const uint32_t tokens = __ballot_sync(ALL_LANES, set >> k & 1);
-
-            mine = s.lane == k ? tokens : mine;
+            ret->masks[from * N + word * WARP + s.lane] = tokens;
+            tally += (uint32_t)__popc(tokens);
         }
-        if (s.lane < EACH)
-            ret->masks[from * N + first + s.lane] = mine;
-        tally += (uint32_t)__popc(mine);
+        tally |= (uint32_t)(tally > 0) << 16;
+        sum = tally;
+#pragma unroll
+        for (int i = 1; i < WARP; i *= 2) {
+            const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
+
+            sum += s.lane >= i ? lower : 0;
+        }
+        ret->before[word * WARP + s.lane] = sum - tally;
+        if (s.lane == WARP - 1)
+            totals[word] = sum;
     }
-    tally |= (uint32_t)(tally > 0) << 16;
+    named_barrier(TEAMS_MAX + 1, (s.n_team == 1 ? N_WARPS : CENSUS_WARPS) * WARP);
+    tally = s.lane < N ? totals[s.lane] : 0;
     sum = tally;
 #pragma unroll
-    for (int i = 1; i < EACH; i *= 2) {
+    for (int i = 1; i < N; i *= 2) {
         const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
 
         sum += s.lane >= i ? lower : 0;
     }
-    if (s.lane < EACH)
-        ret->before[first + s.lane] = sum - tally;
-    if (s.lane == EACH - 1)
-        totals[s.warp] = sum;
-    __syncthreads();
-    tally = s.lane < N_WARPS ? totals[s.lane] : 0;
-    sum = tally;
-#pragma unroll
-    for (int i = 1; i < N_WARPS; i *= 2) {
-        const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
-
-        sum += s.lane >= i ? lower : 0;
-    }
-    ret->warps = sum - tally;
-    ret->total = __shfl_sync(ALL_LANES, sum, N_WARPS - 1);
+    ret->words = sum - tally;
+    ret->total = __shfl_sync(ALL_LANES, sum, N - 1);
 }
 
 /* The tally of all experts before each lane's. */
-template <int N>
 static __device__ __forceinline__ uint32_t tally_before(const struct census &all, int e)
 {
-    return all.before[e] + __shfl_sync(ALL_LANES, all.warps, e / experts_a_warp<N>());
+    return all.before[e] + __shfl_sync(ALL_LANES, all.words, e / WARP);
 }
 
 /* The pairs of a token, whose slots are in room. */
@@ -105,7 +118,7 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     for (int from = 0; from < stride; from += WARP) {
         const int slot = from + s.lane, e = slot < n_slots ? s.room->id[slot] : 0;
         const uint32_t *masks = all.masks + e, below = (1u << s.t_mine % WARP) - 1;
-        int pair = pairs_of(tally_before<N>(all, e));
+        int pair = pairs_of(tally_before(all, e));
 
 #pragma unroll 1
         for (int i = 0; i < s.t_mine / WARP; i++, masks += N * WARP)
@@ -132,7 +145,7 @@ static __device__ __forceinline__ void list_experts(const struct scene &s, const
     constexpr int EACH = N * WARP / ROUTER_BLOCKS;
     const struct router_call &c = s.a.c;
     const int n_exp = s.p.n_exp, e = s.rank * EACH + s.lane % EACH;
-    const uint32_t before = tally_before<N>(all, e);
+    const uint32_t before = tally_before(all, e);
     int n = 0;
 
 #pragma unroll 1

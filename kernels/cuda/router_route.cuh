@@ -21,6 +21,7 @@ enum {
     N_WARPS = ROUTER_THREADS / WARP,
     MAX_CHUNKS = ROUTER_MAX_TOKENS / ROUTER_CHUNK,
     OWN = ROUTER_MAX_EXPERTS / ROUTER_BLOCKS, /* experts whose votes a block sums, of many */
+    TEAMS_MAX = N_WARPS / 2,                  /* of more than one warp: barriers 1 to this */
 };
 
 /* Barriers of messages. */
@@ -474,43 +475,58 @@ static __device__ __forceinline__ void elect_few(const struct route_params &p,
     __syncthreads();
 }
 
-/* The same for more of them: a thread an expert. Keys are there up to a multiple of the warp. */
+/* Count the keys before the thread's expert's, ties to the lower id. */
+static __device__ __noinline__ int count_before_mine(const uint64_t *key, int n_exp)
+{
+    const int e = (int)threadIdx.x;
+    const uint64_t mine = key[e];
+    int n = 0;
+
+#pragma unroll 4
+    for (int f = 0; f < n_exp; f++)
+        n += key[f] > mine || (key[f] == mine && f < e);
+    return n;
+}
+
+/* The same for more of them: a thread an expert. Votes differ as a rule in their upper half: what
+ * comes before is counted by that, and where two experts find themselves in one place, anew. All
+ * threads have keys. */
 static __device__ __forceinline__ void elect_many(const struct route_params &p,
                                                   struct election_room *x)
 {
-    const int tid = (int)threadIdx.x, lane = tid % WARP;
-    const bool is_there = tid < p.n_exp, is_warm = is_there && x->core[tid];
-    const bool is_nan = is_there && x->v[tid] != x->v[tid];
-    uint64_t mine, above;
+    const int e = (int)threadIdx.x;
+    const bool is_there = e < p.n_exp, is_warm = is_there && x->core[e];
+    const bool is_nan = is_there && x->v[e] != x->v[e];
+    const uint64_t mine = x->key[e];
+    /* without a vote, by id: less than any vote has, as even -INFINITY's is more than that */
+    const uint32_t upper = mine == 1 ? (uint32_t)(ROUTER_MAX_EXPERTS - e) : (uint32_t)(mine >> 32);
+    uint32_t *uppers = (uint32_t *)x->sorted, *places = uppers + ROUTER_MAX_EXPERTS;
     int n = 0, n_warm = 0;
 
     if (p.warm)
         n_warm = __syncthreads_count(is_warm);
+    uppers[e] = upper;
     if (__syncthreads_or(is_nan)) {
-        if (tid == 0)
+        if (e == 0)
             elect_walking(p.size, p.n_exp, p.n_core, p.core_p, p.floor, x);
         __syncthreads();
         return;
     }
-    mine = x->key[tid];
 #pragma unroll 1
-    for (int from = 0; from < p.n_exp; from += WARP) {
-        const ulonglong2 *others = (const ulonglong2 *)(x->key + from);
+    for (int from = 0; from < p.n_exp; from += WARP)
+#pragma unroll
+        for (int i = 0; i < WARP; i += 4) {
+            const uint4 o = *(const uint4 *)(uppers + from + i);
 
-        if (from != tid - lane) {
-            above = from < tid ? mine - 1 : mine; /* ties to the lower id */
-#pragma unroll
-            for (int i = 0; i < WARP / 2; i++)
-                n += (int)(others[i].x > above) + (int)(others[i].y > above);
-        } else {
-#pragma unroll
-            for (int i = 0; i < WARP / 2; i++)
-                n += (int)(others[i].x > mine - (2 * i < lane)) +
-                     (int)(others[i].y > mine - (2 * i + 1 < lane));
+            n += (int)(o.x > upper) + (int)(o.y > upper) + (int)(o.z > upper) + (int)(o.w > upper);
         }
-    }
+    if (upper)
+        places[n] = (uint32_t)e;
+    __syncthreads();
+    if (__syncthreads_or(upper && places[n] != (uint32_t)e))
+        n = count_before_mine(x->key, p.n_exp);
     if (mine && n < p.n_core - n_warm)
-        x->core[tid] = 1;
+        x->core[e] = 1;
     __syncthreads();
 }
 
@@ -556,6 +572,8 @@ static __device__ __forceinline__ void rank_few(const struct scene &s, const uin
 {
     const int share = FEW / s.n_team, from = s.member * share;
     const uint32_t k0 = set & 1 ? key[0] : 0, k1 = set & 2 ? key[1] : 0;
+    const int n =
+        __popc(__ballot_sync(ALL_LANES, k0 != 0)) + __popc(__ballot_sync(ALL_LANES, k1 != 0));
     uint32_t *keys = (uint32_t *)s.room->few;
     uint2 *counts = (uint2 *)s.room->few + WARP;
     int n0 = 0, n1 = 0;
@@ -565,25 +583,13 @@ static __device__ __forceinline__ void rank_few(const struct scene &s, const uin
     __syncwarp();
 #pragma unroll 1
     for (int f = from; f < from + share; f += 16) {
-        const bool is_upper = f >= WARP;
-        /* a key of the own half counts where it is as large, too, if it comes before; of the lower
-         * half all come before those of the upper */
-        const uint32_t own = is_upper ? k1 : k0, other = is_upper ? k0 : k1;
-        const uint32_t more = is_upper ? other : other - (other != 0);
-        const int n_before = s.lane - f % WARP;
-        int n_own = 0, n_other = 0;
-
 #pragma unroll
         for (int i = 0; i < 16; i += 4) {
             const uint4 o = *(const uint4 *)(keys + f + i);
 
-            n_own += (o.x > own - (own && i < n_before)) + (o.y > own - (own && i + 1 < n_before)) +
-                     (o.z > own - (own && i + 2 < n_before)) +
-                     (o.w > own - (own && i + 3 < n_before));
-            n_other += (o.x > more) + (o.y > more) + (o.z > more) + (o.w > more);
+            n0 += (o.x > k0) + (o.y > k0) + (o.z > k0) + (o.w > k0);
+            n1 += (o.x > k1) + (o.y > k1) + (o.z > k1) + (o.w > k1);
         }
-        n0 += is_upper ? n_other : n_own;
-        n1 += is_upper ? n_own : n_other;
     }
     if (s.n_team > 1) { /* what each counted */
         counts[s.lane] = make_uint2((uint32_t)n0, (uint32_t)n1);
@@ -597,6 +603,13 @@ static __device__ __forceinline__ void rank_few(const struct scene &s, const uin
             n1 += (int)c.y;
         }
     }
+    /* each pair of keys was counted once, but for those of equal ones */
+    if (2 * __reduce_add_sync(ALL_LANES, (k0 ? n0 : 0) + (k1 ? n1 : 0)) != n * (n - 1))
+#pragma unroll 1
+        for (int i = 0; i < FEW; i++) {
+            n0 += keys[i] == k0 && i < s.lane;
+            n1 += keys[i] == k1 && i < s.lane + WARP;
+        }
     ret[0] = k0 ? n0 : (int)FEW;
     ret[1] = k1 ? n1 : (int)FEW;
 }
