@@ -154,21 +154,20 @@ static __device__ __forceinline__ void tell_unit(struct shared *s, int n, int nu
     barrier_arrive(&s->told[n % UNITS_TOLD]);
 }
 
-/* The list goes to shared memory. All threads. */
+/* The list goes to shared memory. The warps that multiply. */
 static __device__ void read_list(const struct kernel_args &a, struct shared *s)
 {
-    const int n_exp = a.moe.weights.n_exp;
+    const int n_exp = a.moe.weights.n_exp, n = N_MULTIPLY * 32;
     int *experts = s->lists, *offsets = experts + n_exp;
 
-    for (int i = threadIdx.x; i < n_exp; i += THREADS)
+    for (int i = threadIdx.x; i < n_exp; i += n)
         experts[i] = __ldcg(a.moe.list.experts + i);
-    for (int i = threadIdx.x; i <= n_exp; i += THREADS)
+    for (int i = threadIdx.x; i <= n_exp; i += n)
         offsets[i] = __ldcg(a.moe.list.offsets + i);
     if (threadIdx.x == 0)
         s->n_active = __ldcg(a.moe.list.n_active);
-    for (int i = threadIdx.x; i < a.moe.n_tok * a.moe.top_k && i < SUMMED_SLOTS; i += THREADS)
+    for (int i = threadIdx.x; i < a.moe.n_tok * a.moe.top_k && i < SUMMED_SLOTS; i += n)
         s->tokens[i] = (uint8_t)__ldcg(a.moe.list.tokens + i);
-    __syncthreads();
 }
 
 /* What only the sum needs of it, later. One warp. */
@@ -190,8 +189,41 @@ static __device__ __forceinline__ int pair_token(const struct kernel_args &a,
 
 /* ---- fetching ----------------------------------------------------------------------------- */
 
-/* Take units and fetch their weights. One lane. */
-static __device__ void fetch_weights(const struct kernel_args &a, struct shared *s, char *ring)
+static __device__ __forceinline__ const char *unit_weights(const struct moe_product &p, int expert,
+                                                           int row_tile)
+{
+    return p.weights + expert * p.expert_bytes + (size_t)row_tile * p.k_tiles * PACK_TILE_BYTES;
+}
+
+static __device__ __forceinline__ void fetch_tile(struct shared *s, char *ring, int slot,
+                                                  const char *tile, uint64_t policy)
+{
+    barrier_expect(&s->weights_full[slot], PACK_TILE_BYTES);
+    bulk_copy(ring + slot * PACK_TILE_BYTES, tile, PACK_TILE_BYTES, &s->weights_full[slot], policy);
+}
+
+/* While the list is being read: fill the ring from the block's first unit, if it is one of gate/up.
+ * Returns the number of tiles. One lane. */
+static __device__ int fetch_first(const struct kernel_args &a, struct shared *s, char *ring)
+{
+    const struct moe_product &p = a.gate_up;
+    const int i = blockIdx.x / p.row_tiles, at = min(i, a.moe.weights.n_exp - 1);
+    const int n_active = __ldcg(a.moe.list.n_active), expert = __ldcg(a.moe.list.experts + at);
+    const uint64_t policy = policy_evict_first();
+    int n = 0;
+
+    if (i < n_active)
+        for (; n < WEIGHT_STAGES && n < p.k_tiles; n++)
+            fetch_tile(s, ring, n,
+                       unit_weights(p, expert, blockIdx.x % p.row_tiles) +
+                           (size_t)n * PACK_TILE_BYTES,
+                       policy);
+    return n;
+}
+
+/* Take units and fetch their weights, but for the n_first tiles that are there. One lane. */
+static __device__ void fetch_weights(const struct kernel_args &a, struct shared *s, char *ring,
+                                     int n_first)
 {
     const uint64_t policy = policy_evict_first();
     uint32_t *n_taken = s->ready + a.moe.weights.n_exp + a.down.row_tiles;
@@ -206,14 +238,13 @@ static __device__ void fetch_weights(const struct kernel_args &a, struct shared 
         next = (int)(gridDim.x + atomicAdd(n_taken, 1)); /* known when this one is fetched */
 
         const struct moe_product &p = u.is_down ? a.down : a.gate_up;
-        const char *w = p.weights + s->lists[u.active] * p.expert_bytes +
-                        (size_t)u.row_tile * p.k_tiles * PACK_TILE_BYTES;
+        const char *w = unit_weights(p, s->lists[u.active], u.row_tile);
 
         for (int k = 0; k < p.k_tiles; k++) {
-            barrier_wait(&s->weights_empty[slot], turn);
-            barrier_expect(&s->weights_full[slot], PACK_TILE_BYTES);
-            bulk_copy(ring + slot * PACK_TILE_BYTES, w + (size_t)k * PACK_TILE_BYTES,
-                      PACK_TILE_BYTES, &s->weights_full[slot], policy);
+            if (n > 0 || k >= n_first) {
+                barrier_wait(&s->weights_empty[slot], turn);
+                fetch_tile(s, ring, slot, w + (size_t)k * PACK_TILE_BYTES, policy);
+            }
             if (++slot == WEIGHT_STAGES) {
                 slot = 0;
                 turn ^= 1;
@@ -492,9 +523,10 @@ static __global__ void __launch_bounds__(THREADS, 1)
     char *weights = memory + head_bytes(a);
     char *rows = weights + WEIGHT_STAGES * PACK_TILE_BYTES;
     const int warp = threadIdx.x / 32;
+    int n_first = 0;
 
     grid_release();
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == WARP_WEIGHTS * 32) { /* who uses them first */
         for (int i = 0; i < WEIGHT_STAGES; i++) {
             barrier_init(&s->weights_full[i], 1);
             barrier_init(&s->weights_empty[i], N_MULTIPLY);
@@ -514,13 +546,17 @@ static __global__ void __launch_bounds__(THREADS, 1)
     grid_wait();
     if (threadIdx.x == THREADS - 1)
         take_counts(a, s, n_counts);
-    read_list(a, s);
+    if (warp < N_MULTIPLY)
+        read_list(a, s);
+    if (threadIdx.x == WARP_WEIGHTS * 32)
+        n_first = fetch_first(a, s, weights);
+    __syncthreads();
     if (blockIdx.x == 0 && warp == WARP_COUNT)
         for (int i = threadIdx.x % 32; i < n_counts; i += 32)
             s->old_ready[i] = 0;
     if (warp == WARP_WEIGHTS) {
         if (threadIdx.x % 32 == 0)
-            fetch_weights(a, s, weights);
+            fetch_weights(a, s, weights, n_first);
         __syncwarp();
     } else if (warp == WARP_ROWS) {
         fetch_rows(a, s, rows);
