@@ -17,6 +17,8 @@
  *                     [--batches N]: forwards of 32 sequences; 0: none
  *        checkforward --shapes DIR --bench SHAPE [--layers N]: times of a step of 32 tokens
  */
+#include "checkforward.h"
+
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +27,6 @@
 
 #include "base/clock.h"
 #include "bits.h"
-#include "checkforward.h"
 
 enum { MAX_BATCH = 4, MAX_BLOCK = 64 };
 

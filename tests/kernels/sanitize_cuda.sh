@@ -1,9 +1,10 @@
 #!/bin/bash
-# A few cases of every op of backend cuda under a tool of compute-sanitizer.
+# A few cases of every op of backend cuda under a tool of compute-sanitizer. A line says what it
+# found of each op; an op may take two minutes.
 # Usage: sanitize_cuda.sh memcheck|racecheck|synccheck|initcheck CHECKKERN [OPTION...]
 # Exits 0 if it finds nothing, 1 if it does, 77 (skipped) where there is no sanitizer or no GPU.
 set -u
-[ $# -ge 2 ] || { sed -n '3p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '4p' "$0" >&2; exit 2; }
 tool=$1 checkkern=$2
 shift 2
 sanitizer=$(command -v compute-sanitizer) || sanitizer=/usr/local/cuda/bin/compute-sanitizer
@@ -18,8 +19,17 @@ rc=$?
 # "batch" runs the same kernels thousands of times
 n_bad=0
 for op in $("$checkkern" --help | sed -n '/^ops:/,/^$/s/^  \([a-z_0-9]*\) .*/\1/p' | grep -v '^batch$'); do
-    "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
-        "$checkkern" --backend cuda --op "$op" --small --cases 3 --seed 3 "$@" || n_bad=$((n_bad + 1))
+    start=$SECONDS
+    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
+        "$checkkern" --backend cuda --op "$op" --small --cases 3 --seed 3 "$@"
+    rc=$?
+    case $rc in
+    0) verdict=clean ;;
+    124) verdict='not finished' ;;
+    *) verdict="NOT CLEAN (exit code $rc)" ;;
+    esac
+    [ $rc -eq 0 ] || n_bad=$((n_bad + 1))
+    echo "$tool, op $op: $verdict, $((SECONDS - start)) s"
 done
 if [ $n_bad -gt 0 ]; then
     echo "$tool: $n_bad ops are not clean" >&2
