@@ -2,8 +2,8 @@
  * A whole forward pass as one op, for backends that gain by seeing all of it: the optional ops
  * `forward_new` and `forward` of kernels/kernels.h.
  *
- * What it computes is what engine/model.c says over the other ops, and the bits are theirs; of
- * proposals the probability may differ in its last bits.
+ * What it computes is what engine/model.c says over the other ops, and the bits are theirs; in
+ * KERNEL_FAST the probability of a proposal may differ in its last bits.
  */
 #ifndef KERNELS_FORWARD_H
 #define KERNELS_FORWARD_H

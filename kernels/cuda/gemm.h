@@ -68,9 +68,8 @@ cudaError_t pick_launch(const float *logits, int n_rows, int n_vocab,
 
 /*
  * The products of up to 32 tokens with one matrix, a vocabulary's, reduced to a proposal each
- * (kernels.h, op `pick`) while they are made; they are not written, parts[0].y is not read. The id
- * is pick()'s. The probability is summed in another order, that of rows whatever the GPU does when:
- * 16 at a time in f32, these in f64, so it is the same to the last bits of an f32. head.cu
+ * (kernels.h, op `pick`) while they are made; they are not written, parts[0].y is not read. The
+ * bits are those of pick_launch(): both sum in the order of rows (pick_state.cuh). head.cu
  *
  * rows (n_tok) and ret (n_tok) are device memory, work gemm_pick_bytes() of it, zeros before the
  * first call and nobody else's.

@@ -176,22 +176,15 @@ static __global__ void __launch_bounds__(PICK_JOIN_THREADS)
     for (int first = 0;;) {
 #pragma unroll
         for (int k = 0; k < AT_ONCE; k++)
-            sum += (double)mine[k].sum * (double)pick_share_f32(mine[k].max, s.max);
+            sum = pick_add_slice(sum, mine[k], s.max);
         first += AT_ONCE * PICK_JOIN_THREADS;
         if (first >= n_slices)
             break;
         load(first);
     }
-    for (int mask = 16; mask; mask /= 2)
-        sum += __shfl_xor_sync(~0u, sum, mask);
-    if (lane == 0)
-        sums[warp] = sum;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < PICK_JOIN_WARPS; i++)
-            s.sum += sums[i];
+    s.sum = pick_sum_block(sum, sums);
+    if (threadIdx.x == 0)
         ret[t] = pick_of(s, n_vocab, rows[t]);
-    }
 }
 
 bool gemm_pick_fits(int n_tok, int cols)

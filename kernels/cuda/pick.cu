@@ -3,11 +3,70 @@
 
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/pick.cuh"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/pick_state.cuh"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
 
-enum { THREADS = 1024, WARPS = THREADS / WARP_LANES, MAX_GRID = 65535 };
+enum { THREADS = PICK_JOIN_THREADS, WARPS = THREADS / WARP_LANES, MAX_GRID = 65535 };
+
+/* Thread t's part of the row's sum: slices t, t + THREADS, ... Sixteen threads take sixteen of them
+ * in turn, and thread i of these keeps slice i. A warp stays together. */
+static __device__ double sum_slices(const float *l, int n_vocab, float max)
+{
+    const int lane = threadIdx.x % PACK_SLICE_ROWS, in_warp = threadIdx.x % 32;
+    const int64_t n_slices = ((int64_t)n_vocab + PACK_SLICE_ROWS - 1) / PACK_SLICE_ROWS;
+    double sum = 0;
+
+    for (int64_t mine = threadIdx.x; mine - in_warp < n_slices; mine += THREADS)
+#pragma unroll 4
+        for (int i = 0; i < PACK_SLICE_ROWS; i++) {
+            const int64_t id = (mine - lane + i) * PACK_SLICE_ROWS + lane;
+            const float v = id < n_vocab ? l[id] : 0;
+            const struct pick_slice s = pick_sum_slice(v, id < n_vocab && !isnan(v));
+
+            if (i == lane && mine < n_slices)
+                sum = pick_add_slice(sum, s, max);
+        }
+    return sum;
+}
+
+/* ret (n_rows) from logits (n_rows, n_vocab), a block a row. */
+static __global__ void __launch_bounds__(THREADS)
+    pick_kernel(const float *logits, int n_rows, int n_vocab, const struct gemm_pick_row *rows,
+                struct pick *ret)
+{
+    __shared__ struct pick_state bests[PICK_JOIN_WARPS];
+    __shared__ double sums[PICK_JOIN_WARPS];
+
+    grid_release();
+    grid_wait();
+    for (int r = blockIdx.x; r < n_rows; r += gridDim.x) {
+        const float *l = logits + (size_t)r * n_vocab;
+        const struct gemm_pick_row row = rows[r];
+        struct pick_state s = pick_none();
+
+#pragma unroll 4
+        for (int32_t i = threadIdx.x; i < n_vocab; i += THREADS) {
+            const float v = l[i];
+
+            if (isnan(v))
+                continue;
+            if (s.max_id < 0 || v > s.max) {
+                s.max = v;
+                s.max_id = i;
+            }
+            pick_try(&s, v, i, row);
+        }
+        s = pick_join_block(s, bests);
+        s.sum = pick_sum_block(sum_slices(l, n_vocab, s.max), sums);
+        if (threadIdx.x == 0)
+            ret[r] = pick_of(s, n_vocab, row);
+        __syncthreads(); /* before the next row's parts */
+    }
+}
+
+/* ---- sampling as kernels/filter.h has it ---- */
 
 /* The best of all threads of a block, for all of them. parts: (WARPS), shared. */
 static __device__ struct best block_best(struct best v, struct best *parts)
@@ -28,78 +87,6 @@ static __device__ struct best block_best(struct best v, struct best *parts)
     __syncthreads(); /* all have read */
     return v;
 }
-
-/* What a logit counts in the softmax: 1 for the largest even if it is infinite, NaN nothing. */
-static __device__ __forceinline__ float soft(float l, float max)
-{
-    if (isnan(l))
-        return 0;
-    return l == max ? 1 : expf(__fsub_rn(l, max));
-}
-
-/* ret (n_rows) from logits (n_rows, n_vocab), a block a row. The softmax is summed in f64: each
- * thread every THREADS-th token, butterflies, the warps in order. */
-static __global__ void __launch_bounds__(THREADS)
-    pick_kernel(const float *logits, int n_rows, int n_vocab, const struct gemm_pick_row *rows,
-                struct pick *ret)
-{
-    __shared__ struct best parts[WARPS];
-    __shared__ double sums[WARPS];
-
-    grid_release();
-    grid_wait();
-    for (int r = blockIdx.x; r < n_rows; r += gridDim.x) {
-        const float *l = logits + (size_t)r * n_vocab;
-        const struct gemm_pick_row row = rows[r];
-        const uint64_t key = row.temperature > 0 ? row_key(row.seed, row.draw, row.position) : 0;
-        struct best all = { 0, -1 }, best = { 0, -1 };
-        double sum = 0;
-        float max;
-
-        for (int32_t i = threadIdx.x; i < n_vocab; i += THREADS) {
-            struct best one = { (double)l[i], i };
-
-            if (isnan(l[i]))
-                continue;
-            all = better(all, one);
-            if (i == row.mask_id || i == row.banned_id)
-                continue;
-            if (row.temperature > 0)
-                one.score += __dmul_rn(row.temperature, token_noise(key, i));
-            best = better(best, one);
-        }
-        all = block_best(all, parts);
-        best = block_best(best, parts);
-        max = all.id < 0 ? 0 : l[all.id];
-        for (int32_t i = threadIdx.x; best.id >= 0 && i < n_vocab; i += THREADS)
-            sum += (double)soft(l[i], max);
-        sum = warp_sum(sum);
-        if (threadIdx.x % WARP_LANES == 0)
-            sums[threadIdx.x / WARP_LANES] = sum;
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            struct pick p = { 0, 0, all.id >= 0 && all.id == row.mask_id };
-
-            sum = 0;
-            for (int i = 0; i < WARPS; i++)
-                sum += sums[i];
-            if (best.id >= 0) {
-                double own = l[best.id] == max ? 1 : exp((double)l[best.id] - (double)max);
-
-                p.id = best.id;
-                p.prob = (float)(own / sum);
-            } else { /* nothing but NaN: the lowest id that may be proposed */
-                while (p.id < n_vocab && (p.id == row.mask_id || p.id == row.banned_id))
-                    p.id++;
-                p.id = p.id < n_vocab ? p.id : -1;
-            }
-            ret[r] = p;
-        }
-        __syncthreads(); /* before the next row's sums */
-    }
-}
-
-/* ---- sampling as kernels/filter.h has it ---- */
 
 enum { DIGIT_BITS = 8, N_DIGITS = 1 << DIGIT_BITS };
 

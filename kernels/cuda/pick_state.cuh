@@ -1,6 +1,6 @@
 /*
- * A proposal (kernels.h, op `pick`) from logits that are never written: states of some of a row's
- * logits, which are joined.
+ * A proposal (kernels.h, op `pick`) made of states of some of a row's logits, which are joined:
+ * by a head that never writes them, and of logits that are there. Both give the same bits.
  */
 #ifndef KERNELS_CUDA_PICK_STATE_CUH
 #define KERNELS_CUDA_PICK_STATE_CUH
@@ -159,6 +159,43 @@ static __device__ __forceinline__ struct pick_slice pick_sum_slice(float v, bool
     for (int mask = 8; mask; mask /= 2)
         s.sum += __shfl_xor_sync(~0u, s.sum, mask);
     return s;
+}
+
+/* sum, and a slice more of a row whose largest logit is max. */
+static __device__ __forceinline__ double pick_add_slice(double sum, const struct pick_slice &s,
+                                                        float max)
+{
+    return fma((double)s.sum, (double)pick_share_f32(s.max, max), sum);
+}
+
+/* What the threads of a block of PICK_JOIN_THREADS have, less sums, for all of them.
+ * parts: (PICK_JOIN_WARPS), shared. */
+static __device__ __forceinline__ struct pick_state pick_join_block(struct pick_state s,
+                                                                    struct pick_state *parts)
+{
+    for (int mask = 16; mask; mask /= 2)
+        s = pick_join_best(s, pick_of_lane(s, mask));
+    if (threadIdx.x % 32 == 0)
+        parts[threadIdx.x / 32] = s;
+    __syncthreads();
+    s = parts[0];
+    for (int i = 1; i < PICK_JOIN_WARPS; i++)
+        s = pick_join_best(s, parts[i]);
+    return s;
+}
+
+/* The sum of their sums, for thread 0. parts: likewise. */
+static __device__ __forceinline__ double pick_sum_block(double sum, double *parts)
+{
+    for (int mask = 16; mask; mask /= 2)
+        sum += __shfl_xor_sync(~0u, sum, mask);
+    if (threadIdx.x % 32 == 0)
+        parts[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = 0;
+    for (int i = 0; threadIdx.x == 0 && i < PICK_JOIN_WARPS; i++)
+        sum += parts[i];
+    return sum;
 }
 
 #endif
