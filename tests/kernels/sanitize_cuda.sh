@@ -1,17 +1,12 @@
 #!/bin/bash
-# A few cases of every op of backend cuda under a tool of compute-sanitizer. A line says what it
-# found of each op; an op may take two minutes.
+# A few cases of every op of backend cuda under a tool of compute-sanitizer, and a line that says
+# what it found of each.
 # Usage: sanitize_cuda.sh memcheck|racecheck|synccheck|initcheck CHECKKERN [OPTION...]
 # Exits 0 if it finds nothing, 1 if it does, 77 (skipped) where there is no sanitizer or no GPU.
 set -u
 [ $# -ge 2 ] || { sed -n '4p' "$0" >&2; exit 2; }
 tool=$1 checkkern=$2
 shift 2
-sanitizer=$(command -v compute-sanitizer) || sanitizer=/usr/local/cuda/bin/compute-sanitizer
-if [ ! -x "$sanitizer" ]; then
-    echo "skipped: there is no compute-sanitizer"
-    exit 77
-fi
 "$checkkern" --backend cuda --op add --cases 1
 rc=$?
 [ $rc -eq 0 ] || exit $rc
@@ -19,17 +14,11 @@ rc=$?
 # "batch" runs the same kernels thousands of times
 n_bad=0
 for op in $("$checkkern" --help | sed -n '/^ops:/,/^$/s/^  \([a-z_0-9]*\) .*/\1/p' | grep -v '^batch$'); do
-    start=$SECONDS
-    timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
+    "$(dirname "$0")/../sanitized.sh" "$tool" 120 "op $op" \
         "$checkkern" --backend cuda --op "$op" --small --cases 3 --seed 3 "$@"
     rc=$?
-    case $rc in
-    0) verdict=clean ;;
-    124) verdict='not finished' ;;
-    *) verdict="NOT CLEAN (exit code $rc)" ;;
-    esac
+    [ $rc -eq 77 ] && exit 77
     [ $rc -eq 0 ] || n_bad=$((n_bad + 1))
-    echo "$tool, op $op: $verdict, $((SECONDS - start)) s"
 done
 if [ $n_bad -gt 0 ]; then
     echo "$tool: $n_bad ops are not clean" >&2
