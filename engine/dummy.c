@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "engine/weights.h"
+#include "kernels/made.h"
 
 #define STREAM_STEP 0x9e3779b97f4a7c15u /* of splitmix64 */
 
@@ -41,29 +42,34 @@ static void fill_norm(uint64_t stream, int64_t first, size_t n, uint16_t *ret)
         ret[i] = bf16_of(0.5f + uniform(stream, first + (int64_t)i));
 }
 
-static void fill_matrix(uint64_t stream, int64_t first, size_t n, float scale, uint16_t *ret)
+static uint64_t stream_of(const struct tensor_spec *spec, uint64_t seed)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t state = stream + (uint64_t)(first + (int64_t)i) * STREAM_STEP, z;
-        int32_t u;
+    return splitmix64(&seed) ^ rng_hash(spec->name, strlen(spec->name));
+}
 
-        z = splitmix64(&state);
-        u = (int32_t)(z & 0xffff) + (int32_t)(z >> 16 & 0xffff) + (int32_t)(z >> 32 & 0xffff) +
-            (int32_t)(z >> 48) - 131070;
-        ret[i] = bf16_of((float)u * scale);
-    }
+bool dummy_is_made(const struct tensor_spec *spec, uint64_t seed, struct made_matrix *ret)
+{
+    if (spec->role == TENSOR_ROUTER_BIAS || spec->n_dims == 1)
+        return false;
+    *ret = (struct made_matrix){ .rows = spec->rows,
+                                 .cols = spec->cols,
+                                 .stream = stream_of(spec, seed),
+                                 .scale =
+                                     (float)(spec->gain * sqrt(3.0 / (double)spec->cols) / 65536) };
+    return true;
 }
 
 void dummy_fill(const struct tensor_spec *spec, uint64_t seed, int64_t first, size_t n,
                 uint16_t *ret)
 {
-    uint64_t stream = splitmix64(&seed) ^ rng_hash(spec->name, strlen(spec->name));
+    const uint64_t stream = stream_of(spec, seed);
+    struct made_matrix m;
 
-    if (spec->role == TENSOR_ROUTER_BIAS)
+    if (dummy_is_made(spec, seed, &m))
+        for (size_t i = 0; i < n; i++)
+            ret[i] = made_value(m.stream, first + (int64_t)i, m.scale);
+    else if (spec->role == TENSOR_ROUTER_BIAS)
         fill_bias(stream, first, n, ret);
-    else if (spec->n_dims == 1)
-        fill_norm(stream, first, n, ret);
     else
-        fill_matrix(stream, first, n, (float)(spec->gain * sqrt(3.0 / (double)spec->cols) / 65536),
-                    ret);
+        fill_norm(stream, first, n, ret);
 }

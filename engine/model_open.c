@@ -12,6 +12,7 @@
 #include "base/trace.h"
 #include "engine/memory.h"
 #include "engine/model_impl.h"
+#include "kernels/made.h"
 
 /* ---- facts ------------------------------------------------------------------------------- */
 
@@ -532,32 +533,78 @@ static enum status prepare_forward(struct model *m, struct error *err)
 
 /* ---- weights ----------------------------------------------------------------------------- */
 
-/* Queries, keys and values, one below the other in w. */
-static enum status load_qkv(struct model *m, struct forward_layer *l, const struct host_matrix *w,
+/* Where the weight of a tensor goes that is handed over by itself; NULL: it is not. */
+static struct weight **place_of(struct model *m, const struct tensor_spec *s)
+{
+    struct forward_layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
+
+    switch (s->role) {
+    case TENSOR_EMBED: return &m->embed;
+    case TENSOR_NORM_OUT: return &m->norm_out;
+    case TENSOR_HEAD: return &m->head;
+    case TENSOR_NORM_IN: return &l->norm_in;
+    case TENSOR_Q: return &l->q;
+    case TENSOR_K: return &l->k;
+    case TENSOR_V: return &l->v;
+    case TENSOR_O: return &l->o;
+    case TENSOR_Q_NORM: return &l->q_norm;
+    case TENSOR_K_NORM: return &l->k_norm;
+    case TENSOR_NORM_FFN: return &l->norm_ffn;
+    case TENSOR_ROUTER: return &l->router;
+    case TENSOR_ROUTER_BIAS: return &l->router_bias;
+    case TENSOR_QKV:
+    case TENSOR_GATE:
+    case TENSOR_UP: /* taken with their gates */
+    case TENSOR_DOWN: break;
+    }
+    return NULL;
+}
+
+/* Queries, keys and values, one below the other in tensor i: from made, or else from host memory.
+ */
+static enum status load_qkv(struct model *m, size_t i, const struct made_matrix *made,
                             struct error *err)
 {
+    const struct host_matrix *w = weights_at(m->weights, i);
+    struct forward_layer *l = &m->layers[weights_spec(m->weights, i)->layer];
     struct weight **const ret[3] = { &l->q, &l->k, &l->v };
     const int heads[3] = { m->c.n_head, m->c.n_kv_head, m->c.n_kv_head };
-    const char *rows = w->data;
+    int64_t first = 0; /* element */
     enum status st = ST_OK;
 
-    for (int i = 0; i < 3 && !st; i++) {
-        const struct host_matrix part = { rows, w->dtype, (int64_t)heads[i] * m->c.d_head,
-                                          w->cols };
+    for (int k = 0; k < 3 && !st; k++) {
+        const int64_t rows = (int64_t)heads[k] * m->c.d_head;
+        const struct host_matrix part = {
+            (const char *)w->data + (size_t)first * dtype_size(w->dtype), w->dtype, rows, w->cols
+        };
 
-        rows += (size_t)(part.rows * part.cols) * dtype_size(part.dtype);
-        st = m->k->ops->weight_load(m->k, &part, ret[i], err);
+        if (made) {
+            struct made_matrix of_part = *made;
+
+            of_part.rows = rows;
+            of_part.first += first;
+            st = m->k->ops->weight_make(m->k, &of_part, ret[k], err);
+        } else {
+            st = m->k->ops->weight_load(m->k, &part, ret[k], err);
+        }
+        first += rows * w->cols;
     }
     return st;
 }
 
+/* Routed experts among those of which tensor i is the first. */
+static int count_routed(const struct model *m, size_t i)
+{
+    return weights_spec(m->weights, i)->expert == EXPERT_SHARED ? 0 : m->c.n_exp;
+}
+
 /* The experts of a layer, whose first tensor is i. */
-static enum status load_experts(struct model *m, size_t i, struct forward_layer *l,
-                                struct error *err)
+static enum status load_experts(struct model *m, size_t i, struct error *err)
 {
     const struct host_matrix *w = weights_at(m->weights, i);
+    struct forward_layer *l = &m->layers[weights_spec(m->weights, i)->layer];
     size_t n = count_together(m, i) / 3;
-    int n_exp = weights_spec(m->weights, i)->expert == EXPERT_SHARED ? 0 : m->c.n_exp;
+    int n_exp = count_routed(m, i);
 
     for (size_t k = 1; k < 3 * n; k++)
         if (w[k].dtype != w[0].dtype)
@@ -570,42 +617,78 @@ static enum status load_experts(struct model *m, size_t i, struct forward_layer 
                                    err);
 }
 
+/* The same, made up. */
+static enum status make_experts(struct model *m, size_t i, struct error *err)
+{
+    struct forward_layer *l = &m->layers[weights_spec(m->weights, i)->layer];
+    const size_t n = count_together(m, i) / 3;
+    const int n_exp = count_routed(m, i);
+    struct made_matrix *w = calloc(3 * n, sizeof(*w));
+    enum status st = w ? ST_OK : no_room(err);
+
+    for (size_t k = 0; k < 3 * n && !st; k++)
+        if (!weights_made(m->weights, i + k, &w[k]))
+            st = error_set(err, ST_INTERNAL, "tensor '%s' is not made up",
+                           weights_spec(m->weights, i + k)->name);
+    if (!st)
+        st = m->k->ops->experts_make(m->k, n_exp, (int)n - n_exp, w, w + n, w + 2 * n, &l->experts,
+                                     err);
+    free(w);
+    return st;
+}
+
 /* Hand tensor i, and those that go with it, to the backend where its role says. */
 static enum status load_tensor(struct model *m, size_t i, struct error *err)
 {
-    const struct kernel_ops *ops = m->k->ops;
     const struct tensor_spec *s = weights_spec(m->weights, i);
     const struct host_matrix *w = weights_at(m->weights, i);
-    struct forward_layer *l = s->layer < 0 ? NULL : &m->layers[s->layer];
+    struct weight **place = place_of(m, s);
 
-    switch (s->role) {
-    case TENSOR_EMBED: return ops->weight_load(m->k, w, &m->embed, err);
-    case TENSOR_NORM_OUT: return ops->weight_load(m->k, w, &m->norm_out, err);
-    case TENSOR_HEAD: return ops->weight_load(m->k, w, &m->head, err);
-    case TENSOR_NORM_IN: return ops->weight_load(m->k, w, &l->norm_in, err);
-    case TENSOR_Q: return ops->weight_load(m->k, w, &l->q, err);
-    case TENSOR_K: return ops->weight_load(m->k, w, &l->k, err);
-    case TENSOR_V: return ops->weight_load(m->k, w, &l->v, err);
-    case TENSOR_O: return ops->weight_load(m->k, w, &l->o, err);
-    case TENSOR_Q_NORM: return ops->weight_load(m->k, w, &l->q_norm, err);
-    case TENSOR_K_NORM: return ops->weight_load(m->k, w, &l->k_norm, err);
-    case TENSOR_NORM_FFN: return ops->weight_load(m->k, w, &l->norm_ffn, err);
-    case TENSOR_ROUTER: return ops->weight_load(m->k, w, &l->router, err);
-    case TENSOR_ROUTER_BIAS:
+    if (s->role == TENSOR_QKV)
+        return load_qkv(m, i, NULL, err);
+    if (s->role == TENSOR_GATE)
+        return load_experts(m, i, err);
+    if (!place)
+        return error_set(err, ST_INTERNAL, "tensor '%s' has no place in the forward pass", s->name);
+    if (s->role == TENSOR_ROUTER_BIAS)
         dtype_to_f32(w->data, w->dtype, (size_t)w->cols,
                      m->router_bias + (size_t)(s->layer - m->c.n_dense_layer) * (size_t)w->cols);
-        return ops->weight_load(m->k, w, &l->router_bias, err);
-    case TENSOR_QKV: return load_qkv(m, l, w, err);
-    case TENSOR_GATE: return load_experts(m, i, l, err);
-    case TENSOR_UP:
-    case TENSOR_DOWN: break; /* taken with their gates */
+    return m->k->ops->weight_load(m->k, w, place, err);
+}
+
+/* Can the backend make tensor i up, and those that go with it? */
+static bool is_made(const struct model *m, size_t i, size_t n, struct made_matrix *ret_first)
+{
+    bool is = m->k->ops->weight_make && weights_made(m->weights, i, ret_first);
+
+    for (size_t k = 1; k < n && is; k++) {
+        struct made_matrix other;
+
+        is = weights_made(m->weights, i + k, &other);
     }
-    return error_set(err, ST_INTERNAL, "tensor '%s' has no place in the forward pass", s->name);
+    return is;
+}
+
+/* As load_tensor(), of one that is made up as `made` says. */
+static enum status make_tensor(struct model *m, size_t i, const struct made_matrix *made,
+                               struct error *err)
+{
+    const struct tensor_spec *s = weights_spec(m->weights, i);
+    struct weight **place = place_of(m, s);
+
+    if (s->role == TENSOR_QKV)
+        return load_qkv(m, i, made, err);
+    if (s->role == TENSOR_GATE)
+        return make_experts(m, i, err);
+    if (!place)
+        return error_set(err, ST_INTERNAL, "tensor '%s' has no place in the forward pass", s->name);
+    return m->k->ops->weight_make(m->k, made, place, err);
 }
 
 static enum status load_weights(struct model *m, struct error *err)
 {
     const struct kernel_ops *ops = m->k->ops;
+    struct made_matrix made;
     enum status st = ST_OK;
 
     m->layers = arena_array(&m->arena, (size_t)m->c.n_layer, sizeof(*m->layers));
@@ -620,6 +703,10 @@ static enum status load_weights(struct model *m, struct error *err)
         if (m->opts.n_stops && *m->opts.n_stops)
             return error_set(err, ST_INTERRUPTED, "interrupted loading '%s'", m->opts.model_dir);
         n = count_together(m, i);
+        if (is_made(m, i, n, &made)) {
+            st = make_tensor(m, i, &made, err);
+            continue;
+        }
         weights_fill(m->weights, i, n, m->opts.n_threads, m->opts.n_stops);
         st = load_tensor(m, i, err);
         if (!st && ops->keeps_host && !ops->keeps_host(m->k, weights_at(m->weights, i)))

@@ -327,6 +327,12 @@ void weights_close(struct weights *w)
     free(w);
 }
 
+bool weights_made(const struct weights *w, size_t i, struct made_matrix *ret)
+{
+    assert(i < w->n);
+    return w->made && w->specs[i].rows > 1 && dummy_is_made(&w->specs[i], w->seed, ret);
+}
+
 size_t weights_count(const struct weights *w)
 {
     return w->n;

@@ -28,6 +28,7 @@
 #define ENGINE_WEIGHTS_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -121,6 +122,13 @@ MUST_CHECK enum status weights_sha256(const struct weights *w, const volatile si
 
 /* ST_IO if a mapped file changed its size since open. */
 MUST_CHECK enum status weights_check_files(const struct weights *w, struct error *err);
+
+/* How the values of tensor i are made, where a backend can do it; false: those of a checkpoint, of
+ * a vector, or of a matrix of one row, which it is handed. */
+bool weights_made(const struct weights *w, size_t i, struct made_matrix *ret);
+
+/* The same of a dummy tensor. */
+bool dummy_is_made(const struct tensor_spec *spec, uint64_t seed, struct made_matrix *ret);
 
 /* Elements [first, first + n) of a dummy tensor, bf16. */
 void dummy_fill(const struct tensor_spec *spec, uint64_t seed, int64_t first, size_t n,

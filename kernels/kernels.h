@@ -71,6 +71,9 @@ struct forward;
 struct forward_model;
 struct forward_call;
 
+/* A matrix that is made up: kernels/made.h. */
+struct made_matrix;
+
 struct kernels {
     const struct kernel_ops *ops; /* each backend embeds this struct first */
 };
@@ -196,6 +199,15 @@ struct kernel_ops {
     enum status (*experts_load)(struct kernels *k, int n_exp, int n_shared,
                                 const struct host_matrix *gate, const struct host_matrix *up,
                                 const struct host_matrix *down, struct experts **ret,
+                                struct error *err);
+
+    /* Optional, both or none: the same of bf16 matrices of two rows or more, or experts, that are
+     * made up; which is faster than to make them in host memory. */
+    enum status (*weight_make)(struct kernels *k, const struct made_matrix *m, struct weight **ret,
+                               struct error *err);
+    enum status (*experts_make)(struct kernels *k, int n_exp, int n_shared,
+                                const struct made_matrix *gate, const struct made_matrix *up,
+                                const struct made_matrix *down, struct experts **ret,
                                 struct error *err);
 
     /* Whether weights like m, and experts, are still read from the host's data after they were

@@ -191,6 +191,8 @@ void cuda_marks_free(struct cuda_marks *m);
 /* load.c */
 enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
                              struct error *err);
+enum status cuda_weight_make(struct kernels *k, const struct made_matrix *m, struct weight **ret,
+                             struct error *err);
 void cuda_weights_free(struct weight *list);
 /* A weight's rows, row-major in its dtype; from now on they stay. ST_UNSUPPORTED if they went when
  * it was packed. */
@@ -238,6 +240,10 @@ enum status cuda_route(struct kernels *k, const struct route_params *p,
 enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
                               const struct host_matrix *gate, const struct host_matrix *up,
                               const struct host_matrix *down, struct experts **ret,
+                              struct error *err);
+enum status cuda_experts_make(struct kernels *k, int n_exp, int n_shared,
+                              const struct made_matrix *gate, const struct made_matrix *up,
+                              const struct made_matrix *down, struct experts **ret,
                               struct error *err);
 enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                      const float *w, int n_tok, int top_k, float *ret_y, struct error *err);

@@ -9,6 +9,7 @@
 #include "base/size.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/made.h"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/moe_plain.h"
 #include "kernels/cuda/pack.cuh"
@@ -44,20 +45,37 @@ static enum status take_memory(struct cuda *c, struct experts *e, size_t each, s
     return cuda_malloc(c, bytes + n_more, &e->dev, err);
 }
 
-static enum status load_packed(struct cuda *c, struct experts *e, const struct host_matrix *gate,
-                               const struct host_matrix *up, const struct host_matrix *down,
+/* Matrices of experts: in host memory, or made up. */
+struct source {
+    const struct host_matrix *host;
+    const struct made_matrix *made;
+};
+
+/* Rows of number i, n bf16. */
+static enum status put_rows(struct cuda *c, const struct source *from, size_t i, size_t n,
+                            uint16_t *dev, struct error *err)
+{
+    if (from->host)
+        return cuda_send(c, dev, from->host[i].data, n * sizeof(*dev), err);
+    CUDA_TRY(c, made_launch(&from->made[i], dev, c->stream), err);
+    return ST_OK;
+}
+
+static enum status load_packed(struct cuda *c, struct experts *e, const struct source *gate,
+                               const struct source *up, const struct source *down,
                                struct error *err)
 {
     const size_t n = (size_t)e->d_ff * (size_t)e->d_model, n_exp = count_experts(e);
     const size_t gate_up = (size_t)pack_elems(pack_pair_rows(e->d_ff), e->d_model);
     const size_t n_down = (size_t)pack_elems(e->d_model, e->d_ff);
+    const size_t n_up = (n + 7) / 8 * 8; /* of gate, to where up is aligned */
     const size_t ready = moe_ready_words((int)n_exp, (int)e->d_model) * sizeof(uint32_t);
     uint16_t *dev, *rows;
     void *scratch = NULL;
     enum status st = take_memory(c, e, (gate_up + n_down) * sizeof(*dev), ready, err);
 
     if (!st)
-        st = cuda_scratch_take(c, 2 * n * sizeof(*rows), &scratch, err);
+        st = cuda_scratch_take(c, 2 * n_up * sizeof(*rows), &scratch, err);
     if (st)
         return st;
     dev = e->dev;
@@ -70,15 +88,16 @@ static enum status load_packed(struct cuda *c, struct experts *e, const struct h
     e->dev_ready = (uint32_t *)(dev + (gate_up + n_down) * n_exp);
     CUDA_TRY(c, cudaMemsetAsync(e->dev_ready, 0, ready, c->stream), err);
     for (size_t i = 0; i < n_exp; i++) {
-        st = cuda_send(c, rows, gate[i].data, n * sizeof(*rows), err);
+        st = put_rows(c, gate, i, n, rows, err);
         if (!st)
-            st = cuda_send(c, rows + n, up[i].data, n * sizeof(*rows), err);
+            st = put_rows(c, up, i, n, rows + n_up, err);
         if (st)
             return st;
         CUDA_TRY(
-            c, pack_pair_launch(rows, rows + n, e->d_ff, e->d_model, dev + gate_up * i, c->stream),
+            c,
+            pack_pair_launch(rows, rows + n_up, e->d_ff, e->d_model, dev + gate_up * i, c->stream),
             err);
-        st = cuda_send(c, rows, down[i].data, n * sizeof(*rows), err);
+        st = put_rows(c, down, i, n, rows, err);
         if (st)
             return st;
         CUDA_TRY(c,
@@ -110,24 +129,26 @@ static enum status load_plain(struct cuda *c, struct experts *e, const struct ho
     return st;
 }
 
-enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
-                              const struct host_matrix *gate, const struct host_matrix *up,
-                              const struct host_matrix *down, struct experts **ret,
-                              struct error *err)
+static struct experts *new_experts(int n_exp, int n_shared, int64_t d_ff, int64_t d_model,
+                                   enum dtype t, struct error *err)
 {
-    struct cuda *c = (struct cuda *)k;
     struct experts *e = calloc(1, sizeof(*e));
-    enum status st;
 
-    if (!e)
-        return error_set(err, ST_NOMEM, "out of memory keeping experts");
+    if (!e) {
+        (void)error_set(err, ST_NOMEM, "out of memory keeping experts");
+        return NULL;
+    }
     e->n_exp = n_exp;
     e->n_shared = n_shared;
-    e->d_ff = gate->rows;
-    e->d_model = gate->cols;
-    e->dtype = gate->dtype;
-    st = e->dtype == DT_BF16 ? load_packed(c, e, gate, up, down, err)
-                             : load_plain(c, e, gate, up, down, err);
+    e->d_ff = d_ff;
+    e->d_model = d_model;
+    e->dtype = t;
+    return e;
+}
+
+/* Hand them over, unless loading them failed. */
+static enum status keep(struct cuda *c, struct experts *e, enum status st, struct experts **ret)
+{
     if (st) {
         (void)cudaFree(e->dev); /* waits for what was under way */
         free(e);
@@ -137,6 +158,35 @@ enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
     c->experts = e;
     *ret = e;
     return ST_OK;
+}
+
+enum status cuda_experts_load(struct kernels *k, int n_exp, int n_shared,
+                              const struct host_matrix *gate, const struct host_matrix *up,
+                              const struct host_matrix *down, struct experts **ret,
+                              struct error *err)
+{
+    const struct source from[3] = { { gate, NULL }, { up, NULL }, { down, NULL } };
+    struct cuda *c = (struct cuda *)k;
+    struct experts *e = new_experts(n_exp, n_shared, gate->rows, gate->cols, gate->dtype, err);
+
+    if (!e)
+        return ST_NOMEM;
+    return keep(c, e,
+                e->dtype == DT_BF16 ? load_packed(c, e, &from[0], &from[1], &from[2], err)
+                                    : load_plain(c, e, gate, up, down, err),
+                ret);
+}
+
+enum status cuda_experts_make(struct kernels *k, int n_exp, int n_shared,
+                              const struct made_matrix *gate, const struct made_matrix *up,
+                              const struct made_matrix *down, struct experts **ret,
+                              struct error *err)
+{
+    const struct source from[3] = { { NULL, gate }, { NULL, up }, { NULL, down } };
+    struct cuda *c = (struct cuda *)k;
+    struct experts *e = new_experts(n_exp, n_shared, gate->rows, gate->cols, DT_BF16, err);
+
+    return e ? keep(c, e, load_packed(c, e, &from[0], &from[1], &from[2], err), ret) : ST_NOMEM;
 }
 
 /* ---- the op ------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/size.h"
+#include "kernels/cuda/made.h"
 #include "kernels/cuda/pack.cuh"
 #include "kernels/dtype.h"
 
@@ -35,30 +36,35 @@ static enum status send_vector(struct cuda *c, const struct host_matrix *m, stru
     return st;
 }
 
-enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
-                             struct error *err)
+/* Memory for w's rows. */
+static enum status take_rows(struct cuda *c, struct weight *w, size_t *ret_bytes, struct error *err)
 {
-    struct cuda *c = (struct cuda *)k;
-    struct weight *w = calloc(1, sizeof(*w));
-    size_t bytes = 0;
-    enum status st;
+    const struct host_matrix m = { .dtype = w->dtype, .rows = w->rows, .cols = w->cols };
 
-    assert(m->rows >= 1 && m->cols >= 1);
-    if (!w)
-        return error_set(err, ST_NOMEM, "out of memory keeping a weight");
-    w->rows = m->rows;
-    w->cols = m->cols;
-    w->dtype = m->dtype;
-    if (m->rows == 1) {
-        st = send_vector(c, m, w, err);
-    } else if (!matrix_bytes(m, &bytes)) {
-        st = error_set(err, ST_NOMEM, "a matrix of %lld times %lld does not fit an address space",
-                       (long long)m->rows, (long long)m->cols);
-    } else {
-        st = cuda_malloc(c, bytes, &w->dev_rows, err);
-        if (!st)
-            st = cuda_send(c, w->dev_rows, m->data, bytes, err);
+    if (!matrix_bytes(&m, ret_bytes))
+        return error_set(err, ST_NOMEM, "a matrix of %lld times %lld does not fit an address space",
+                         (long long)w->rows, (long long)w->cols);
+    return cuda_malloc(c, *ret_bytes, &w->dev_rows, err);
+}
+
+static struct weight *new_weight(int64_t rows, int64_t cols, enum dtype t, struct error *err)
+{
+    struct weight *w = calloc(1, sizeof(*w));
+
+    assert(rows >= 1 && cols >= 1);
+    if (!w) {
+        (void)error_set(err, ST_NOMEM, "out of memory keeping a weight");
+        return NULL;
     }
+    w->rows = rows;
+    w->cols = cols;
+    w->dtype = t;
+    return w;
+}
+
+/* Hand it over, unless filling it failed. */
+static enum status keep(struct cuda *c, struct weight *w, enum status st, struct weight **ret)
+{
     if (st) {
         cuda_weights_free(w);
         return st;
@@ -67,6 +73,43 @@ enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, str
     c->weights = w;
     *ret = w;
     return ST_OK;
+}
+
+enum status cuda_weight_load(struct kernels *k, const struct host_matrix *m, struct weight **ret,
+                             struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    struct weight *w = new_weight(m->rows, m->cols, m->dtype, err);
+    size_t bytes = 0;
+    enum status st;
+
+    if (!w)
+        return ST_NOMEM;
+    if (m->rows == 1)
+        return keep(c, w, send_vector(c, m, w, err), ret);
+    st = take_rows(c, w, &bytes, err);
+    if (!st)
+        st = cuda_send(c, w->dev_rows, m->data, bytes, err);
+    return keep(c, w, st, ret);
+}
+
+enum status cuda_weight_make(struct kernels *k, const struct made_matrix *m, struct weight **ret,
+                             struct error *err)
+{
+    struct cuda *c = (struct cuda *)k;
+    struct weight *w = new_weight(m->rows, m->cols, DT_BF16, err);
+    size_t bytes = 0;
+    enum status st;
+
+    if (!w)
+        return ST_NOMEM;
+    st = take_rows(c, w, &bytes, err);
+    if (!st) {
+        cudaError_t rc = made_launch(m, w->dev_rows, c->stream);
+
+        st = rc == cudaSuccess ? ST_OK : cuda_fail(c, rc, "making a matrix up", err);
+    }
+    return keep(c, w, st, ret);
 }
 
 enum status cuda_weight_rows(const struct weight *w, const void **ret, struct error *err)

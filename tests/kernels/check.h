@@ -132,6 +132,7 @@ void check_moe(struct check *c, int i);
 void check_pick(struct check *c, int i);
 void check_bias_logits(struct check *c, int i); /* check_logits.c both */
 void check_expect(struct check *c, int i);
+void check_made(struct check *c, int i); /* check_made.c: of weights that are made up */
 void check_batch(struct check *c, int i);
 
 /* Time the ops at the widths of LLaDA-MoE and print a table. op NULL: all. */

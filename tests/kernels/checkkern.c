@@ -57,6 +57,9 @@ static const struct op_check op_checks[] = {
     { { "expect", 1e-6, 0, "exp to an ulp, f32 sums of up to 1024; unit: max |row of the table|" },
       120,
       check_expect },
+    { { "made", 0, 0, "weights that the backend makes up: those that it is handed" },
+      24,
+      check_made },
     { { "batch", 0, 0, "every op for 1, 8 and 32 sequences, 1, 2 and more threads: same bits" },
       6,
       check_batch },
@@ -189,6 +192,8 @@ static bool has_op(const struct kernel_ops *ops, const char *name)
 
     bool has_all = true;
 
+    if (!strcmp(name, "made")) /* "batch" does without */
+        return ops->weight_make;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         if (!strcmp(table[i].name, name))
             return table[i].is_there;
