@@ -23,8 +23,8 @@
  * that changes from step to step there: ids, positions, caches, lengths, voters, coresets. What
  * does not is in their arguments (struct forward_key: numbers of tokens, settings of routing,
  * places in memory), and as long as that stays the same the kernels are replayed as one CUDA graph.
- * A key is recorded the second time it is seen: what is run once, a cache refresh of a prompt's
- * length, is not worth it.
+ * A key is recorded while it runs for the second time: what is run once, a cache refresh of a
+ * prompt's length, is not worth it.
  */
 #include "kernels/cuda/forward.h"
 
@@ -441,6 +441,20 @@ static enum status run_first(struct forward *f, struct forward_graph *g, struct 
     return ST_OK;
 }
 
+/* For the second time: enqueue them again, and record them while they run. */
+static enum status run_second(struct forward *f, struct forward_graph *g, struct error *err)
+{
+    struct cuda *c = f->c;
+    enum status st = enqueue(f, err);
+
+    if (!st)
+        st = record(f, g, err);
+    if (st)
+        return st;
+    CUDA_TRY(c, cudaGraphUpload(g->exec, c->stream), err);
+    return ST_OK;
+}
+
 /* The kernels of a call that was run before, with marks between them. */
 static enum status run_timed(struct forward *f, struct error *err)
 {
@@ -461,7 +475,6 @@ static enum status run(struct forward *f, struct error *err)
 {
     struct cuda *c = f->c;
     struct forward_graph *g;
-    enum status st = ST_OK;
 
     if (f->key.n_tok > FORWARD_GRAPH_TOKENS)
         return enqueue(f, err);
@@ -473,9 +486,7 @@ static enum status run(struct forward *f, struct error *err)
         return run_first(f, g, err);
     g->last_used = ++f->n_calls;
     if (!g->exec)
-        st = record(f, g, err);
-    if (st)
-        return st;
+        return run_second(f, g, err);
     CUDA_TRY(c, cudaGraphLaunch(g->exec, c->stream), err);
     return ST_OK;
 }
