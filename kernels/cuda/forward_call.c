@@ -307,17 +307,23 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
 }
 
-/* The routing of one MoE layer and set: its arguments at `in` of meta, its results at `out`. */
+/* The routing of one MoE layer and set: arguments of the first layer's lie at `in` of meta, its
+ * results at `out`; `size` is a layer's. */
 static void plan_routing(struct forward *f, const struct forward_call *call, int l, int set,
-                         size_t in, size_t out)
+                         size_t in, size_t out, const struct route_call_size *size)
 {
     const struct forward_set *s = &f->sets[set];
     struct route_call *r = &f->calls[l * f->m.max_seqs + set];
+    const double *popularity =
+        s->popularity ? s->popularity + (size_t)l * (size_t)f->m.n_exp : NULL;
     int n = set_segments(f, call, set, l);
 
-    route_call_plan(
-        &s->p, f->segs, n, s->popularity ? s->popularity + (size_t)l * (size_t)f->m.n_exp : NULL,
-        f->host_meta + in, (char *)f->meta.dev + in, (char *)f->results.dev + out, f->work.dev, r);
+    if (l)
+        route_call_repeat(&f->calls[set], f->segs, popularity, f->host_meta + in, s->args,
+                          (size_t)l * size->args, (size_t)l * size->results, r);
+    else
+        route_call_plan(&s->p, f->segs, n, popularity, f->host_meta + in, (char *)f->meta.dev + in,
+                        (char *)f->results.dev + out, f->work.dev, r);
     r->scores = f->m.scores;
     r->logits = f->m.router_logits;
     r->importance = f->m.importance;
@@ -381,10 +387,10 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
         return st;
     fill_meta(f, call, &at);
     for (size_t l = 0; l < n_layer; l++) {
-        size_t in = at.routing + l * size.args, out = l * size.results;
+        size_t in = at.routing, out = 0;
 
         for (int i = 0; i < k->n_sets; i++) {
-            plan_routing(f, call, (int)l, i, in, out);
+            plan_routing(f, call, (int)l, i, in, out, &size);
             in += f->sets[i].args;
             out += f->sets[i].results;
         }
@@ -396,7 +402,7 @@ void forward_deliver(struct forward *f, const struct forward_call *call)
 {
     const size_t n_exp = (size_t)f->m.n_exp;
     const struct pick *picks = (const struct pick *)(void *)(f->host_results + f->picks_at);
-    size_t at = 0;
+    const char *dev = f->results.dev;
 
     *call->ret_is_picked = f->key.is_picked;
     for (int i = 0; i < call->n_seqs && f->key.is_picked; i++)
@@ -405,16 +411,14 @@ void forward_deliver(struct forward *f, const struct forward_call *call)
                 call->seqs[i].ret_picks[t] = *picks++;
     for (int l = 0; l < f->m.n_moe_layer; l++)
         for (int i = 0; i < f->key.n_sets; i++) {
-            const char *from = f->host_results + at;
-            struct route_call c = f->calls[l * f->m.max_seqs + i];
-            size_t n = (size_t)set_segments(f, call, i, l);
+            const struct route_call *c = &f->calls[l * f->m.max_seqs + i];
+            const char *stats = f->host_results + ((const char *)c->stats - dev);
+            const char *counts = f->host_results + ((const char *)c->tokens_per_expert - dev);
+            size_t n = (size_t)set_segments(f, call, i, l), bytes = n_exp * sizeof(int32_t);
 
-            at += f->sets[i].results;
-            route_call_read(&c, from);
             for (size_t s = 0; s < n; s++) {
-                *f->segs[s].stats = c.stats[s];
-                memcpy(f->segs[s].tokens_per_expert, c.tokens_per_expert + s * n_exp,
-                       n_exp * sizeof(int32_t));
+                memcpy(f->segs[s].stats, stats + s * sizeof(*c->stats), sizeof(*c->stats));
+                memcpy(f->segs[s].tokens_per_expert, counts + s * bytes, bytes);
             }
         }
 }

@@ -178,6 +178,36 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
         memcpy((double *)host.popularity, popularity, (size_t)p->n_exp * sizeof(double));
 }
 
+void route_call_repeat(const struct route_call *first, const struct route_segment *segs,
+                       const double *popularity, char *host_args, size_t args_bytes, size_t to_args,
+                       size_t to_results, struct route_call *ret)
+{
+    const char *dev_args = (const char *)first->tokens; /* they lie first */
+    char *host = host_args + to_args;
+    struct route_call_group *group =
+        (struct route_call_group *)(void *)(host + ((const char *)first->groups - dev_args));
+
+    memcpy(host, host_args, args_bytes);
+    for (int g = 0; g < first->n_groups; g++) {
+        const int s = group[g].segment;
+        const bool is_last = g + 1 == first->n_groups || group[g + 1].segment != s;
+
+        group[g].key = first->p.is_joint ? segs[0].key : segs[s].key;
+        group[g].core_before = first->p.is_lagged ? segs[s].core_before : NULL;
+        group[g].ret_core = is_last ? segs[s].ret_core : NULL;
+    }
+    if (first->p.elect == ELECT_STATIC)
+        memcpy(host + ((const char *)first->popularity - dev_args), popularity,
+               (size_t)first->p.n_exp * sizeof(double));
+    *ret = *first;
+    ret->tokens = (const void *)((const char *)first->tokens + to_args);
+    ret->segs = (const void *)((const char *)first->segs + to_args);
+    ret->groups = (const void *)((const char *)first->groups + to_args);
+    ret->popularity = (const void *)((const char *)first->popularity + to_args);
+    ret->stats = (void *)((char *)first->stats + to_results);
+    ret->tokens_per_expert = (void *)((char *)first->tokens_per_expert + to_results);
+}
+
 void route_call_set_bias(struct route_call *c, const struct weight *bias)
 {
     c->bias = bias ? bias->dev_rows : NULL;

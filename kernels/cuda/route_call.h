@@ -93,6 +93,15 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
                      const double *popularity, void *host_args, void *dev_args, void *dev_results,
                      void *dev_work, struct route_call *ret);
 
+/*
+ * The same call for another layer, whose segments differ in keys and coresets alone. host_args (of
+ * args_bytes): what `first` was laid out in; to_args and to_results: bytes from its places to this
+ * one's, on the host and on the device.
+ */
+void route_call_repeat(const struct route_call *first, const struct route_segment *segs,
+                       const double *popularity, char *host_args, size_t args_bytes, size_t to_args,
+                       size_t to_results, struct route_call *ret);
+
 /* Fill in the bias: route_input.bias. */
 void route_call_set_bias(struct route_call *c, const struct weight *bias);
 
