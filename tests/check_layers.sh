@@ -39,7 +39,7 @@ declare -A may_include=(
 )
 # What a folder shows to others; base/ shows all its headers. Tests may look behind the doors.
 declare -A door=(
-    [kernels]='kernels/kernels.h kernels/forward.h kernels/deal.h kernels/devices.h kernels/limits.h kernels/profile.h'
+    [kernels]='kernels/kernels.h kernels/forward.h kernels/deal.h kernels/devices.h kernels/limits.h kernels/made.h kernels/profile.h'
     [engine]='engine/engine.h'
     [tasks]='tasks/task.h'
     [results]='results/results.h results/stats.h results/compare.h results/relative.h results/report.h'
