@@ -221,6 +221,9 @@ static enum status read_key(const json_t *obj, const char *where, const char *ke
         return read_int(obj, where, key, 1, INT_MAX, &o->gen_length, err);
     if (strcmp(key, "block_length") == 0)
         return read_int(obj, where, key, 1, INT_MAX, &o->block_length, err);
+    if ((strcmp(key, "top_k") == 0 || strcmp(key, "top_p") == 0) &&
+        json_is_null(json_object_get(obj, key))) /* as transformers writes what is not set */
+        return ST_OK;
     for (int f = 0; f < N_DECODE_FIELDS; f++)
         if (strcmp(key, decode_fields[f].name) == 0)
             return read_field(obj, where, f, o, err);

@@ -267,7 +267,8 @@ enum status replay_route(struct replay *r, int layer, const float *scores, const
 {
     const struct kernel_ops *ops = r->k->ops;
     size_t n_tok = (size_t)r->f.n_tok, n_exp = (size_t)r->m.n_exp, at = (size_t)layer * n_exp;
-    int n_slot = r->how.n_plain ? r->m.top_k : r->how.route->top_k;
+    int n_slot =
+        r->how.n_plain && r->m.top_k > r->how.route->top_k ? r->m.top_k : r->how.route->top_k;
     size_t n_slots = n_tok * (size_t)n_slot;
     const struct route_input in = { .scores = r->parts[SCORES],
                                     .bias = r->bias ? r->bias[layer] : NULL,

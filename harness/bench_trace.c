@@ -215,6 +215,14 @@ static enum status read_trace(struct trace_job *j, struct error *err)
     if (!j->taken)
         return no_memory(err);
     st = take_routings(j, n_wanted, err);
+    for (size_t i = 0, n = j->n_taken, kept = 0; i < n;
+         i++) { /* without an expert: nothing to time */
+        if (j->taken[i].n_unique)
+            j->taken[kept++] = j->taken[i];
+        j->n_taken = kept;
+    }
+    if (!st && !j->n_taken)
+        return error_set(err, ST_INVALID, "trace '%s': no token goes to an expert", j->path);
     if (!st)
         qsort(j->taken, j->n_taken, sizeof(*j->taken), by_size);
     return st;
@@ -228,6 +236,17 @@ static double mean_unique(const struct trace_job *j)
 
     for (size_t i = 0; i < j->n_row; i++)
         sum += j->row[i].n_unique;
+    return sum / (double)j->n_row;
+}
+
+/* Of the experts that tokens go to; policies may leave a token fewer than it has slots. */
+static double mean_pairs(const struct trace_job *j)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < j->n_row; i++)
+        for (int s = 0; s < j->row[i].n_tok * j->row[i].n_slot; s++)
+            sum += j->row[i].ids[s] >= 0;
     return sum / (double)j->n_row;
 }
 
@@ -249,7 +268,7 @@ static enum status add_row(struct trace_job *j, const char *name, bool is_comput
 
     r.n_unique = mean_unique(j);
     r.bytes = 2 * each * r.n_unique;
-    r.flops = is_computed ? 2 * each * j->row->n_tok * j->row->n_slot : 0;
+    r.flops = is_computed ? 2 * each * mean_pairs(j) : 0;
     if (!r.shape || !r.samples_ns)
         return no_memory(err);
     j->b->results[j->b->n_results] = r;
@@ -467,8 +486,11 @@ static enum status open_model(struct trace_job *j, struct engine_options *o, str
 {
     enum status st = ST_OK;
 
-    if (!options_text(j->b->c, OPT_MODEL) &&
-        path_model(j->h->about.model, &j->b->arena, &o->model_dir, NULL))
+    if (!options_text(j->b->c, OPT_MODEL))
+        st = path_model(j->h->about.model, &j->b->arena, &o->model_dir, err);
+    if (st && st != ST_NOT_FOUND)
+        return st;
+    if (st)
         return error_set(err, ST_INVALID,
                          "'%s' is a trace of model '%s', which is not bundled: -m names a model of "
                          "as many experts",

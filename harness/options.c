@@ -218,7 +218,7 @@ const struct option_def option_table[N_OPTIONS] = {
                               "the threshold begins at 1 and falls by this a step (with "
                               "--smoothing)" },
     [OPT_TEMPERATURE] = { "temperature", 0, OPTION_REAL, RUN | VERB_TRACE, DECODE, "T", NULL,
-                          "0, greedy", 0, 100, NULL, NULL, "sampling temperature (Gumbel noise)",
+                          "0, greedy", 0, 100, NULL, NULL, "sampling temperature",
                           .is_axis = true },
     [OPT_TOP_K] = { "top-k", 0, OPTION_INT, RUN | VERB_TRACE, DECODE, "N", NULL,
                     "the model's, as a rule 0", 0, 1e9, NULL, NULL,

@@ -484,6 +484,11 @@ static enum status read_forward(struct trace_reader *r, size_t at, struct trace_
     st = check_tokens(r, at, (int)n_tok, err);
     if (st)
         return st;
+    if (flags & TRACE_FORWARD_IS_MERGED &&
+        r->ids[2 * n - 1] < r->sequence.n_prompt + (int)block * r->sequence.block_length)
+        return error_set(err, ST_INVALID,
+                         "'%s' byte %zu: a step with a clean pass, but no token of block %u",
+                         r->name, at, block);
     *ret = (struct trace_forward){ .block = (int)block,
                                    .step = (int)step,
                                    .is_cache_refresh = flags & TRACE_FORWARD_IS_REFRESH,

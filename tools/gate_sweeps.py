@@ -25,12 +25,17 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def stop(message):
+    print(f"gate_sweeps: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 def read_runs(results):
     """{(model, selector): run, as `gate` takes it} of results; the last run of each model."""
     path = pathlib.Path(results)
     path = path / "results.sqlite" if path.is_dir() else path
     if not path.exists():
-        sys.exit(f"gate_sweeps: no results '{path}'")
+        stop(f"no results '{path}'")
     ret, last = {}, {}
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
         for run, model in db.execute(
@@ -55,8 +60,11 @@ def read_base(base):
         return read_runs(base)
     ret = {}
     for path in files:
-        cell = json.loads(path.read_text())["tasks"][0]["cell"]
-        ret[cell["model"], cell["selector"]] = str(path)
+        try:
+            cell = json.loads(path.read_text())["tasks"][0]["cell"]
+            ret[cell["model"], cell["selector"]] = str(path)
+        except (ValueError, LookupError, TypeError):
+            stop(f"'{path}' is no baseline file")
     return ret
 
 
@@ -85,6 +93,10 @@ def main():
 
     print(f"{'model':12} {'policy':28} {'items':>5} {'same tokens':>11} {'lost':>4} {'gained':>6}"
           f" {'at most':>7}  gate")
+    models = {model for model, _ in new} & {model for model, _ in base}
+    for model, selector in sorted(key for key in set(base) ^ set(new) if key[0] in models):
+        print(f"{model:12} {selector[:28]:28} in one of the two only")
+        outcomes["not comparable"] += 1
     for model, selector in sorted(set(base) & set(new)):
         found = gate(args, base[model, selector], new[model, selector])
         if not found:

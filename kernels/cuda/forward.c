@@ -505,8 +505,11 @@ static enum status await(struct forward *f, struct error *err)
         if (i % LOOKS)
             continue;
         rc = cudaStreamQuery(c->stream);
-        if (rc == cudaSuccess)
-            break;
+        if (rc == cudaSuccess) { /* all has run: the number is there, or never will be */
+            if (atomic_load_explicit(f->host_done, memory_order_acquire) == f->number)
+                break;
+            return error_set(err, ST_INTERNAL, "GPU '%s': a forward left no results", c->name);
+        }
         if (rc != cudaErrorNotReady)
             return cuda_fail(c, rc, "a forward", err);
         (void)cudaGetLastError(); /* not ready is no fault */

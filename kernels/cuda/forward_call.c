@@ -179,6 +179,17 @@ static bool is_wanted(const struct forward_key *k, const struct forward_seq *s, 
     return !k->has_gaps || !s->pick->is_wanted || s->pick->is_wanted[t];
 }
 
+/* Rows of logits that go through the head. */
+static int count_rows(const struct forward_key *k, const struct forward_call *call)
+{
+    int n = 0;
+
+    for (int i = 0; i < call->n_seqs; i++)
+        for (int t = 0; t < call->seqs[i].n_logits; t++)
+            n += is_wanted(k, &call->seqs[i], t);
+    return n;
+}
+
 static void measure_call(struct forward *f, const struct forward_call *call)
 {
     struct forward_key *k = &f->key;
@@ -190,7 +201,9 @@ static void measure_call(struct forward *f, const struct forward_call *call)
     k->bias = call->bias ? call->bias->dev_rows : NULL;
     for (int i = 0; i < call->n_seqs; i++) {
         const struct forward_seq *s = &call->seqs[i];
-        const int slots = s->n_plain ? s->route->top_k_base : s->route->top_k;
+        const int slots = s->n_plain && s->route->top_k_base > s->route->top_k
+                              ? s->route->top_k_base
+                              : s->route->top_k;
 
         k->max_tok = s->n_tok > k->max_tok ? s->n_tok : k->max_tok;
         k->max_kv = s->n_kv > k->max_kv ? s->n_kv : k->max_kv;
@@ -203,9 +216,11 @@ static void measure_call(struct forward *f, const struct forward_call *call)
     for (int i = 0; i < call->n_seqs; i++)
         k->is_picked = k->is_picked && (call->seqs[i].pick || !call->seqs[i].n_logits);
     k->has_gaps = k->is_picked && k->n_tok > FORWARD_GRAPH_TOKENS;
-    for (int i = 0; i < call->n_seqs; i++)
-        for (int t = 0; t < call->seqs[i].n_logits; t++)
-            k->n_rows += is_wanted(k, &call->seqs[i], t);
+    k->n_rows = count_rows(k, call);
+    if (!k->n_rows && k->has_gaps) { /* of none wanted, all: who gets no proposals gets logits */
+        k->has_gaps = false;
+        k->n_rows = count_rows(k, call);
+    }
     k->n_rows = row_bucket(&f->m, k->n_rows);
     k->is_picked = k->is_picked && k->n_rows;
     make_sets(f, call);

@@ -79,12 +79,12 @@ static __device__ __forceinline__ double add_votes(const float (*votes)[WARP],
 #pragma unroll 16
     for (int i = 0; i < n; i++) {
         const float vote = votes[i][lane];
-        double v = vote == vote ? (double)vote : 0;
+        double v = (double)vote;
 
-        if (IS_NORMED)
+        if (IS_NORMED && vote == vote)
             v = divisors[i] > 0 ? v / divisors[i] : 0;
-        *is_voted |= vote == vote;
-        sum = __dadd_rn(sum, v);
+        *is_voted |= v == v;
+        sum = __dadd_rn(sum, v == v ? v : 0.0);
     }
     return sum;
 }
@@ -441,13 +441,13 @@ static __global__ void __launch_bounds__(COUNT_THREADS) count_kernel(const struc
 
 /* ---- launches ---------------------------------------------------------------------------- */
 
-/* shared_bytes: beside what a kernel declares, with which 48 KB are free to use. */
+/* shared_bytes: beside what a kernel declares. */
 static cudaError_t start(void (*kernel)(struct route_call), dim3 grid, int n_threads,
                          int shared_bytes, const struct route_call &c, cudaStream_t stream)
 {
     cudaError_t rc = cudaSuccess;
 
-    if (shared_bytes > 16 * 1024)
+    if (shared_bytes)
         rc = allow_shared(kernel, (size_t)shared_bytes);
     return rc ? rc : launch_kernel(kernel, grid, n_threads, (size_t)shared_bytes, true, stream, c);
 }

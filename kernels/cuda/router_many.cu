@@ -382,7 +382,7 @@ bool router_many_fits(const struct route_params *p, int d)
     c.route.p = *p;
     c.d = d;
     return router_product_fits(d) && !(p->protect > 0 && p->keep != KEEP_ALL) &&
-           args_of(&c).l.bytes <= ROUTER_MAX_SHARED;
+           args_of(&c).l.bytes + 1024 <= ROUTER_MAX_SHARED; /* squares, too */
 }
 
 cudaError_t router_product_launch(const float *x, const void *router_w, int n_tok, int n_exp, int d,

@@ -43,22 +43,6 @@ static __device__ __forceinline__ void split_four(float4 h, uint2 (&ret)[N_SPLIT
     }
 }
 
-/* A lane's part of sixteen experts from e on at the step of column k: w (n_exp, d), zeros beyond.
- */
-static __device__ __forceinline__ uint4 expert_step(const uint16_t *w, int n_exp, int d, int e,
-                                                    int k)
-{
-    const int lane = (int)threadIdx.x % WARP_LANES, row = e + lane / 4, at = k + lane % 4 * 4;
-    const uint16_t *from = w + (size_t)row * (size_t)d + (size_t)at;
-    uint2 upper = make_uint2(0, 0), lower = make_uint2(0, 0);
-
-    if (row < n_exp && at < d)
-        upper = __ldg((const uint2 *)from);
-    if (row + 8 < n_exp && at < d)
-        lower = __ldg((const uint2 *)(from + 8 * (size_t)d));
-    return make_uint4(upper.x, lower.x, upper.y, lower.y);
-}
-
 /* What a slice comes to. */
 static __device__ __forceinline__ float slice_sum(const float (&acc)[N_SPLIT][4], int i)
 {

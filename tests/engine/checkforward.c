@@ -661,7 +661,11 @@ int main(int argc, char **argv)
         switch (o) {
         case 's': c.shapes = optarg; break;
         case 'b': c.backend = optarg; break;
-        case 'f': c.is_fast = strcmp(optarg, "fast") == 0; break;
+        case 'f':
+            c.is_fast = strcmp(optarg, "fast") == 0;
+            if (!c.is_fast && strcmp(optarg, "invariant") != 0)
+                return 2;
+            break;
         case 'r': seed = strtoul(optarg, NULL, 10); break;
         case 'n': c.n_forwards = (int)strtol(optarg, NULL, 10); break;
         case 't': timed = optarg; break;

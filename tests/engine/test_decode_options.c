@@ -102,7 +102,8 @@ Test(decode_options, keys_of_hugging_face_are_passed_over)
     struct decode_options o;
     const char *text = "{\"_from_model_config\": true, \"eos_token_id\": [1, 2], \"min_p\": 0.8,"
                        "\"pad_token_id\": 156892, \"transformers_version\": \"4.46.3\","
-                       "\"max_new_tokens\": null, \"block_length\": 16}";
+                       "\"max_new_tokens\": null, \"top_k\": null, \"top_p\": null,"
+                       "\"block_length\": 16}";
 
     cr_assert_eq(read_text(text, "X", &o, NULL), ST_OK);
     cr_assert_eq(o.block_length, 16);

@@ -12,8 +12,10 @@ rc=$?
 [ $rc -eq 0 ] || exit $rc
 
 # "batch" runs the same kernels thousands of times
+ops=$("$checkkern" --help | sed -n '/^ops:/,/^$/s/^  \([a-z_0-9]*\) .*/\1/p' | grep -v '^batch$')
+[ -n "$ops" ] || { echo "$checkkern --help names no ops" >&2; exit 1; }
 n_bad=0
-for op in $("$checkkern" --help | sed -n '/^ops:/,/^$/s/^  \([a-z_0-9]*\) .*/\1/p' | grep -v '^batch$'); do
+for op in $ops; do
     "$(dirname "$0")/../sanitized.sh" "$tool" 120 "op $op" \
         "$checkkern" --backend cuda --op "$op" --small --cases 3 --seed 3 "$@"
     rc=$?
