@@ -7,10 +7,10 @@
  *     heads  norm a head, RoPE, to the caches                         fused.cu
  *     attn   yb = attention                                           attention.cu
  *     o      x += yb Wo                                               gemm.cu
- *     route  xb = norm(x), scores, slots, list of experts             router.cu, or ops' kernels
+ *     route  xb = norm(x), scores, slots, list of experts             router.cu, router_many.cu
  *     moe    x += experts(xb)                                         moe.cu
  *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
- *   head     logits = xb times the head, or proposals                 gemm.cu
+ *   head     logits = xb times the head, or proposals                 head.cu, gemm.cu, pick.cu
  *
  * xb, yb: bf16, what products take; x, h: f32. Kernels that fetch weights may start while the one
  * before them ends (sm90.cuh).

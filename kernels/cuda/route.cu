@@ -1,15 +1,15 @@
 /*
  * Routing by launches after each other, for the op `route` and for many tokens:
  *
- *   vote     a warp a token: its votes and its warm-up set            skipped where none are asked
+ *   vote     a warp a token: its votes and its warm-up set            skipped without a coreset
  *   hear     a block 32 experts and a group of tokens: the votes' sums, in their order
  *   elect    a block a group of tokens: the coreset                   skipped without a coreset
  *   choose   a warp a token: slots, weights, what it adds to the statistics
  *   count    a block a segment: the statistics
  *
  * Votes and masses are added by one thread an expert, over tokens in their order: no atomics, so
- * the same bits as the reference. Scores are read three times at most; they are a few kilobytes a
- * token and come from the L2 cache.
+ * the same bits as the reference; kept masses, a statistic, in runs of 128 tokens. Scores are read
+ * three times at most; they are a few kilobytes a token and come from the L2 cache.
  *
  * Source of the design: kernels/route.h; one warp a token with the experts in registers is what
  * vLLM's and llama.cpp's top-k kernels do, too.

@@ -1,6 +1,7 @@
 /*
- * The router of a layer in one launch: norm, product, scores, routing, worklist, for a forward that
- * is to be fast. It gives the same bits as the ops rms_norm, router and route after each other.
+ * The router of a layer in one launch, or in a few for many tokens: norm, product, scores, routing,
+ * worklist, for a forward that is to be fast. It gives the same bits as the ops rms_norm, router
+ * and route after each other. The op's product is here, too.
  */
 #ifndef KERNELS_CUDA_ROUTER_H
 #define KERNELS_CUDA_ROUTER_H
@@ -28,8 +29,8 @@ enum {
 
 /* Device memory throughout; x, norm_w and the rows of router_w are aligned to 16 bytes. */
 struct router_call {
-    struct route_call route; /* as route_launch() would get it; of its scores, working space and
-                              * importance nothing is read or written */
+    struct route_call route; /* as route_launch() would get it; router_launch() neither reads nor
+                              * writes its scores, working space and importance */
     int max_tok;             /* tokens of a segment at most */
     enum router_score score;
     const float *x;      /* (n_row, d) */
@@ -48,8 +49,8 @@ struct router_call {
  * pieces has too few multiprocessors beside each other) nothing here runs. */
 cudaError_t router_check(int *ret_n_clusters);
 
-/* Whether one launch can do it; else the ops after each other do. n_groups: of tokens, of n_segs
- * segments with tokens. */
+/* Whether one launch can do it; else router_many_launch() or the ops do. n_groups: of tokens, of
+ * n_segs segments with tokens. */
 bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, int n_groups);
 
 /* Enqueue. is_early: may start before the kernel ahead of it is done, as kernels/cuda/sm90.cuh
