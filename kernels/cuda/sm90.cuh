@@ -151,8 +151,8 @@ static __device__ __forceinline__ void mma_bf16(float c[4], const uint4 &a, uint
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
-/* Blocks of a cluster: which one this is, a barrier for all of their threads that orders what they
- * wrote to shared memory, and an address in the shared memory of another of them. */
+/* Blocks of a cluster: which one this is, and an address in the shared memory of another of them
+ * (cluster.cuh has the rest). */
 static __device__ __forceinline__ uint32_t cluster_rank(void)
 {
     uint32_t r;
@@ -161,38 +161,12 @@ static __device__ __forceinline__ uint32_t cluster_rank(void)
     return r;
 }
 
-static __device__ __forceinline__ void cluster_sync(void)
-{
-    asm volatile("barrier.cluster.arrive.release.aligned;\n"
-                 "barrier.cluster.wait.acquire.aligned;" ::
-                     : "memory");
-}
-
 static __device__ __forceinline__ uint32_t cluster_addr(const void *p, uint32_t rank)
 {
     uint32_t ret;
 
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(ret) : "r"(shared_addr(p)), "r"(rank));
     return ret;
-}
-
-static __device__ __forceinline__ float cluster_load(uint32_t addr)
-{
-    float v;
-
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(addr) : "memory");
-    return v;
-}
-
-static __device__ __forceinline__ float4 cluster_load4(uint32_t addr)
-{
-    float4 v;
-
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "r"(addr)
-                 : "memory");
-    return v;
 }
 
 #endif

@@ -130,28 +130,35 @@ static void run_live(struct live *x, const char *selector)
                  x->n_differ);
 }
 
+/* The model in dir, with its own way to decode but 16 positions in blocks of 8. */
+static void open_live(struct live *x, const char *backend)
+{
+    const struct engine_options o = { .model_dir = dir,
+                                      .load_format = "safetensors",
+                                      .backend = backend,
+                                      .n_threads = 1,
+                                      .max_canvas = 64,
+                                      .max_batch = 1,
+                                      .max_block = 8 };
+    struct error err = { 0 };
+
+    cr_assert_eq(engine_open(&o, &x->e, &err), ST_OK, "%s", err.text);
+    engine_decode_defaults(x->e, &x->d);
+    x->d.gen_length = 16;
+    x->d.block_length = 8;
+    x->d.seed = 42;
+}
+
 Test(replay, every_policy_routes_recorded_scores_as_it_did_live)
 {
     static const char *const backends[] = { "ref", "cpu" }, *const caches[] = { "none", "dual" };
 
     for (int b = 0; b < 2; b++) {
-        const struct engine_options o = { .model_dir = dir,
-                                          .load_format = "safetensors",
-                                          .backend = backends[b],
-                                          .n_threads = 1,
-                                          .max_canvas = 64,
-                                          .max_batch = 1,
-                                          .max_block = 8 };
         struct live x = { 0 };
-        struct error err = { 0 };
 
-        cr_assert_eq(engine_open(&o, &x.e, &err), ST_OK, "%s", err.text);
-        engine_decode_defaults(x.e, &x.d);
+        open_live(&x, backends[b]);
         x.d.decoder = "low-confidence";
-        x.d.gen_length = 16;
-        x.d.block_length = 8;
         x.d.steps = 6;
-        x.d.seed = 42;
         for (int c = 0; c < 2; c++) {
             x.d.cache = caches[c];
             for (int i = 0; i < N_SELECTORS; i++)
@@ -168,23 +175,11 @@ Test(replay, so_it_does_with_finished_blocks_in_the_cache)
 
     snprintf(dir, sizeof(dir), "%s/vectors/model/llada2/usual-bf16", getenv("DESBENCH_TESTS"));
     for (int b = 0; b < 2; b++) {
-        const struct engine_options o = { .model_dir = dir,
-                                          .load_format = "safetensors",
-                                          .backend = backends[b],
-                                          .n_threads = 1,
-                                          .max_canvas = 64,
-                                          .max_batch = 1,
-                                          .max_block = 8 };
         struct live x = { 0 };
-        struct error err = { 0 };
 
-        cr_assert_eq(engine_open(&o, &x.e, &err), ST_OK, "%s", err.text);
-        engine_decode_defaults(x.e, &x.d);
+        open_live(&x, backends[b]);
         cr_assert_str_eq(x.d.cache, "block");
-        x.d.gen_length = 16;
-        x.d.block_length = 8;
         x.d.threshold = 1; /* one a step */
-        x.d.seed = 42;
         for (int i = 0; i < N_SELECTORS; i++)
             run_live(&x, selectors[i]);
         engine_close(x.e);
