@@ -289,6 +289,10 @@ MUST_CHECK enum status engine_step(struct engine *e, struct sequence *const *seq
 MUST_CHECK enum status engine_deal_experts(struct engine *e, int n_unique, int n_tok,
                                            struct error *err);
 
+/* For measuring: from the next step on tokens are drawn at this temperature, >= 0; 0: the likeliest
+ * is taken. */
+void sequence_set_temperature(struct sequence *s, double temperature);
+
 bool sequence_is_done(const struct sequence *s);
 void sequence_free(struct sequence *s); /* accepts NULL; before engine_close() */
 

@@ -343,6 +343,11 @@ void sequence_free(struct sequence *s)
     free(s);
 }
 
+void sequence_set_temperature(struct sequence *s, double temperature)
+{
+    s->temperature = temperature;
+}
+
 bool sequence_is_done(const struct sequence *s)
 {
     return s->is_done;

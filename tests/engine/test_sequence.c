@@ -262,6 +262,34 @@ Test(sequence, the_prompt_and_a_mask_in_it_stay)
     engine_close(e);
 }
 
+/* ---- temperature ----------------------------------------------------------------------------- */
+
+Test(sequence, a_temperature_set_between_steps_holds_from_the_next_on)
+{
+    struct fake_settings f = fake_defaults();
+    struct decode_options o = options();
+    struct engine *e = engine_of(&f);
+    struct sequence *greedy = start(e, &o, prompt5, 5), *drawn, *set;
+    bool is_other = false;
+
+    o.temperature = 3;
+    drawn = start(e, &o, prompt5, 5);
+    set = start(e, &o, prompt5, 5);
+    sequence_set_temperature(set, 0);
+    run(e, &greedy, 1);
+    run(e, &drawn, 1);
+    run(e, &set, 1);
+    for (size_t i = 0; i < 24; i++) {
+        cr_assert_eq(sequence_result(set)->tokens[i], sequence_result(greedy)->tokens[i]);
+        is_other |= sequence_result(drawn)->tokens[i] != sequence_result(greedy)->tokens[i];
+    }
+    cr_assert(is_other);
+    sequence_free(greedy);
+    sequence_free(drawn);
+    sequence_free(set);
+    engine_close(e);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 Test(sequence, a_prompt_that_does_not_fit_names_both_numbers)
