@@ -386,12 +386,17 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     enum status st = ST_OK;
 
     (void)ret_exit;
+    if (strcmp(b.what, "show") == 0)
+        return bench_show(c, err);
+    if (c->n_args > 1)
+        return error_set(err, ST_INVALID, "unexpected argument '%s'", c->args[1]);
     if (getloadavg(&b.load_before, 1) != 1)
         b.load_before = -1;
     if (strcmp(b.what, "forward") != 0 && strcmp(b.what, "decode") != 0 &&
         strcmp(b.what, "ops") != 0 && !is_layer)
         return error_set(err, ST_INVALID,
-                         "`bench` knows forward, decode, ops, moe and route, not '%s'", b.what);
+                         "`bench` knows forward, decode, ops, moe, route and show, not '%s'",
+                         b.what);
     st = check_read(&b, err);
     if (!st)
         st = fill_options(&b, &o, err);
@@ -407,16 +412,18 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
 const struct verb verb_bench = {
     .name = "bench",
     .bit = VERB_BENCH,
-    .args = "forward|decode|ops|moe|route",
+    .args = "forward|decode|ops|moe|route|show [RECORD ...]",
     .min_args = 1,
-    .max_args = 1,
+    .max_args = -1,
     .summary = "how fast the engine runs here, against what the machine can do",
     .help =
         "Measures how fast this machine reads and computes, then times one forward pass, a whole\n"
         "generation, each operation by itself at the model's widths, or on a GPU a layer of\n"
         "experts by how many of them are used, or its router alone, and prints the share of the\n"
         "floor that is reached. With --trace, moe takes the routing that a trace recorded, on any\n"
-        "backend. --json keeps every sample.\n"
+        "backend. --json keeps every sample: such a file is a record, and show prints the tables "
+        "of\n"
+        "records.\n"
         "\n"
         "  desbench bench ops -m llada-moe-7b-a1b\n"
         "  desbench bench forward -m llada-moe-7b-a1b --load-format dummy \\\n"
@@ -426,6 +433,7 @@ const struct verb verb_bench = {
         "  desbench bench moe -m llada-moe-7b-a1b --tokens 32 --json\n"
         "  desbench bench moe -m llada-moe-7b-a1b --trace gsm8k.trace\n"
         "  desbench bench route -m llada-moe-7b-a1b\n"
+        "  desbench bench show docs/measurements/h100/moe-*.json --format markdown\n"
         "  desbench bench decode -m DIR --gen-length 128 -b 4 --selector topk:k=4 --json",
     .run = run,
 };

@@ -1,4 +1,4 @@
-/* bench: taking samples, ceilings, and printing what was found. */
+/* bench: taking samples, ceilings, and the record in JSON; bench_show.c reads it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,8 +7,16 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "harness/bench.h"
-#include "harness/table.h"
 #include "harness/verb.h"
+
+enum status bench_samples(struct bench *b, struct bench_result *r, int n, struct error *err)
+{
+    r->samples_ns = arena_array(&b->arena, (size_t)n, sizeof(*r->samples_ns));
+    r->sorted_ns = arena_array(&b->arena, (size_t)n, sizeof(*r->sorted_ns));
+    return r->samples_ns && r->sorted_ns
+               ? ST_OK
+               : error_set(err, ST_NOMEM, "out of memory keeping %d samples", n);
+}
 
 enum status bench_time(struct bench *b, const char *name, const char *shape, bench_fn setup,
                        bench_fn fn, void *arg, struct bench_result **ret, struct error *err)
@@ -20,10 +28,10 @@ enum status bench_time(struct bench *b, const char *name, const char *shape, ben
     if (b->n_results == BENCH_MAX_RESULTS)
         return error_set(err, ST_INTERNAL, "more than %d things to time", (int)BENCH_MAX_RESULTS);
     *r = (struct bench_result){ .name = arena_strdup(&b->arena, name, strlen(name)),
-                                .shape = arena_strdup(&b->arena, shape, strlen(shape)),
-                                .samples_ns = arena_array(&b->arena, (size_t)n, sizeof(int64_t)) };
-    if (!r->name || !r->shape || !r->samples_ns)
-        return error_set(err, ST_NOMEM, "out of memory keeping %d samples", n);
+                                .shape = arena_strdup(&b->arena, shape, strlen(shape)) };
+    if (!r->name || !r->shape)
+        return error_set(err, ST_NOMEM, "out of memory keeping '%s'", name);
+    st = bench_samples(b, r, n, err);
     for (int i = -BENCH_WARM_UP; i < n && !st; i++) {
         int64_t start;
 
@@ -83,7 +91,7 @@ static double peak_of(const struct bench *b, const struct bench_result *r)
     return peak;
 }
 
-double bench_floor_ns(const struct bench *b, const struct bench_result *r)
+static double floor_ns(const struct bench *b, const struct bench_result *r)
 {
     double peak = peak_of(b, r), read = 0, compute = 0;
 
@@ -94,86 +102,6 @@ double bench_floor_ns(const struct bench *b, const struct bench_result *r)
     if (peak > 0)
         compute = r->flops / peak * 1e9;
     return read > compute ? read : compute;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-struct summary {
-    double min_ns, median_ns, max_ns;
-};
-
-/* False: out of memory. */
-static bool summarize(const struct bench_result *r, struct summary *ret)
-{
-    size_t n = (size_t)r->n_samples;
-    int64_t *sorted = malloc(n * sizeof(*sorted));
-
-    if (!sorted)
-        return false;
-    memcpy(sorted, r->samples_ns, n * sizeof(*sorted));
-    qsort(sorted, n, sizeof(*sorted), by_value);
-    *ret = (struct summary){ (double)sorted[0],
-                             n % 2 ? (double)sorted[n / 2]
-                                   : ((double)sorted[n / 2 - 1] + (double)sorted[n / 2]) / 2,
-                             (double)sorted[n - 1] };
-    free(sorted);
-    return true;
-}
-
-/* ---- text ---------------------------------------------------------------------------------- */
-
-/* A number, or nothing where there is none. */
-#define PUT_CELL(t, fmt, is_there, value)                                                          \
-    ((is_there) ? table_cell(t, fmt, value) : table_cell(t, "%s", ""))
-
-static bool put_text(const struct bench *b, struct buf *out)
-{
-    struct table t;
-    bool is_ok = true;
-
-    buf_printf(out, "%s, %s (%s), %d layers\n", b->info->name, b->backend, b->details,
-               b->info->n_layer);
-    for (int n = 1; n <= b->n_threads; n++)
-        buf_printf(out, "this machine reads %.1f GB/s with %d thread%s\n",
-                   b->read_rates[n - 1] * 1e-9, n, n == 1 ? "" : "s");
-    for (int i = 0; i < b->n_isas; i++)
-        buf_printf(out, "this machine does %.0f GFLOP/s with %s, %d thread%s\n", b->peaks[i] * 1e-9,
-                   b->isas[i], b->n_threads, b->n_threads == 1 ? "" : "s");
-    if (b->gpu_read_rate > 0)
-        buf_printf(out, "this GPU reads %.0f GB/s, copies %.0f GB/s (read and written)\n",
-                   b->gpu_read_rate * 1e-9, b->gpu_copy_rate * 1e-9);
-    buf_printf(out, "load average before: %.2f\n\n", b->load_before);
-    table_init(
-        &t, "what|shape|>median us|>min|>max|>U|>MB|>GB/s|>MFLOP|>floor us|>of floor|>best|>tok/s");
-    for (int i = 0; i < b->n_results && is_ok; i++) {
-        const struct bench_result *r = &b->results[i];
-        double floor_ns = bench_floor_ns(b, r);
-        struct summary s = { 0 };
-
-        is_ok = summarize(r, &s);
-        table_row(&t);
-        table_cell(&t, "%s", r->name);
-        table_cell(&t, "%s", r->shape);
-        table_cell(&t, "%.1f", s.median_ns * 1e-3);
-        table_cell(&t, "%.1f", s.min_ns * 1e-3);
-        table_cell(&t, "%.1f", s.max_ns * 1e-3);
-        PUT_CELL(&t, "%.1f", r->n_unique > 0, r->n_unique);
-        table_cell(&t, "%.2f", r->bytes * 1e-6);
-        PUT_CELL(&t, "%.0f", r->bytes > 0, r->bytes / s.median_ns);
-        table_cell(&t, "%.1f", r->flops * 1e-6);
-        PUT_CELL(&t, "%.1f", floor_ns > 0, floor_ns * 1e-3);
-        PUT_CELL(&t, "%.0f%%", floor_ns > 0, 100 * floor_ns / s.median_ns);
-        PUT_CELL(&t, "%.0f%%", floor_ns > 0, 100 * floor_ns / s.min_ns);
-        PUT_CELL(&t, "%.1f", r->n_tokens > 0, (double)r->n_tokens / s.median_ns * 1e9);
-    }
-    is_ok = is_ok && table_put(&t, out);
-    table_release(&t);
-    return is_ok;
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
@@ -225,17 +153,13 @@ static void put_gpu(const struct bench *b, struct buf *out)
     buf_puts(out, "}, ");
 }
 
-static bool put_json(const struct bench *b, struct buf *out)
+static void put_json(const struct bench *b, struct buf *out)
 {
-    char now[32];
-    bool is_ok = true;
-
-    clock_utc(now, sizeof(now));
     buf_puts(out, "{");
     put_field(out, "bench", b->what);
-    put_field(out, "date", now);
+    put_field(out, "date", b->date);
     put_field(out, "version", build_version);
-    put_field(out, "commit", build_commit);
+    put_field(out, "commit", b->commit);
     put_field(out, "compiler", build_compiler);
     put_field(out, "flags", build_flags);
     put_field(out, "backend", b->backend);
@@ -259,11 +183,10 @@ static bool put_json(const struct bench *b, struct buf *out)
         json_put_num(out, b->peaks[i]);
     }
     buf_puts(out, "},\n \"results\": [");
-    for (int i = 0; i < b->n_results && is_ok; i++) {
+    for (int i = 0; i < b->n_results; i++) {
         const struct bench_result *r = &b->results[i];
-        struct summary s = { 0 };
+        const struct bench_summary s = bench_summarize(r);
 
-        is_ok = summarize(r, &s);
         buf_puts(out, i ? ",\n  {" : "\n  {");
         put_field(out, "name", r->name);
         put_field(out, "shape", r->shape);
@@ -271,7 +194,7 @@ static bool put_json(const struct bench *b, struct buf *out)
         put_number(out, "flops", r->flops);
         if (r->n_unique > 0)
             put_number(out, "unique_experts", r->n_unique);
-        put_number(out, "floor_ns", bench_floor_ns(b, r));
+        put_number(out, "floor_ns", r->floor_ns);
         put_number(out, "median_ns", s.median_ns);
         put_number(out, "min_ns", s.min_ns);
         put_number(out, "max_ns", s.max_ns);
@@ -283,16 +206,23 @@ static bool put_json(const struct bench *b, struct buf *out)
         buf_puts(out, "]}");
     }
     buf_puts(out, "\n ]}\n");
-    return is_ok;
 }
 
-enum status bench_print(const struct bench *b, struct error *err)
+enum status bench_print(struct bench *b, struct error *err)
 {
     struct buf out = { 0 };
-    bool is_ok = verb_wants_json(b->c) ? put_json(b, &out) : put_text(b, &out);
-    enum status st =
-        is_ok ? verb_print(&out, err) : error_set(err, ST_NOMEM, "out of memory making the table");
+    char now[32];
+    enum status st;
 
+    clock_utc(now, sizeof(now));
+    b->date = now;
+    b->commit = build_commit;
+    for (int i = 0; i < b->n_results; i++)
+        b->results[i].floor_ns = floor_ns(b, &b->results[i]);
+    if (!verb_wants_json(b->c))
+        return bench_tables(b, 1, NULL, err);
+    put_json(b, &out);
+    st = verb_print(&out, err);
     buf_release(&out);
     return st;
 }

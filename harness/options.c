@@ -29,7 +29,7 @@ enum {
     READING = JUDGING | VERB_EXTRACT,
     DATA = READING | VERB_EXPORT | VERB_IMPORT | OBSERVING, /* reads data sets */
     TABLES =
-        VERB_SHOW | VERB_LS | OBSERVING | VERB_COMPARE | VERB_GATE, /* print tables in every form */
+        VERB_SHOW | VERB_LS | OBSERVING | VERB_COMPARE | VERB_GATE | VERB_BENCH, /* in every form */
     /* may differ when a run goes on: where things lie, how fast */
     RUNNING = RUN | VERB_RESUME,
     COMPARING = VERB_COMPARE | VERB_GATE,
@@ -339,7 +339,7 @@ const struct option_def option_table[N_OPTIONS] = {
                      "results: a folder (holds results.sqlite) or an .sqlite file" },
     [OPT_FORMAT] = { "format", 0, OPTION_TEXT,
                      RUNNING | VERB_VALIDATE | VERB_DOCTOR | VERB_SCORE | VERB_IMPORT | VERB_DATA |
-                         VERB_BENCH | VERB_SANDBOX,
+                         VERB_SANDBOX,
                      OUT, "F", "text", NULL, 0, 0, "text|json", NULL, "what to print on stdout" },
     [OPT_TABLE_FORMAT] = { "format", 0, OPTION_TEXT, TABLES, OUT, "F", "text", NULL, 0, 0,
                            "text|json|markdown|csv", NULL, "what to print on stdout" },

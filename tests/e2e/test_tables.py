@@ -61,6 +61,50 @@ def what_is_no_class_or_no_table_is_refused(tmp):
     fails(2, ["xml"], "show", "last", "--format", "xml", "-o", tmp)
 
 
+def records_of_bench_are_shown_as_they_were_measured(tmp):
+    made = json.loads(ok("bench", "forward", "--backend", "cpu", "--repeats", "3", "--tokens", "8", "--threads", "1",
+                         "--json", "-q"))
+    path = os.path.join(tmp, "here.json")
+    with open(path, "w") as f:
+        json.dump(made, f)
+    show = ["bench", "show", path]
+    (row,), (line,) = json.loads(ok(*show, "--json")), csv.DictReader(io.StringIO(ok(*show, "--format", "csv")))
+    result = made["results"][0]
+    for r in row, line:
+        assert r["record"] == "here" and r["commit"] == made["commit"] and r["shape"] == result["shape"], r
+        for key, ns in ("median_us", "median_ns"), ("min_us", "min_ns"), ("floor_us", "floor_ns"):
+            assert abs(float(r[key]) - result[ns] / 1000) <= 1e-9 * result[ns], (key, r, result)
+    text = ok(*show)
+    assert "--repeats 3" in text and made["date"] in text and f"{row['median_us']:.1f}" in text, text
+    twice = ok(*show, path, "--format", "markdown")
+    assert twice.count("## here") == 2 and twice.count("| forward |") == 2 and twice.startswith("# "), twice
+    for key, value, words in [("results", 7, ["'results'"]), ("bench", None, ["bench ... --json"]),
+                              ("model", 3, ["'model'"]), ("flops_per_s", {"avx2": "x"}, ["'flops_per_s'", "'avx2'"]),
+                              ("results", [{**result, "samples_ns": []}], ["0 samples"]),
+                              ("results", [{**result, "samples_ns": [5, -1]}], ["sample 1"]),
+                              ("results", [{**result, "bytes": "x"}], ["'bytes'"])]:
+        bad = {**made, key: value}
+        if value is None:
+            del bad[key]
+        with open(path, "w") as f:
+            json.dump(bad, f)
+        fails(2, ["here.json", *words], *show)
+    fails(3, ["nowhere.json"], "bench", "show", os.path.join(tmp, "nowhere.json"))
+    fails(2, ["records"], "bench", "show")
+    fails(2, ["'more'"], "bench", "ops", "more")
+
+
+def the_page_of_tables_is_what_the_records_say(tmp):
+    source = os.environ["DESBENCH_SOURCE"]
+    folder = os.path.join(source, "docs", "measurements", "h100")
+    records = sorted(n for n in os.listdir(folder)
+                     if n.endswith(".json") and n.split("-")[0] in ("forward", "moe", "route", "decode"))
+    assert records
+    with open(os.path.join(folder, "tables.md")) as f:
+        page = f.read()
+    assert ok("bench", "show", *(os.path.join(folder, n) for n in records), "--format", "markdown") == page
+
+
 def policies_pool_the_tasks_of_their_newest_runs(tmp):
     ok(*dry(tmp, "-t", "sample_gsm8k", "-L", "1", "--gen-length", "64"))
     ok(*dry(tmp, *TWO))
