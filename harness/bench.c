@@ -300,7 +300,7 @@ static enum status check_read(const struct bench *b, struct error *err)
     for (size_t i = 0; is_replayed && i < sizeof(made_up) / sizeof(made_up[0]); i++)
         if (options_is_given(b->c, made_up[i]))
             name = option_table[made_up[i]].name;
-    if (is_ops && options_is_given(b->c, OPT_BENCH_UNIQUE))
+    if (is_ops && strcmp(b->what, "moe") != 0 && options_is_given(b->c, OPT_BENCH_UNIQUE))
         name = option_table[OPT_BENCH_UNIQUE].name;
     if (!is_forward && options_is_given(b->c, OPT_BENCH_PREFIX))
         name = option_table[OPT_BENCH_PREFIX].name;

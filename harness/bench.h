@@ -15,7 +15,7 @@
 #include "kernels/devices.h"
 #include "kernels/limits.h"
 
-enum { BENCH_MAX_RESULTS = 1024, BENCH_MAX_SAMPLES = 10000, BENCH_WARM_UP = 2 };
+enum { BENCH_MAX_RESULTS = 1024, BENCH_MAX_SAMPLES = 1 << 24, BENCH_WARM_UP = 2 };
 
 /* One thing that was timed. */
 struct bench_result {
@@ -70,7 +70,7 @@ MUST_CHECK enum status bench_time(struct bench *b, const char *name, const char 
 MUST_CHECK enum status bench_limits(struct bench *b, struct error *err);
 
 /* Room for n samples of a result, in the arena. ST_NOMEM. */
-MUST_CHECK enum status bench_samples(struct bench *b, struct bench_result *r, int n,
+MUST_CHECK enum status bench_samples(struct bench *b, struct bench_result *r, size_t n,
                                      struct error *err);
 
 struct bench_summary {

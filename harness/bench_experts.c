@@ -7,9 +7,11 @@
  * nothing else: what no kernel can be much faster than. The dense twin is a layer that is as wide
  * as the experts of a token and has no router.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness/bench.h"
+#include "harness/ranges.h"
 #include "kernels/kernels.h"
 
 /* As routed by each selector of the papers' tables, and between; those that a shape allows. */
@@ -23,17 +25,15 @@ static enum status add_result(struct bench *b, const char *name, const char *sha
                               struct error *err)
 {
     struct bench_result *r = &b->results[b->n_results];
+    enum status st;
 
     if (b->n_results == BENCH_MAX_RESULTS)
         return error_set(err, ST_INTERNAL, "more than %d things to time", (int)BENCH_MAX_RESULTS);
-    *r = (struct bench_result){ .name = name,
-                                .shape = shape,
-                                .bytes = bytes,
-                                .flops = flops,
-                                .samples_ns = arena_array(&b->arena, (size_t)n, sizeof(int64_t)),
-                                .n_samples = n };
-    if (!r->samples_ns)
-        return error_set(err, ST_NOMEM, "out of memory keeping %d samples", n);
+    *r = (struct bench_result){ .name = name, .shape = shape, .bytes = bytes, .flops = flops };
+    st = bench_samples(b, r, (size_t)n, err);
+    if (st)
+        return st;
+    r->n_samples = n;
     b->n_results++;
     *ret = r;
     return ST_OK;
@@ -106,6 +106,12 @@ static enum status time_point(struct bench *b, const struct gpu_experts *e, cons
     return st;
 }
 
+/* Can so many experts be active? */
+static bool is_possible(const struct gpu_experts *x)
+{
+    return x->n_active >= x->top_k && x->n_active <= x->n_exp && x->n_active <= x->n_tok * x->top_k;
+}
+
 static enum status time_experts(struct bench *b, struct error *err)
 {
     const struct model_info *m = b->info;
@@ -116,11 +122,26 @@ static enum status time_experts(struct bench *b, struct error *err)
                              .n_tok = (int)options_int(b->c, OPT_BENCH_TOKENS),
                              .skew = skew,
                              .is_fast = strcmp(options_text(b->c, OPT_NUMERIC), "fast") == 0 };
-    enum status st = ST_OK;
+    const char *text = options_text(b->c, OPT_BENCH_UNIQUE);
+    const char *const *asked = NULL;
+    size_t n_asked = 0;
+    enum status st = text ? ranges_expand(text, &b->arena, &asked, &n_asked, err) : ST_OK;
 
+    for (size_t i = 0; i < n_asked && !st; i++) {
+        x.n_active = (int)strtol(asked[i], NULL, 10); /* options_parse() has checked them */
+        st = is_possible(&x)
+                 ? time_point(b, &x, "", err)
+                 : error_set(err, ST_INVALID,
+                             "--unique %d: %d tokens with %d experts each go to %d to "
+                             "%d of %d",
+                             x.n_active, x.n_tok, x.top_k, x.top_k,
+                             x.n_tok * x.top_k < x.n_exp ? x.n_tok * x.top_k : x.n_exp, x.n_exp);
+    }
+    if (text)
+        return st;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !st; i++) {
         x.n_active = numbers[i];
-        if (x.n_active >= x.top_k && x.n_active <= x.n_exp && x.n_active <= x.n_tok * x.top_k)
+        if (is_possible(&x))
             st = time_point(b, &x, "", err);
     }
     x.n_exp = x.n_active = x.top_k;

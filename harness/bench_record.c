@@ -9,13 +9,13 @@
 #include "harness/bench.h"
 #include "harness/verb.h"
 
-enum status bench_samples(struct bench *b, struct bench_result *r, int n, struct error *err)
+enum status bench_samples(struct bench *b, struct bench_result *r, size_t n, struct error *err)
 {
-    r->samples_ns = arena_array(&b->arena, (size_t)n, sizeof(*r->samples_ns));
-    r->sorted_ns = arena_array(&b->arena, (size_t)n, sizeof(*r->sorted_ns));
+    r->samples_ns = arena_array(&b->arena, n, sizeof(*r->samples_ns));
+    r->sorted_ns = arena_array(&b->arena, n, sizeof(*r->sorted_ns));
     return r->samples_ns && r->sorted_ns
                ? ST_OK
-               : error_set(err, ST_NOMEM, "out of memory keeping %d samples", n);
+               : error_set(err, ST_NOMEM, "out of memory keeping %zu samples", n);
 }
 
 enum status bench_time(struct bench *b, const char *name, const char *shape, bench_fn setup,
@@ -31,7 +31,7 @@ enum status bench_time(struct bench *b, const char *name, const char *shape, ben
                                 .shape = arena_strdup(&b->arena, shape, strlen(shape)) };
     if (!r->name || !r->shape)
         return error_set(err, ST_NOMEM, "out of memory keeping '%s'", name);
-    st = bench_samples(b, r, n, err);
+    st = bench_samples(b, r, (size_t)n, err);
     for (int i = -BENCH_WARM_UP; i < n && !st; i++) {
         int64_t start;
 

@@ -263,14 +263,15 @@ static enum status add_row(struct trace_job *j, const char *name, bool is_comput
         .name = name,
         .shape = arena_printf(&j->b->arena, "%d tokens, %d to %d of %d experts, %zu recorded",
                               j->row->n_tok, first, last, m->n_exp, j->n_row),
-        .samples_ns = arena_array(&j->b->arena, n, sizeof(int64_t)),
     };
+    enum status st;
 
     r.n_unique = mean_unique(j);
     r.bytes = 2 * each * r.n_unique;
     r.flops = is_computed ? 2 * each * mean_pairs(j) : 0;
-    if (!r.shape || !r.samples_ns)
-        return no_memory(err);
+    st = r.shape ? bench_samples(j->b, &r, n, err) : no_memory(err);
+    if (st)
+        return st;
     j->b->results[j->b->n_results] = r;
     *ret = &j->b->results[j->b->n_results++];
     return ST_OK;

@@ -127,9 +127,9 @@ const struct option_def option_table[N_OPTIONS] = {
     [OPT_BENCH_PREFIX] = { "prefix", 0, OPTION_INT, VERB_BENCH, DECODE, "N", "0", NULL, 0, 65536,
                            NULL, NULL, "cached positions before the tokens (forward)" },
     [OPT_BENCH_UNIQUE] = { "unique", 0, OPTION_INT, VERB_BENCH, DECODE, "N[,N...]", NULL,
-                           "what the router chooses", 1, 1024, NULL, NULL,
-                           "distinct experts of each layer that a forward's tokens go to, dealt to "
-                           "them (forward, decode)",
+                           "what the router chooses; moe: those of the papers", 1, 1024, NULL, NULL,
+                           "distinct experts of each layer that tokens go to, dealt to them "
+                           "(forward, decode, moe)",
                            .is_axis = true },
     [OPT_BENCH_REPEATS] = { "repeats", 0, OPTION_INT, VERB_BENCH, OUT, "N", "11", NULL, 1, 10000,
                             NULL, NULL, "timed samples of each, after two that warm up" },
