@@ -21,15 +21,14 @@ KERNELS = "regex:experts_kernel|wide_kernel"
 def count(args, n_tok, unique):
     """(kernel, bytes read of each launch) of a layer of so many tokens and experts."""
     command = ["ncu", "--clock-control", "none", "-k", KERNELS, "-c", str(args.launches), "--kill", "yes", "--csv",
-               "--metrics", "dram__bytes_read.sum", args.program, "bench", "moe", "-m", args.model,
-               "--tokens", str(n_tok), "--unique", str(unique), "--repeats", "1"]
+               "--print-units", "base", "--metrics", "dram__bytes_read.sum", args.program, "bench", "moe",
+               "-m", args.model, "--tokens", str(n_tok), "--unique", str(unique), "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith('"')]
     rows = [r for r in csv.DictReader(io.StringIO("\n".join(lines))) if r.get("Metric Name") == "dram__bytes_read.sum"]
     if len(rows) != args.launches:
         sys.exit(f"ncu_experts: {n_tok}:{unique}: {len(rows)} launches counted\n{done.stdout}{done.stderr}")
-    scale = {"byte": 1, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
-    read = [float(r["Metric Value"].replace(",", "")) * scale[r["Metric Unit"]] for r in rows]
+    read = [int(float(r["Metric Value"].replace(",", ""))) for r in rows]
     return rows[0]["Kernel Name"].split("(")[0], read
 
 
