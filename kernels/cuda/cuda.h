@@ -41,6 +41,7 @@ struct weight {
     enum dtype dtype;   /* of dev_rows: as it was handed over, but f32 for a vector (rows 1) */
     void *dev_rows;     /* (rows, cols) row-major, aligned to 256 bytes; NULL once only packed */
     void *dev_packed;   /* tiles of a bf16 matrix, or NULL: cuda_weight_packed() makes them */
+    void *dev_router;   /* the same for router_launch(), or NULL: cuda_weight_router() makes it */
     bool is_read_plain; /* embed() or router() read dev_rows: they stay */
     struct weight *next;
 };
@@ -201,6 +202,10 @@ MUST_CHECK enum status cuda_weight_rows(const struct weight *w, const void **ret
 
 /* A bf16 matrix in packed tiles (kernels/cuda/pack.h), made at the first call, which waits. */
 MUST_CHECK enum status cuda_weight_packed(struct cuda *c, const struct weight *w, const void **ret,
+                                          struct error *err);
+
+/* Make a router's dev_router, of bf16, beside the rows, which stay. Waits. */
+MUST_CHECK enum status cuda_weight_router(struct cuda *c, const struct weight *w,
                                           struct error *err);
 
 /* ops.c */

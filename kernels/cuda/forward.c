@@ -197,6 +197,7 @@ static enum status route(struct forward *f, int l, bool is_at_once, struct workl
                                           .eps = m->rms_eps,
                                           .d = m->d_model,
                                           .router_w = w->router->dev_rows,
+                                          .router_packed = w->router->dev_router,
                                           .ret_h = f->xb,
                                           .ret_scores = is_at_once ? NULL : m->scores,
                                           .list = list,
@@ -567,7 +568,7 @@ static enum status prepare_weights(struct forward *f, struct error *err)
         struct weight *const list[] = { w->q, w->k, w->v, w->o };
 
         if (w->router)
-            st = cuda_weight_rows(w->router, &rows, err);
+            st = cuda_weight_router(f->c, w->router, err);
         if (w->experts->n_shared > f->n_shared)
             f->n_shared = w->experts->n_shared;
         for (int i = 0; i < 4 && !st; i++)

@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "kernels/cuda/made.h"
 #include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/router.h"
 #include "kernels/dtype.h"
 
 /* Bytes of a matrix; false if they do not fit. */
@@ -161,6 +162,31 @@ enum status cuda_weight_packed(struct cuda *c, const struct weight *w, const voi
     return st;
 }
 
+enum status cuda_weight_router(struct cuda *c, const struct weight *w, struct error *err)
+{
+    const int n_exp = (int)w->rows, d = (int)w->cols;
+    const void *rows = NULL;
+    void *dev = NULL;
+    enum status st = cuda_weight_rows(w, &rows, err);
+    cudaError_t rc;
+
+    assert(w->dtype == DT_BF16);
+    if (st || w->dev_router)
+        return st;
+    st = cuda_malloc(c, router_pack_bytes(n_exp, d), &dev, err);
+    if (st)
+        return st;
+    rc = router_pack_launch(rows, n_exp, d, dev, c->stream);
+    if (rc == cudaSuccess)
+        rc = cudaStreamSynchronize(c->stream);
+    if (rc != cudaSuccess) {
+        (void)cudaFree(dev);
+        return cuda_fail(c, rc, "packing a router", err);
+    }
+    ((struct weight *)w)->dev_router = dev; /* made by calloc(): const is the caller's view */
+    return ST_OK;
+}
+
 void cuda_weights_free(struct weight *list)
 {
     while (list) {
@@ -169,6 +195,7 @@ void cuda_weights_free(struct weight *list)
         list = w->next;
         (void)cudaFree(w->dev_rows);
         (void)cudaFree(w->dev_packed);
+        (void)cudaFree(w->dev_router);
         free(w);
     }
 }

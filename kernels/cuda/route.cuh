@@ -352,35 +352,68 @@ static __device__ __noinline__ uint32_t limit_any_groups(int n_exp, int n_group,
     return set;
 }
 
-/* limit_groups() where group i lies in the lanes' i-th experts, as in LLaDA2.x. Lane i knows what
- * group i is worth. */
+/* Half of the lanes keep the first KEPT groups of twice as many, half the others: each hands over
+ * what the lane that differs in bit `lane_bit` keeps, and has the two largest keys of both then. */
+template <int KEPT, int N>
+static __device__ __forceinline__ void share_groups(uint32_t (&first)[N], uint32_t (&second)[N],
+                                                    int lane_bit)
+{
+    const bool is_upper = (int)threadIdx.x & lane_bit;
+
+#pragma unroll
+    for (int i = 0; i < KEPT; i++) {
+        const uint32_t sent = is_upper ? first[i] : first[i + KEPT];
+        const uint32_t next = is_upper ? second[i] : second[i + KEPT];
+        const uint32_t mine = is_upper ? first[i + KEPT] : first[i];
+        const uint32_t mine_next = is_upper ? second[i + KEPT] : second[i];
+        const uint32_t other = __shfl_xor_sync(ALL_LANES, sent, lane_bit);
+        const uint32_t other_next = __shfl_xor_sync(ALL_LANES, next, lane_bit);
+
+        first[i] = max(mine, other);
+        second[i] = max(min(mine, other), max(mine_next, other_next));
+    }
+}
+
+/* limit_groups() where group i lies in the lanes' i-th experts, as in LLaDA2.x. The lanes share the
+ * groups out, so that lanes 4 i to 4 i + 3 know what group i is worth. */
 template <int N>
 static __device__ __forceinline__ uint32_t limit_rows(const struct route_params &p,
                                                       const uint32_t (&key)[N], uint32_t set)
 {
-    const int lane = (int)threadIdx.x % WARP;
-    uint32_t first = 0, second = 0;
-    uint64_t mine;
+    constexpr int GROUPS = 8;
+    const int lane = (int)threadIdx.x % WARP, mine_at = lane / 4, at = lane & 28;
+    uint32_t first[GROUPS], second[GROUPS] = {}, kept, ret = 0;
     int n_before = 0;
+    uint64_t mine;
 
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const uint32_t of = set >> i & 1 ? key[i] : 0;
-        const uint32_t best = __reduce_max_sync(ALL_LANES, of);
-        const int top = __ffs((int)__ballot_sync(ALL_LANES, of == best)) - 1;
-        const uint32_t next = __reduce_max_sync(ALL_LANES, lane == top ? 0 : of);
-
-        first = lane == i ? best : first;
-        second = lane == i ? next : second;
-    }
-    mine = group_worth(first, second);
+    for (int i = 0; i < GROUPS; i++)
+        first[i] = i < N && (set >> i & 1) ? key[i % N] : 0;
+    share_groups<4>(first, second, 16);
+    share_groups<2>(first, second, 8);
+    share_groups<1>(first, second, 4);
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const uint64_t other = __shfl_sync(ALL_LANES, mine, i);
+    for (int w = 1; w <= 2; w *= 2) {
+        const uint32_t other = __shfl_xor_sync(ALL_LANES, first[0], w);
+        const uint32_t next = __shfl_xor_sync(ALL_LANES, second[0], w);
 
-        n_before += i < p.n_group && (other > mine || (other == mine && i < lane));
+        second[0] = max(min(first[0], other), max(second[0], next));
+        first[0] = max(first[0], other);
     }
-    return set & __ballot_sync(ALL_LANES, n_before < p.topk_group);
+    mine = group_worth(first[0], second[0]);
+#pragma unroll
+    for (int half = 0; half < GROUPS; half += 4) { /* ties to the lower id */
+        const int h = half + lane % 4;
+        const uint64_t other = __shfl_sync(ALL_LANES, mine, 4 * h);
+        const bool is_before = other > mine || (other == mine && h < mine_at);
+
+        n_before += __popc(__ballot_sync(ALL_LANES, is_before) >> at & 0xf);
+    }
+    kept = __ballot_sync(ALL_LANES, n_before < p.topk_group);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        ret |= (kept >> 4 * i & 1) << i;
+    return set & ret;
 }
 
 /* What a set leaves within the topk_group best groups. room: groups_room() bytes, aligned to 8. */

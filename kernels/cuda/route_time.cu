@@ -52,6 +52,7 @@ static size_t lay_out(struct timed_router *r, const struct route_params *p, int 
 
         *c = shared;
         c->router_w = take(&parts, n_exp * d * sizeof(uint16_t));
+        c->router_packed = take(&parts, router_pack_bytes(p->n_exp, d_model));
         c->route.bias = (const float *)take(&parts, n * n_exp * sizeof(float));
         c->list = worklist_place(take(&parts, worklist_bytes(n_tok, p->top_k, p->n_exp)), n_tok,
                                  p->top_k, p->n_exp);
@@ -94,6 +95,9 @@ static cudaError_t fill_layer(const struct router_call *c, const int32_t *ids, i
     for (size_t i = 0; i < n_w; i++)
         s->bf16[i] = to_bf16(scale * (float)(rng_uniform(rng) - 0.5));
     rc = send(c->router_w, s->bf16, n_w * sizeof(*s->bf16), stream);
+    if (!rc)
+        rc = router_pack_launch(c->router_w, c->route.p.n_exp, c->d, (void *)c->router_packed,
+                                stream);
     if (rc)
         return rc;
     memset(s->f32, 0, n_bias * sizeof(*s->f32));

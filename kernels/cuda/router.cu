@@ -1,9 +1,9 @@
 /*
  * The router of a layer in one launch (router.h): a cluster of ROUTER_BLOCKS a segment. What costs
  * time is the way from block to block, so there are as few as can be, and they are messages
- * (cluster.cuh). A block's part of the router's weights is on its way to shared memory before
- * anything else is done, as there may be little time before the kernel ahead is done; the squares
- * are summed meanwhile.
+ * (cluster.cuh). A block's part of the product lies in its registers before the kernel ahead is
+ * done, if that leaves room: weights are packed in the order in which the tensor cores take them
+ * (router_pack_launch()), so that a load asks for 512 bytes and nothing waits for it.
  *
  *   1. squares  a warp has eight tokens of a slice of x in registers; the sums of its squares go to
  *               who needs the rows' factors
@@ -48,25 +48,13 @@ static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
     return is_few ? 2 * 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
 }
 
-/* Columns of a block, of so many slices of the row. */
-template <int N> static __host__ __device__ constexpr int block_slices()
-{
-    return is_few<N>() ? 8 : 2;
-}
-
-/* Bytes from row to row of a block's weights: four rows' parts of a step lie in all banks. */
-static int stride_of(int bytes)
-{
-    return bytes + ((32 - bytes) % 128 + 128) % 128;
-}
-
 template <int N> static struct router_args args_for(const struct router_call *c)
 {
     struct router_args a = {};
     const struct route_params *p = &c->route.p;
     const bool is_few = N == 2;
     size_t n_exp = (size_t)p->n_exp, n = (size_t)c->max_tok;
-    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK, of_chunk, weights;
+    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
     struct layout *l = &a.l;
     int at = 0, route;
 
@@ -77,13 +65,7 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     a.has_votes = (p->size == SIZE_FIXED || p->size == SIZE_TOP_P) && p->elect == ELECT_VOTES;
     (void)take(&at, N_BARRIERS * sizeof(uint64_t)); /* the barriers come first */
     l->before = take(&at, n_exp);
-    of_chunk = (size_t)(is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8;
-    a.weight_stride = stride_of(block_slices<N>() * a.steps * 32);
-    weights = (size_t)(a.rows * a.weight_stride);
-    /* logits of a second chunk come when the weights are in registers */
-    l->logits = take(&at, of_chunk);
-    l->weights =
-        take(&at, chunks * of_chunk - of_chunk > weights ? (chunks - 1) * of_chunk : weights);
+    l->logits = take(&at, chunks * (is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8);
     l->votes = take(&at, a.has_votes ? n * (is_few ? N * WARP : (size_t)OWN) * sizeof(float) : 0);
     l->divisors = take(&at, a.has_votes && p->is_vote_normed ? n * sizeof(double) : 0);
     l->warm = take(&at, p->warm ? n * 2 * sizeof(uint32_t) : 0);
@@ -117,12 +99,15 @@ static struct router_args args_of(const struct router_call *c)
  * each step of 16 columns the four from 4 q on. */
 struct part {
     int octet, slice;
+    const float *from; /* the lane's first column of its token of chunk 0 */
+    uint16_t *h;
+    int n_from, n_h; /* steps that there are, of x and of h */
     float4 x[MAX_STEPS];
 };
 
-static __device__ __forceinline__ int column(const struct scene &s, const struct part &p, int step)
+static __device__ __forceinline__ int first_column(const struct scene &s, const struct part &p)
 {
-    return (p.slice * s.a.steps + step) * 16 + s.lane % 4 * 4;
+    return p.slice * s.a.steps * 16 + s.lane % 4 * 4;
 }
 
 static __device__ __forceinline__ int token(const struct scene &s, const struct part &p, int chunk)
@@ -130,29 +115,38 @@ static __device__ __forceinline__ int token(const struct scene &s, const struct 
     return chunk * ROUTER_CHUNK + p.octet * 8 + s.lane / 4;
 }
 
-static __device__ __forceinline__ void load_x(const struct scene &s, int chunk, struct part *p)
+/* Steps of 16 columns that begin before the n-th, of the part's. */
+static __device__ __forceinline__ int steps_before(const struct scene &s, int k, int n)
+{
+    return min(s.a.steps, (n - k + 15) / 16);
+}
+
+/* Where the part lies, before it is waited for. */
+static __device__ __forceinline__ void place_part(const struct scene &s, struct part *p)
 {
     const struct router_call &c = s.a.c;
-    const int t = token(s, *p, chunk);
-    const float *row = c.x + (size_t)(s.u.row + t) * (size_t)c.d;
+    const int k = first_column(s, *p), row = s.u.row + token(s, *p, 0);
+    const int ld = (int)pack_row_elems(c.d);
+
+    p->from = c.x + (size_t)row * (size_t)c.d + (size_t)k;
+    p->h = c.ret_h + (size_t)row * (size_t)ld + (size_t)k;
+    p->n_from = k < c.d ? steps_before(s, k, c.d) : 0;
+    p->n_h = k < ld ? steps_before(s, k, ld) : 0;
+    if (token(s, *p, 0) < s.u.n_tok && p->n_from)
+        prefetch(p->from); /* finds the pages in time */
+}
+
+static __device__ __forceinline__ void load_x(const struct scene &s, int chunk, struct part *p)
+{
+    const float *from = p->from + (size_t)(chunk * ROUTER_CHUNK) * (size_t)s.a.c.d;
+    const int n = token(s, *p, chunk) < s.u.n_tok ? p->n_from : 0;
 
 #pragma unroll
     for (int j = 0; j < MAX_STEPS; j++) {
-        const int k = column(s, *p, j);
-
         p->x[j] = make_float4(0, 0, 0, 0);
-        if (t < s.u.n_tok && j < s.a.steps && k < c.d)
-            p->x[j] = __ldcg((const float4 *)(row + k));
+        if (j < n)
+            p->x[j] = __ldcg((const float4 *)(from + j * 16));
     }
-}
-
-/* Find the pages of the part's rows in time. */
-static __device__ __forceinline__ void prefetch_x(const struct scene &s, const struct part &p)
-{
-    const int t = token(s, p, 0), k = column(s, p, 0);
-
-    if (t < s.u.n_tok && k < s.a.c.d)
-        prefetch(s.a.c.x + (size_t)(s.u.row + t) * (size_t)s.a.c.d + (size_t)k);
 }
 
 /* Where sums of a row's squares come in, of the lane's token, and how many of them: of few experts
@@ -226,49 +220,17 @@ static __device__ __forceinline__ void make_step(const struct scene &s, int chun
                                                  const struct part &p, int step, float factor,
                                                  const float4 &w, uint2 (&ret)[N_SPLIT])
 {
-    const struct router_call &c = s.a.c;
-    const int t = token(s, p, chunk), k = column(s, p, step);
     const float4 x = p.x[step];
 
     split_four(make_float4(rms_apply(x.x, factor, w.x), rms_apply(x.y, factor, w.y),
                            rms_apply(x.z, factor, w.z), rms_apply(x.w, factor, w.w)),
                ret);
-    if (t < s.u.n_tok && step < s.a.steps && k < (int)pack_row_elems(c.d))
-        *(uint2 *)(c.ret_h + (size_t)(s.u.row + t) * (size_t)pack_row_elems(c.d) + (size_t)k) =
-            ret[0];
+    if (token(s, p, chunk) < s.u.n_tok && step < p.n_h)
+        *(uint2 *)(p.h + (size_t)(chunk * ROUTER_CHUNK) * (size_t)pack_row_elems(s.a.c.d) +
+                   step * 16) = ret[0];
 }
 
 /* ---- product ----------------------------------------------------------------------------- */
-
-/* Have the block's columns of the router's weights copied to its shared memory, zeros beyond the
- * row; a row is one copy. All threads. */
-template <int N>
-static __device__ __forceinline__ void fetch_weights(const struct router_args &a, uint64_t *barrier)
-{
-    const struct router_call &c = a.c;
-    const int tid = (int)threadIdx.x, n_exp = c.route.p.n_exp,
-              cols = block_slices<N>() * a.steps * 16;
-    const int from = (int)cluster_rank() % (ROW_SLICES / block_slices<N>()) * cols;
-    const int n = max(0, min(cols, c.d - from));
-    const uint16_t *w = (const uint16_t *)c.router_w + from;
-    char *to = dynamic_shared() + a.l.weights;
-
-    if (tid == 0) {
-        barrier_init(barrier, 1);
-        barrier_init_fence();
-        barrier_expect(barrier, (uint32_t)(n_exp * n * 2));
-    }
-    __syncthreads();
-#pragma unroll 1
-    for (int e = tid % WARP * N_WARPS + tid / WARP; e < n_exp; e += ROUTER_THREADS) {
-        if (n)
-            bulk_copy(to + e * a.weight_stride, w + (size_t)e * (size_t)c.d, (uint32_t)n * 2,
-                      barrier);
-#pragma unroll 1
-        for (int k = n; k < cols; k += 8)
-            *(uint4 *)(to + e * a.weight_stride + k * 2) = make_uint4(0, 0, 0, 0);
-    }
-}
 
 /* A block's weights of the router, spread over its lanes; and the norm's. */
 template <int N> struct weights {
@@ -278,52 +240,46 @@ template <int N> struct weights {
     float4 norm[MAX_STEPS];
 };
 
-template <int N> static __device__ __forceinline__ int first_tile(const struct scene &s)
+template <int N> static __device__ __forceinline__ int first_tile(int warp)
 {
-    return is_few<N>() ? 0 : s.warp * weights<N>::TILES;
+    return is_few<N>() ? 0 : warp * weights<N>::TILES;
+}
+
+template <int N>
+static __device__ __forceinline__ void load_weights(const struct router_args &a,
+                                                    struct weights<N> *ret)
+{
+    const int rank = (int)cluster_rank(), tid = (int)threadIdx.x, warp = tid / WARP;
+    const int tiles = a.rows / 16, first = first_tile<N>(warp);
+    const uint4 *w = (const uint4 *)a.c.router_packed + tid % WARP;
+
+#pragma unroll
+    for (int i = 0; i < weights<N>::SLICES; i++) {
+        const int slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + i;
+
+#pragma unroll
+        for (int y = 0; y < weights<N>::TILES; y++)
+#pragma unroll
+            for (int j = 0; j < MAX_STEPS; j++) {
+                ret->of[i][y][j] = make_uint4(0, 0, 0, 0);
+                if (j < a.steps && first + y < tiles)
+                    ret->of[i][y][j] =
+                        __ldg(w + ((slice * tiles + first + y) * a.steps + j) * WARP);
+            }
+    }
 }
 
 static __device__ __forceinline__ void load_norm(const struct scene &s, const struct part &p,
                                                  float4 (&ret)[MAX_STEPS])
 {
-    const struct router_call &c = s.a.c;
+    const float *w = s.a.c.norm_w + first_column(s, p);
 
 #pragma unroll
     for (int j = 0; j < MAX_STEPS; j++) {
-        const int k = column(s, p, j);
-
         ret[j] = make_float4(0, 0, 0, 0);
-        if (j < s.a.steps && k < c.d)
-            ret[j] = __ldg((const float4 *)(c.norm_w + k));
+        if (j < p.n_from)
+            ret[j] = __ldg((const float4 *)(w + j * 16));
     }
-}
-
-/* The lane's part of the block's weights, which have come. */
-template <int N>
-static __device__ __forceinline__ void read_weights(const struct scene &s, struct weights<N> *ret)
-{
-    const int stride = s.a.weight_stride;
-    const char *from =
-        s.shared + s.a.l.weights + (first_tile<N>(s) * 16 + s.lane / 4) * stride + s.lane % 4 * 8;
-
-#pragma unroll
-    for (int i = 0; i < weights<N>::SLICES; i++)
-#pragma unroll
-        for (int j = 0; j < MAX_STEPS; j++) {
-            const int slice = is_few<N>() ? s.warp : i;
-            const char *at = from + (slice * s.a.steps + j) * 32;
-
-#pragma unroll
-            for (int y = 0; y < weights<N>::TILES; y++) {
-                uint2 upper = make_uint2(0, 0), lower = make_uint2(0, 0);
-
-                if (j < s.a.steps && (first_tile<N>(s) + y) * 16 < s.a.rows) {
-                    upper = *(const uint2 *)(at + y * 16 * stride);
-                    lower = *(const uint2 *)(at + (y * 16 + 8) * stride);
-                }
-                ret->of[i][y][j] = make_uint4(upper.x, lower.x, upper.y, lower.y);
-            }
-        }
 }
 
 /* Two tokens' sums with an expert to the block of the tokens. */
@@ -421,7 +377,7 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
                 b[i];
     }
     __syncthreads();
-    if (first_tile<8>(s) * 16 >= s.a.rows)
+    if (first_tile<8>(s.warp) * 16 >= s.a.rows)
         return;
 #pragma unroll 1
     for (int o = 0; o < OCTETS; o++) {
@@ -442,13 +398,13 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
                 }
 #pragma unroll
         for (int y = 0; y < TILES; y++) {
-            const int e = (first_tile<8>(s) + y) * 16 + s.lane / 4;
+            const int e = (first_tile<8>(s.warp) + y) * 16 + s.lane / 4;
             float sum[4];
 
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sum[i] = __fadd_rn(slice_sum(acc[0][y], i), slice_sum(acc[1][y], i));
-            if ((first_tile<8>(s) + y) * 16 < s.a.rows)
+            if ((first_tile<8>(s.warp) + y) * 16 < s.a.rows)
                 send_logits_of_two(s, chunk, e, (unsigned)(o * 4 + s.lane % 4), sum);
         }
     }
@@ -456,14 +412,14 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
 
 /* ---- kernel ------------------------------------------------------------------------------ */
 
-/* Make the other barriers and say what they wait for. They are made one after the other by a warp,
+/* Make the barriers and say what they wait for. They are made one after the other by a warp,
  * so each has some. */
 template <int N> static __device__ __forceinline__ void expect_messages(const struct scene &s)
 {
     const int i = s.warp + s.lane * N_WARPS, n_tok = s.u.n_tok;
     uint32_t bytes = (uint32_t)((is_few<N>() ? 4 : (int)ROUTER_BLOCKS) * s.a.rows * 8);
 
-    if (i >= WEIGHTS)
+    if (i >= N_BARRIERS)
         return;
     if (i < LOGITS)
         bytes = (uint32_t)((is_few<N>() ? 1 : (int)OCTETS) * square_sources<N>() * 8 * 8);
@@ -492,7 +448,8 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
 
     /* What nobody writes, while the kernel ahead still runs. */
     grid_release();
-    fetch_weights<N>(a, (uint64_t *)(void *)shared + WEIGHTS);
+    struct weights<N> w;
+    load_weights(a, &w);
 
     const int log_teams = u.n_tok <= ROUTER_CHUNK ? 1 : u.n_tok <= 2 * ROUTER_CHUNK ? 2 : 3;
     const int team = warp & ((1 << log_teams) - 1), t_mine = team / 2 * 32 + 2 * rank + team % 2;
@@ -518,7 +475,6 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     const bool has_core = s.p.size != SIZE_NONE;
     const uint8_t *core = NULL;
     struct route_call_group g = {};
-    struct weights<N> w;
     struct part now, next;
     bool is_voter = false;
     float bias[N] = {}, z[N];
@@ -531,8 +487,10 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
 
     expect_messages<N>(s);
     cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
-    now.octet = next.octet = is_few<N>() ? rank / 4 : warp % 4;
-    now.slice = next.slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + warp / 4;
+    now.octet = is_few<N>() ? rank / 4 : warp % 4;
+    now.slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + warp / 4;
+    place_part(s, &now);
+    next = now;
     load_norm(s, now, w.norm);
     if (has_core && u.n_tok)
         g = c.route.groups[u.first_group];
@@ -543,14 +501,11 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         is_voter = c.route.tokens[u.first + t_mine].is_voter;
         load_bias<N>(c.route, u.row + t_mine, bias);
     }
-    prefetch_x(s, now);
     grid_wait();
 
     if (n_chunks)
         load_x(s, 0, &now);
-    barrier_wait(s.barriers + WEIGHTS, 0);
     __syncthreads();
-    read_weights(s, &w); /* while x is on its way */
     cluster_wait();
     if (n_chunks)
         send_squares<N>(s, 0, now);
@@ -608,6 +563,51 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         list_experts<N>(s, all);
     if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
         count<N>(s, all, core);
+}
+
+/* ---- packing ------------------------------------------------------------------------------ */
+
+static int row_tiles(int n_exp)
+{
+    return (n_exp + 15) / 16;
+}
+
+size_t router_pack_bytes(int n_exp, int d)
+{
+    return (size_t)row_tiles(n_exp) * ROW_SLICES * (size_t)(row_slice(d) / 16) * WARP * 16;
+}
+
+/* A warp a step of a tile. */
+static __global__ void pack_kernel(const uint16_t *rows, int n_exp, int d, uint2 *ret)
+{
+    const int steps = row_slice(d) / 16, tiles = (n_exp + 15) / 16, lane = (int)threadIdx.x % WARP;
+    const int unit = (int)(blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP);
+    const int j = unit % steps, y = unit / steps % tiles, slice = unit / steps / tiles;
+    const int e = y * 16 + lane / 4, k = (slice * steps + j) * 16 + lane % 4 * 4;
+    uint32_t of[2][4] = {}; /* of experts e and e + 8, four columns */
+
+    if (slice >= ROW_SLICES)
+        return;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            if (e + 8 * i < n_exp && k + c < d)
+                of[i][c] = rows[(size_t)(e + 8 * i) * (size_t)d + (size_t)(k + c)];
+    ret += 2 * (unit * WARP + lane);
+    ret[0] = make_uint2(of[0][0] | of[0][1] << 16, of[1][0] | of[1][1] << 16);
+    ret[1] = make_uint2(of[0][2] | of[0][3] << 16, of[1][2] | of[1][3] << 16);
+}
+
+cudaError_t router_pack_launch(const void *rows, int n_exp, int d, void *ret, cudaStream_t stream)
+{
+    const int units = row_tiles(n_exp) * ROW_SLICES * (row_slice(d) / 16);
+    cudaLaunchConfig_t config = {};
+
+    config.gridDim = dim3((unsigned)((units + N_WARPS - 1) / N_WARPS));
+    config.blockDim = dim3(ROUTER_THREADS);
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, pack_kernel, (const uint16_t *)rows, n_exp, d, (uint2 *)ret);
 }
 
 /* ---- launches ---------------------------------------------------------------------------- */

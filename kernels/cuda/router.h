@@ -27,7 +27,8 @@ enum {
     ROUTER_AT_ONCE = 16,            /* segments, of more router_many_launch() is faster */
 };
 
-/* Device memory throughout; x, norm_w and the rows of router_w are aligned to 16 bytes. */
+/* Device memory throughout; x, norm_w, router_packed and the rows of router_w are aligned to 16
+ * bytes. */
 struct router_call {
     struct route_call route; /* as route_launch() would get it; router_launch() neither reads nor
                               * writes its scores, working space and importance */
@@ -37,13 +38,24 @@ struct router_call {
     const float *norm_w; /* (d) */
     float eps;
     int d;
-    const void *router_w; /* (n_exp, d) bf16 */
+    const void *router_w;      /* (n_exp, d) bf16: router_many_launch() reads it */
+    const void *router_packed; /* the same by router_pack_launch(): router_launch() does */
     uint16_t *ret_h;      /* (n_row, pack_row_elems(d)) bf16: x after the norm, zeros beyond d */
     float *ret_scores;    /* (n_row, n_exp) or NULL */
     struct worklist list; /* of one segment that begins at row 0: what the experts run by, top_k
                            * + n_shared slots a token; n_active NULL: not wanted */
     int n_shared;         /* experts that every token goes to, beside those chosen: worklist.h */
 };
+
+/*
+ * The router's weights in the order in which router_launch() reads them: (ROW_SLICES, tiles of 16
+ * experts, steps of 16 columns of a slice, lanes) 16 bytes each, what a lane has of a step's
+ * weights (router_product.cuh), zeros beyond n_exp and d.
+ */
+size_t router_pack_bytes(int n_exp, int d);
+
+/* Enqueue: rows (n_exp, d) bf16 to ret. */
+cudaError_t router_pack_launch(const void *rows, int n_exp, int d, void *ret, cudaStream_t stream);
 
 /* Clusters of these kernels that the current device can run at a time. Without one (a GPU cut in
  * pieces has too few multiprocessors beside each other) nothing here runs. */

@@ -32,7 +32,6 @@ enum {
     SUMS, /* of votes */
     CHOICES,
     FACTS,
-    WEIGHTS, /* copies of them */
     N_BARRIERS
 };
 
@@ -51,10 +50,9 @@ struct layout {
     int warm;           /* (n_tok, words) messages */
     int sums;           /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
     int choices;        /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
-    int list;    /* tallies of the warps, of experts (N * WARP), and (chunks, N * WARP) masks */
-    int facts;   /* (n_tok, N_FACTS + N) words, messages to the last block */
-    int logits;  /* (chunks, sources, rows) pairs of f32, messages */
-    int weights; /* (rows, weight_stride bytes): the router's in this block's columns */
+    int list;   /* tallies of the warps, of experts (N * WARP), and (chunks, N * WARP) masks */
+    int facts;  /* (n_tok, N_FACTS + N) words, messages to the last block */
+    int logits; /* (chunks, sources, rows) pairs of f32, messages */
     int bytes;
 };
 
@@ -63,7 +61,6 @@ struct router_args {
     struct layout l;
     int rows;  /* experts, up to 16 */
     int steps; /* of 16 columns, of a slice */
-    int weight_stride;
     double inverse_d;
     bool has_votes;
 };
