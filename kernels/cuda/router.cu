@@ -10,7 +10,7 @@
  *   2. product  of what is in registers; sums of tokens 8 o + 2 p, 8 o + 2 p + 1 of a chunk go to
  *               block 4 o + p
  *   3. scores   votes go to all blocks                                          router_route.cuh
- *   4. coreset  every block elects the same one
+ *   4. coreset  every block elects the same one                                 router_elect.cuh
  *   5. slots    what a token chose goes to all blocks: then each knows where in the worklist its
  *               tokens' pairs are
  *
@@ -54,7 +54,7 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     const struct route_params *p = &c->route.p;
     const bool is_few = N == 2;
     size_t n_exp = (size_t)p->n_exp, n = (size_t)c->max_tok;
-    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
+    size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK, of_votes;
     struct layout *l = &a.l;
     int at = 0, route;
 
@@ -66,13 +66,17 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     (void)take(&at, N_BARRIERS * sizeof(uint64_t)); /* the barriers come first */
     l->before = take(&at, n_exp);
     l->logits = take(&at, chunks * (is_few ? 4 : ROUTER_BLOCKS) * (size_t)a.rows * 8);
-    l->votes = take(&at, a.has_votes ? n * (is_few ? N * WARP : (size_t)OWN) * sizeof(float) : 0);
+    of_votes = is_usual(p) ? (size_t)p->top_k * sizeof(uint2)
+                           : (is_few ? N * WARP : (size_t)OWN) * sizeof(float);
+    l->votes = take(&at, a.has_votes ? n * of_votes : 0);
+    l->tallies = take(&at, a.has_votes && is_usual(p) ? ROUTER_MAX_EXPERTS * sizeof(uint2) : 0);
     l->divisors = take(&at, a.has_votes && p->is_vote_normed ? n * sizeof(double) : 0);
     l->warm = take(&at, p->warm ? n * 2 * sizeof(uint32_t) : 0);
     l->sums = take(&at, is_few ? 0 : ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
     l->choices = take(&at, n * choice_stride<N>() * sizeof(uint32_t));
     l->facts = take(&at, n * (N_FACTS + N) * sizeof(uint32_t));
-    l->list = take(&at, ((chunks + 1) * N * WARP + N_WARPS) * sizeof(uint32_t));
+    l->list =
+        take(&at, ((chunks + 1) * N * WARP * (is_few ? N_WARPS : 1) + N_WARPS) * sizeof(uint32_t));
     route = at;
     l->squares = take(&at, chunks * (is_few ? (size_t)ROW_SLICES : (size_t)OCTETS * ROUTER_BLOCKS) *
                                8 * sizeof(double));
@@ -424,9 +428,9 @@ template <int N> static __device__ __forceinline__ void expect_messages(const st
     if (i < LOGITS)
         bytes = (uint32_t)((is_few<N>() ? 1 : (int)OCTETS) * square_sources<N>() * 8 * 8);
     else if (i == VOTES)
-        bytes = ballot_bytes<N>(s.a, n_tok);
+        bytes = ballot_bytes<N>(s);
     else if (i == SUMS)
-        bytes = ROUTER_MAX_EXPERTS * 12;
+        bytes = ROUTER_MAX_EXPERTS * (s.is_usual ? 1 : 12);
     else if (i == CHOICES)
         bytes = (uint32_t)(n_tok * N * 4);
     else if (i == FACTS)
@@ -486,6 +490,7 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     int n_slots = 0;
 
     expect_messages<N>(s);
+    clear_tallies(s);
     cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
     now.octet = is_few<N>() ? rank / 4 : warp % 4;
     now.slice = is_few<N>() ? rank % 4 * 8 + warp : 2 * rank + warp / 4;
@@ -494,9 +499,6 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     load_norm(s, now, w.norm);
     if (has_core && u.n_tok)
         g = c.route.groups[u.first_group];
-#pragma unroll 1
-    for (int e = (int)threadIdx.x; g.core_before && e < n_exp; e += ROUTER_THREADS)
-        (shared + a.l.before)[e] = (char)g.core_before[e];
     if (s.is_mine) {
         is_voter = c.route.tokens[u.first + t_mine].is_voter;
         load_bias<N>(c.route, u.row + t_mine, bias);
@@ -509,6 +511,9 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     cluster_wait();
     if (n_chunks)
         send_squares<N>(s, 0, now);
+#pragma unroll 1
+    for (int e = (int)threadIdx.x; g.core_before && e < n_exp; e += ROUTER_THREADS)
+        (shared + a.l.before)[e] = (char)g.core_before[e];
 #pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++) {
         if (chunk + 1 < n_chunks)

@@ -5,7 +5,7 @@
 #ifndef KERNELS_CUDA_ROUTER_LIST_CUH
 #define KERNELS_CUDA_ROUTER_LIST_CUH
 
-#include "kernels/cuda/router_route.cuh"
+#include "kernels/cuda/router_elect.cuh"
 
 /* ---- worklist ---------------------------------------------------------------------------- */
 
@@ -38,11 +38,11 @@ static __device__ __forceinline__ uint32_t transpose(uint32_t row)
 }
 
 /* What all tokens chose: of each expert which tokens have it, and how many pairs there are before
- * its own. Half of the warps find out, and those that need it wait for them; where each warp has
- * tokens of its own, that is all. */
+ * its own. Of few experts each warp that needs it finds out; of many half of the warps do, and
+ * those that need it wait for them; where each warp has tokens of its own, that is all. */
 struct census {
     uint32_t *masks;  /* (chunks, experts): tokens, by bit */
-    uint32_t *before; /* (experts) tallies, from the first of 32 on */
+    uint32_t *before; /* (experts) tallies, of many from the first of 32 on */
     uint32_t words;   /* lane i: the tally of the experts before 32 i */
     uint32_t total;
 };
@@ -54,13 +54,63 @@ static __device__ __forceinline__ bool needs_census(const struct scene &s)
     return s.warp < CENSUS_WARPS || s.n_team == 1;
 }
 
+/* Sums over the lanes up to each. */
+template <int N, int LANES>
+static __device__ __forceinline__ void sum_up(const struct scene &s, uint32_t (&v)[N])
+{
+#pragma unroll
+    for (int w = 1; w < LANES; w *= 2)
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const uint32_t lower = __shfl_up_sync(ALL_LANES, v[i], (unsigned)w);
+
+            v[i] += s.lane >= w ? lower : 0;
+        }
+}
+
+/* Of few experts, by each warp for itself. */
+static __device__ __forceinline__ void take_small_census(const struct scene &s, struct census *ret)
+{
+    const int chunks = (s.u.n_tok + WARP - 1) / WARP;
+    const uint2 *choices = (const uint2 *)(s.shared + s.a.l.choices);
+    uint32_t tally[2] = { 0, 0 }, sum[2], lower;
+
+    ret->before = (uint32_t *)(s.shared + s.a.l.list) + s.warp * (chunks + 1) * FEW;
+    ret->masks = ret->before + FEW;
+#pragma unroll 1
+    for (int from = 0; from < s.u.n_tok; from += WARP) {
+        const int t = from + s.lane;
+        const uint2 set = t < s.u.n_tok ? choices[t] : make_uint2(0, 0);
+        const uint32_t of[2] = { transpose(set.x), transpose(set.y) };
+
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            ret->masks[from * 2 + i * WARP + s.lane] = of[i];
+            tally[i] += (uint32_t)__popc(of[i]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        sum[i] = tally[i] |= (uint32_t)(tally[i] > 0) << 16;
+    sum_up<2, WARP>(s, sum);
+    lower = __shfl_sync(ALL_LANES, sum[0], WARP - 1);
+    ret->before[s.lane] = sum[0] - tally[0];
+    ret->before[s.lane + WARP] = lower + sum[1] - tally[1];
+    ret->total = lower + __shfl_sync(ALL_LANES, sum[1], WARP - 1);
+    __syncwarp();
+}
+
 /* By the warps that need it. */
 template <int N>
 static __device__ __forceinline__ void take_census(const struct scene &s, struct census *ret)
 {
     const uint32_t *choices = (const uint32_t *)(s.shared + s.a.l.choices);
-    uint32_t *totals = (uint32_t *)(s.shared + s.a.l.list), tally, sum;
+    uint32_t *totals = (uint32_t *)(s.shared + s.a.l.list), tally, sum[1];
 
+    if (is_few<N>()) {
+        take_small_census(s, ret);
+        return;
+    }
     ret->before = totals + N_WARPS;
     ret->masks = ret->before + N * WARP;
 #pragma unroll 1
@@ -76,34 +126,25 @@ static __device__ __forceinline__ void take_census(const struct scene &s, struct
             tally += (uint32_t)__popc(tokens);
         }
         tally |= (uint32_t)(tally > 0) << 16;
-        sum = tally;
-#pragma unroll
-        for (int i = 1; i < WARP; i *= 2) {
-            const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
-
-            sum += s.lane >= i ? lower : 0;
-        }
-        ret->before[word * WARP + s.lane] = sum - tally;
+        sum[0] = tally;
+        sum_up<1, WARP>(s, sum);
+        ret->before[word * WARP + s.lane] = sum[0] - tally;
         if (s.lane == WARP - 1)
-            totals[word] = sum;
+            totals[word] = sum[0];
     }
     named_barrier(TEAMS_MAX + 1, (s.n_team == 1 ? N_WARPS : CENSUS_WARPS) * WARP);
     tally = s.lane < N ? totals[s.lane] : 0;
-    sum = tally;
-#pragma unroll
-    for (int i = 1; i < N; i *= 2) {
-        const uint32_t lower = __shfl_up_sync(ALL_LANES, sum, (unsigned)i);
-
-        sum += s.lane >= i ? lower : 0;
-    }
-    ret->words = sum - tally;
-    ret->total = __shfl_sync(ALL_LANES, sum, N - 1);
+    sum[0] = tally;
+    sum_up<1, N>(s, sum);
+    ret->words = sum[0] - tally;
+    ret->total = __shfl_sync(ALL_LANES, sum[0], N - 1);
 }
 
 /* The tally of all experts before each lane's. */
+template <int N>
 static __device__ __forceinline__ uint32_t tally_before(const struct census &all, int e)
 {
-    return all.before[e] + __shfl_sync(ALL_LANES, all.words, e / WARP);
+    return all.before[e] + (is_few<N>() ? 0 : __shfl_sync(ALL_LANES, all.words, e / WARP));
 }
 
 /* The pairs of a token, whose slots are in room. */
@@ -118,7 +159,7 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     for (int from = 0; from < stride; from += WARP) {
         const int slot = from + s.lane, e = slot < n_slots ? s.room->id[slot] : 0;
         const uint32_t *masks = all.masks + e, below = (1u << s.t_mine % WARP) - 1;
-        int pair = pairs_of(tally_before(all, e));
+        int pair = pairs_of(tally_before<N>(all, e));
 
 #pragma unroll 1
         for (int i = 0; i < s.t_mine / WARP; i++, masks += N * WARP)
@@ -145,7 +186,7 @@ static __device__ __forceinline__ void list_experts(const struct scene &s, const
     constexpr int EACH = N * WARP / ROUTER_BLOCKS;
     const struct router_call &c = s.a.c;
     const int n_exp = s.p.n_exp, e = s.rank * EACH + s.lane % EACH;
-    const uint32_t before = tally_before(all, e);
+    const uint32_t before = tally_before<N>(all, e);
     int n = 0;
 
 #pragma unroll 1

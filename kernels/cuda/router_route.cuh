@@ -1,7 +1,7 @@
 /*
- * What the router in one launch (router.cu) does once the product's sums have come: scores, votes,
- * coreset, slots; the worklist and statistics are router_list.cuh. Parts of it are route.cuh's, as
- * the op's are.
+ * What the router in one launch (router.cu) does once the product's sums have come: scores, a
+ * token's order, slots; the coreset is router_elect.cuh, the worklist and statistics are
+ * router_list.cuh. Parts of it are route.cuh's, as the op's are.
  *
  * A token is a team's: where there are few tokens, four warps or two, which know the same of it and
  * share the work. Only the coreset is elected by a whole block, the same one in each. What others
@@ -45,12 +45,15 @@ struct layout {
     int rooms;          /* a struct route_room a warp */
     int sums_of_logits; /* (teams, ROUTER_MAX_EXPERTS) f32, of many */
     int groups;         /* groups_room() a warp */
-    int votes;          /* (n_tok, experts of this block) f32, messages; NaN: none */
-    int divisors;       /* (n_tok) f64, messages */
-    int warm;           /* (n_tok, words) messages */
-    int sums;           /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
-    int choices;        /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
-    int list;   /* tallies of the warps, of experts (N * WARP), and (chunks, N * WARP) masks */
+    int votes;          /* (n_tok, experts of this block) f32, NaN: none; in the usual kernel
+                         * (n_tok, top_k) experts and scores; messages */
+    int tallies;  /* (ROUTER_MAX_EXPERTS) pairs of words: sums of votes, of the usual kernel */
+    int divisors; /* (n_tok) f64, messages */
+    int warm;     /* (n_tok, words) messages */
+    int sums;     /* (ROUTER_MAX_EXPERTS) f64, then as many words, messages */
+    int choices;  /* (n_tok, choice_stride()) words, messages: the sets of chosen experts */
+    int list;   /* of few experts for each warp, of many after the tallies of the warps: tallies of
+                 * experts (N * WARP), and (chunks, N * WARP) masks */
     int facts;  /* (n_tok, N_FACTS + N) words, messages to the last block */
     int logits; /* (chunks, sources, rows) pairs of f32, messages */
     int bytes;
@@ -214,345 +217,6 @@ static __device__ __forceinline__ void score_logits(enum router_score kind, int 
         ret[i] = i * WARP + lane < n_exp ? __fdiv_rn(ret[i], total) : 0.0f;
 }
 
-/* ---- votes ------------------------------------------------------------------------------- */
-
-/* A token's votes, warm-up set and divisor to those who sum them. */
-template <int N>
-static __device__ __forceinline__ void
-send_ballot(const struct scene &s, bool is_voter, const struct route_token<N> &t,
-            const float (&z)[N], uint32_t first, int n_first, uint32_t warm)
-{
-    const struct route_params &p = s.p;
-    uint64_t *barrier = s.barriers + VOTES;
-
-    if (s.a.has_votes) {
-        uint32_t *to = (uint32_t *)(s.shared + s.a.l.votes);
-        float votes[N];
-        double divisor = token_votes<N>(p, t, z, first, n_first, votes, s.room);
-
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            votes[i] = is_voter ? votes[i] : NAN;
-            if (s.is_usual && votes[i] != votes[i])
-                votes[i] = -0.0f; /* sum_scores() */
-        }
-        if (is_few<N>()) {
-            uint2 *row = (uint2 *)to + s.t_mine * WARP + s.lane;
-
-#pragma unroll 4
-            for (int b = s.member; b < ROUTER_BLOCKS; b += s.n_team)
-                cluster_send(row, (unsigned)(s.rank + b) % ROUTER_BLOCKS, barrier,
-                             make_uint2(__float_as_uint(votes[0]), __float_as_uint(votes[N - 1])));
-        } else {
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i % s.n_team == s.member)
-                    cluster_send(to + s.t_mine * OWN + s.lane % OWN,
-                                 (unsigned)(2 * i + s.lane / OWN), barrier,
-                                 __float_as_uint(votes[i]));
-        }
-        if (p.is_vote_normed && s.member == 0 && s.lane < ROUTER_BLOCKS)
-            cluster_send((double *)(s.shared + s.a.l.divisors) + s.t_mine, (unsigned)s.lane,
-                         barrier, divisor);
-    }
-    if (p.warm && s.member == 0) {
-        uint32_t *to = (uint32_t *)(s.shared + s.a.l.warm), words[N], mine = 0;
-
-        set_words<N>(is_voter ? warm : 0, words);
-        if (is_few<N>()) {
-            if (s.lane < ROUTER_BLOCKS)
-                cluster_send((uint2 *)to + s.t_mine, (unsigned)s.lane, barrier,
-                             make_uint2(words[0], words[N - 1]));
-        } else {
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (s.lane / 2 == i)
-                    mine = words[i] >> s.lane % 2 * OWN & ((1u << OWN) - 1);
-            if (s.lane < ROUTER_BLOCKS)
-                cluster_send(to + s.t_mine, (unsigned)s.lane, barrier, mine);
-        }
-    }
-}
-
-/* Bytes that the ballots of a segment are for a block. */
-template <int N>
-static __device__ __forceinline__ uint32_t ballot_bytes(const struct router_args &a, int n_tok)
-{
-    const struct route_params &p = a.c.route.p;
-    const int votes = a.has_votes ? (is_few<N>() ? N * WARP : (int)OWN) * 4 : 0;
-    const int divisor = a.has_votes && p.is_vote_normed ? 8 : 0;
-
-    return (uint32_t)(n_tok * (votes + divisor + (p.warm ? is_few<N>() ? 8 : 4 : 0)));
-}
-
-/* A column of ballots: the votes for an expert, summed in token order. NaN is no vote. */
-static __device__ __forceinline__ double sum_votes(const struct scene &s, const float *column,
-                                                   int stride, bool *ret_is_voted)
-{
-    const double *divisors = (const double *)(s.shared + s.a.l.divisors);
-    const struct route_params &p = s.p;
-    bool is_voted = false;
-    double sum = 0;
-
-    if (!p.is_vote_normed) {
-#pragma unroll 1
-        for (int from = 0; from < s.u.n_tok; from += 16) {
-            float v[16];
-
-#pragma unroll
-            for (int i = 0; i < 16; i++)
-                v[i] = from + i < s.u.n_tok ? column[(from + i) * stride] : NAN;
-#pragma unroll
-            for (int i = 0; i < 16; i++) {
-                is_voted |= v[i] == v[i];
-                /* adding 0 changes no sum */
-                sum = __dadd_rn(sum, (double)(v[i] == v[i] ? v[i] : 0.0f));
-            }
-        }
-    } else {
-#pragma unroll 1
-        for (int t = 0; t < s.u.n_tok; t++) {
-            const double v = vote_value(p, column[t * stride], divisors[t]);
-
-            is_voted |= v == v;
-            sum = __dadd_rn(sum, v == v ? v : 0.0);
-        }
-    }
-    *ret_is_voted = is_voted;
-    return sum;
-}
-
-/* The same in the usual kernel: votes are scores, none of them below 0, and -0 is no vote, which
- * changes no sum. */
-template <int STRIDE>
-static __device__ __forceinline__ double sum_scores(const float *column, int n_tok,
-                                                    bool *ret_is_voted)
-{
-    uint32_t sign = ~0u;
-    double sum = 0;
-    int t = 0;
-
-#pragma unroll 1
-    for (; t + 16 <= n_tok; t += 16) {
-        float v[16];
-
-#pragma unroll
-        for (int i = 0; i < 16; i++)
-            v[i] = column[(t + i) * STRIDE];
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            sign &= __float_as_uint(v[i]);
-            sum = __dadd_rn(sum, (double)v[i]);
-        }
-    }
-#pragma unroll 1
-    for (; t < n_tok; t++) {
-        sign &= __float_as_uint(column[t * STRIDE]);
-        sum = __dadd_rn(sum, (double)column[t * STRIDE]);
-    }
-    *ret_is_voted = !(sign >> 31);
-    return sum;
-}
-
-/* What a block says of an expert: v is NaN's only where votes were infinite. */
-static __device__ __forceinline__ void take_expert(const struct scene &s,
-                                                   const struct route_call_group &g, int e,
-                                                   double v, bool is_voted, bool is_warm,
-                                                   struct election_room *x)
-{
-    const struct route_params &p = s.p;
-
-    x->v[e] = v;
-    x->has_vote[e] = is_voted;
-    x->core[e] = is_warm;
-    if (p.elect != ELECT_VOTES)
-        x->has_vote[e] = 1;
-    if (p.elect == ELECT_STATIC)
-        x->v[e] = s.a.c.route.popularity[e];
-    if (p.elect == ELECT_RANDOM)
-        x->v[e] = route_hash_of(g.key, g.number, e);
-    rank_later(p, x, e);
-}
-
-/* Of few experts, the one whose votes this thread sums: neighbours read neighbours. */
-static __device__ __forceinline__ int few_expert(void)
-{
-    return (int)threadIdx.x % 2 * WARP + (int)threadIdx.x / 2;
-}
-
-/* All votes, once they have come, into x. */
-template <int N>
-static __device__ __forceinline__ void
-hear_voters(const struct scene &s, const struct route_call_group &g, struct election_room *x)
-{
-    const float *votes = (const float *)(s.shared + s.a.l.votes);
-    const uint32_t *warm = (const uint32_t *)(s.shared + s.a.l.warm);
-    const struct route_params &p = s.p;
-    const int tid = (int)threadIdx.x;
-    bool is_voted = false, is_warm = false;
-    double sum = 0;
-
-    cluster_receive(s.barriers + VOTES);
-    if (is_few<N>()) {
-        const int e = few_expert();
-
-        if (tid >= N * WARP)
-            return;
-        if (e >= p.n_exp) {
-            x->key[e] = 0;
-            return;
-        }
-        if (s.a.has_votes)
-            sum = s.is_usual ? sum_scores<N * WARP>(votes + tid, s.u.n_tok, &is_voted)
-                             : sum_votes(s, votes + tid, N * WARP, &is_voted);
-        for (int t = 0; p.warm && t < s.u.n_tok; t++)
-            is_warm |= warm[t * N + e / WARP] >> (e % WARP) & 1;
-        take_expert(s, g, e, sum, is_voted, is_warm, x);
-        return;
-    }
-    { /* the first warp sums, twice each; all tell all */
-        double *sums = (double *)(s.shared + s.a.l.sums);
-        uint32_t *marks = (uint32_t *)(sums + ROUTER_MAX_EXPERTS);
-
-        if (s.warp == 0) {
-            const int e = s.rank * OWN + s.lane % OWN;
-
-            if (s.a.has_votes)
-                sum = s.is_usual ? sum_scores<OWN>(votes + s.lane % OWN, s.u.n_tok, &is_voted)
-                                 : sum_votes(s, votes + s.lane % OWN, OWN, &is_voted);
-            for (int t = 0; p.warm && t < s.u.n_tok; t++)
-                is_warm |= warm[t] >> (s.lane % OWN) & 1;
-#pragma unroll
-            for (int b = 0; b < ROUTER_BLOCKS / 2; b++) {
-                const unsigned to = (unsigned)(2 * b + s.lane / OWN);
-
-                cluster_send(sums + e, to, s.barriers + SUMS, sum);
-                cluster_send(marks + e, to, s.barriers + SUMS,
-                             (uint32_t)is_voted | (uint32_t)is_warm << 1);
-            }
-        }
-        cluster_receive(s.barriers + SUMS);
-        if (tid < p.n_exp)
-            take_expert(s, g, tid, sums[tid], marks[tid] & 1, marks[tid] >> 1 & 1, x);
-        else
-            x->key[tid] = 0;
-    }
-}
-
-/* elect_by_votes() where it is short: SIZE_FIXED, at most 64 experts. Four threads an expert, every
- * fourth of the others each. */
-static __device__ __forceinline__ void elect_few(const struct route_params &p,
-                                                 struct election_room *x)
-{
-    int tid = (int)threadIdx.x, e = tid / 4, n = 0, n_warm = 0, wrote = few_expert();
-    bool is_there = tid < FEW && wrote < p.n_exp, is_warm = is_there && x->core[wrote];
-    bool is_nan = is_there && x->v[wrote] != x->v[wrote];
-    const uint64_t *others = x->key + tid % 4;
-    uint64_t mine;
-
-    if (p.warm)
-        n_warm = __syncthreads_count(is_warm);
-    if (__syncthreads_or(is_nan)) {
-        if (tid == 0)
-            elect_walking(p.size, p.n_exp, p.n_core, p.core_p, p.floor, x);
-        __syncthreads();
-        return;
-    }
-    mine = x->key[e];
-#pragma unroll
-    for (int i = 0; i < FEW / 4; i++) { /* ties to the lower id */
-        uint64_t other = others[4 * i];
-
-        n += other > mine || (other == mine && 4 * i + tid % 4 < e);
-    }
-    n += __shfl_xor_sync(ALL_LANES, n, 1);
-    n += __shfl_xor_sync(ALL_LANES, n, 2);
-    if (tid % 4 == 0 && mine && n < p.n_core - n_warm)
-        x->core[e] = 1;
-    __syncthreads();
-}
-
-/* Count the keys before the thread's expert's, ties to the lower id. */
-static __device__ __noinline__ int count_before_mine(const uint64_t *key, int n_exp)
-{
-    const int e = (int)threadIdx.x;
-    const uint64_t mine = key[e];
-    int n = 0;
-
-#pragma unroll 4
-    for (int f = 0; f < n_exp; f++)
-        n += key[f] > mine || (key[f] == mine && f < e);
-    return n;
-}
-
-/* The same for more of them: a thread an expert. Votes differ as a rule in their upper half: what
- * comes before is counted by that, and where two experts find themselves in one place, anew. All
- * threads have keys. */
-static __device__ __forceinline__ void elect_many(const struct route_params &p,
-                                                  struct election_room *x)
-{
-    const int e = (int)threadIdx.x;
-    const bool is_there = e < p.n_exp, is_warm = is_there && x->core[e];
-    const bool is_nan = is_there && x->v[e] != x->v[e];
-    const uint64_t mine = x->key[e];
-    /* without a vote, by id: less than any vote has, as even -INFINITY's is more than that */
-    const uint32_t upper = mine == 1 ? (uint32_t)(ROUTER_MAX_EXPERTS - e) : (uint32_t)(mine >> 32);
-    uint32_t *uppers = (uint32_t *)x->sorted, *places = uppers + ROUTER_MAX_EXPERTS;
-    int n = 0, n_warm = 0;
-
-    if (p.warm)
-        n_warm = __syncthreads_count(is_warm);
-    uppers[e] = upper;
-    if (__syncthreads_or(is_nan)) {
-        if (e == 0)
-            elect_walking(p.size, p.n_exp, p.n_core, p.core_p, p.floor, x);
-        __syncthreads();
-        return;
-    }
-#pragma unroll 1
-    for (int from = 0; from < p.n_exp; from += WARP)
-#pragma unroll
-        for (int i = 0; i < WARP; i += 4) {
-            const uint4 o = *(const uint4 *)(uppers + from + i);
-
-            n += (int)(o.x > upper) + (int)(o.y > upper) + (int)(o.z > upper) + (int)(o.w > upper);
-        }
-    if (upper)
-        places[n] = (uint32_t)e;
-    __syncthreads();
-    if (__syncthreads_or(upper && places[n] != (uint32_t)e))
-        n = count_before_mine(x->key, p.n_exp);
-    if (mine && n < p.n_core - n_warm)
-        x->core[e] = 1;
-    __syncthreads();
-}
-
-/* The block's coreset: its set of members, as a lane has it. All threads. */
-template <int N>
-static __device__ __forceinline__ const uint8_t *elect(const struct scene &s,
-                                                       const struct route_call_group &g)
-{
-    const struct route_params &p = s.p;
-    struct election_room *x = (struct election_room *)(s.shared + s.a.l.election);
-    const bool is_last = s.u.n_tok && s.rank == 0 && g.ret_core;
-
-    hear_voters<N>(s, g, x);
-    if (is_few<N>() && p.size == SIZE_FIXED) {
-        elect_few(p, x);
-    } else if (p.size == SIZE_FIXED) {
-        elect_many(p, x);
-    } else {
-        __syncthreads();
-        if (p.size != SIZE_UNION)
-            elect_by_votes(p, x);
-    }
-    if (is_last)
-#pragma unroll 1
-        for (int e = (int)threadIdx.x; e < p.n_exp; e += ROUTER_THREADS)
-            g.ret_core[e] = x->core[e];
-    return s.u.n_tok && g.core_before ? (const uint8_t *)(s.shared + s.a.l.before) : x->core;
-}
-
 /* ---- slots ------------------------------------------------------------------------------- */
 
 /* A token's natural order. */
@@ -592,9 +256,13 @@ static __device__ __forceinline__ void rank_few(const struct scene &s, const uin
         counts[s.lane] = make_uint2((uint32_t)n0, (uint32_t)n1);
         team_sync(s);
         n0 = n1 = 0;
-        for (int m = 0; m < s.n_team; m++) {
+#pragma unroll
+        for (int m = 0; m < N_WARPS / 2; m++) {
             const struct route_room *of = s.room + (m - s.member) * (N_WARPS / s.n_team);
-            const uint2 c = ((const uint2 *)of->few + WARP)[s.lane];
+            uint2 c = make_uint2(0, 0);
+
+            if (m < s.n_team)
+                c = ((const uint2 *)of->few + WARP)[s.lane];
 
             n0 += (int)c.x;
             n1 += (int)c.y;
@@ -628,22 +296,6 @@ rank_token(const struct scene &s, const struct route_token<N> &t, struct natural
         ret->first = select_best<N>(t.order, t.natural, s.depth, &ret->n, s.room->order, s.room);
     }
     __syncwarp();
-}
-
-template <int N>
-static __device__ __forceinline__ void vote(const struct scene &s, bool is_voter,
-                                            const struct route_token<N> &t, const float (&z)[N],
-                                            const struct natural<N> &natural)
-{
-    const struct route_params &p = s.p;
-    uint32_t warm = 0;
-    int n;
-
-    if (p.warm > s.depth)
-        warm = select_best<N>(t.order, t.natural, p.warm, &n, NULL, s.room);
-    else if (p.warm)
-        warm = set_of_first(s.room->order, min(natural.n, p.warm));
-    send_ballot<N>(s, is_voter, t, z, natural.first, s.depth, warm);
 }
 
 /* The experts that a token runs. core: NULL without a coreset. */
