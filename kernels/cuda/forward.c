@@ -8,7 +8,7 @@
  *     attn   yb = attention                                           attention.cu
  *     o      x += yb Wo                                               gemm.cu
  *     route  xb = norm(x), scores, slots, list of experts             router.cu, router_many.cu
- *     moe    x += experts(xb)                                         moe.cu
+ *     moe    x += experts(xb), of few tokens left to the norm         moe.cu
  *     norm   xb = norm(x), at the end of the rows asked for           fused.cu
  *   head     logits = xb times the head, or proposals                 head.cu, gemm.cu, pick.cu
  *
@@ -247,9 +247,11 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
-/* x += experts(xb) of layer l. has_list: f->list is that of all tokens; else it is made here, of
- * the slots of routed experts where there are any. */
-static enum status run_experts(struct forward *f, int l, bool has_list, struct error *err)
+/* x += experts(xb) of layer l; of few tokens their sum is left to the norm that follows. has_list:
+ * f->list is that of all tokens; else it is made here, of the slots of routed experts where there
+ * are any. */
+static enum status run_experts(struct forward *f, int l, bool has_list, struct moe_sum *ret_left,
+                               struct error *err)
 {
     const struct forward_model *m = &f->m;
     const struct experts *e = f->layers[l].experts;
@@ -266,7 +268,8 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct e
                               .is_fast = c->is_fast,
                               .x = f->xb + row * (size_t)f->ld_x,
                               .residual = m->x + at,
-                              .y = m->x + at };
+                              .y = m->x + at,
+                              .is_left = k->n_tok <= MOE_FEW_TOKENS };
 
         if (a.n_tok > FORWARD_MOE_TOKENS)
             a.n_tok = FORWARD_MOE_TOKENS;
@@ -280,13 +283,15 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct e
                      err);
         MARK(f, e->n_exp ? PROFILE_ROUTE : PROFILE_MOE, l, err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
+        if (a.is_left)
+            *ret_left = moe_left(&a);
         MARK(f, PROFILE_MOE, l, err);
     }
     return ST_OK;
 }
 
-/* x += what the layer's experts make of norm(x). */
-static enum status run_ffn(struct forward *f, int l, struct error *err)
+/* x += what the layer's experts make of norm(x), or what is left of that. */
+static enum status run_ffn(struct forward *f, int l, struct moe_sum *ret_left, struct error *err)
 {
     const struct forward_layer *w = &f->layers[l];
     const struct experts *e = w->experts;
@@ -307,7 +312,7 @@ static enum status run_ffn(struct forward *f, int l, struct error *err)
     } else {
         st = route_by_ops(f, moe_layer, err);
     }
-    return st ? st : run_experts(f, l, has_list, err);
+    return st ? st : run_experts(f, l, has_list, ret_left, err);
 }
 
 /* Rows to where the products that follow look for them. */
@@ -327,6 +332,7 @@ static enum status enqueue(struct forward *f, struct error *err)
     struct fused_norm norm = { .table = m->embed->dev_rows,
                                .ids = f->ids,
                                .x = m->x,
+                               .ret_x = m->x,
                                .w = f->layers[0].norm_in->dev_rows,
                                .eps = m->rms_eps,
                                .n_rows = f->key.n_tok,
@@ -355,10 +361,11 @@ static enum status enqueue(struct forward *f, struct error *err)
         trace_push("layer", l);
         st = run_attention(f, l, err);
         if (!st)
-            st = run_ffn(f, l, err);
+            st = run_ffn(f, l, &norm.sum, err);
         trace_pop();
         if (st)
             return st;
+        norm.ret_x = norm.sum.results && l + 1 < m->n_layer ? m->x : NULL;
         norm.w = (l + 1 < m->n_layer ? f->layers[l + 1].norm_in : m->norm_out)->dev_rows;
         if (l + 1 == m->n_layer) {
             norm.rows = f->rows;

@@ -10,6 +10,7 @@
 
 #define NORM_THREADS 256
 #define NORM_COLS (NORM_THREADS * 4)
+#define NORM_SLOTS 9 /* results of a row read at once: of eight experts and a shared one */
 
 static __device__ __forceinline__ float4 read_quad(const float *row, int k, int d)
 {
@@ -43,43 +44,124 @@ static __device__ __forceinline__ void write_quad(float *row, int k, int d, cons
         row[k + 3] = v.w;
 }
 
+/* Pairs of a row, from some slot on, and their weights. */
+struct norm_slots {
+    int32_t pairs[NORM_SLOTS];
+    float weights[NORM_SLOTS];
+};
+
+static __device__ __forceinline__ void read_slots(const struct moe_sum &a, int row, int from,
+                                                  struct norm_slots *ret)
+{
+    const int32_t *pairs = a.token_pairs + (size_t)row * a.top_k + from;
+
+#pragma unroll
+    for (int i = 0; i < NORM_SLOTS; i++)
+        ret->pairs[i] = from + i < a.top_k ? __ldcg(pairs + i) : -1;
+#pragma unroll
+    for (int i = 0; i < NORM_SLOTS; i++)
+        ret->weights[i] = __ldcg(a.weights + max(ret->pairs[i], 0));
+}
+
+/* sums += what the slots' pairs came to, of four columns from each of k on. All are under way
+ * together; without a pair, some other's. */
+static __device__ __forceinline__ void add_slots(const struct moe_sum &a,
+                                                 const struct norm_slots &slots, const int (&k)[2],
+                                                 float4 (&sums)[2])
+{
+    float4 v[2][NORM_SLOTS];
+
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < NORM_SLOTS; i++)
+            v[j][i] =
+                __ldcg((const float4 *)(a.results + (size_t)max(slots.pairs[i], 0) * a.ld + k[j]));
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < NORM_SLOTS; i++)
+            if (slots.pairs[i] >= 0) {
+                const float w = slots.weights[i];
+
+                sums[j].x = fmaf(w, v[j][i].x, sums[j].x);
+                sums[j].y = fmaf(w, v[j][i].y, sums[j].y);
+                sums[j].z = fmaf(w, v[j][i].z, sums[j].z);
+                sums[j].w = fmaf(w, v[j][i].w, sums[j].w);
+            }
+}
+
+/* Two quads of the row's x, from k0 and k1 on, += their sums; first: the row's slots from 0 on. */
+static __device__ __forceinline__ void add_sums(const struct moe_sum &a, int row, int k0, int k1,
+                                                int d, const struct norm_slots &first, float4 *x0,
+                                                float4 *x1)
+{
+    const int k[2] = { k0 < d ? k0 : 0, k1 < d ? k1 : 0 };
+    float4 sums[2] = { make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0) };
+
+    add_slots(a, first, k, sums);
+#pragma unroll 1
+    for (int from = NORM_SLOTS; from < a.top_k; from += NORM_SLOTS) {
+        struct norm_slots more;
+
+        read_slots(a, row, from, &more);
+        add_slots(a, more, k, sums);
+    }
+    if (k0 < d)
+        *x0 =
+            make_float4(x0->x + sums[0].x, x0->y + sums[0].y, x0->z + sums[0].z, x0->w + sums[0].w);
+    if (k1 < d)
+        *x1 =
+            make_float4(x1->x + sums[1].x, x1->y + sums[1].y, x1->z + sums[1].z, x1->w + sums[1].w);
+}
+
 /* A block a row of up to NORM_COLS * QUADS; a thread has every NORM_THREADS-th four elements.
  * Shared: the row. */
-template <int QUADS>
-static __global__ void __launch_bounds__(NORM_THREADS)
+template <int QUADS, bool HAS_SUM>
+static __global__ void __launch_bounds__(NORM_THREADS, HAS_SUM ? 1 : 0)
     norm_kernel(const __grid_constant__ struct fused_norm a)
 {
     extern __shared__ __align__(16) float row[];
     __shared__ double quarter[4];
     const int i = blockIdx.x, lane = threadIdx.x % WARP_LANES, warp = threadIdx.x / WARP_LANES;
     float4 w[QUADS], v[QUADS];
+    struct norm_slots slots;
     float factor;
     size_t from;
+    int at;
 
     grid_release();
+    at = a.rows ? a.rows[i] : i;
+    from = (size_t)at * a.d;
 #pragma unroll
     for (int j = 0; j < QUADS; j++)
         w[j] = read_quad(a.w, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
+    if (HAS_SUM) /* moe.h: the list is there, results are not */
+        read_slots(a.sum, at, 0, &slots);
     grid_wait();
-    from = (size_t)(a.rows ? a.rows[i] : i) * a.d;
     if (a.table) {
         const uint16_t *of_table = a.table + (size_t)a.ids[i] * a.d;
 
 #pragma unroll
-        for (int j = 0; j < QUADS; j++) {
-            const int k = (j * NORM_THREADS + threadIdx.x) * 4;
-
-            v[j] = read_quad(of_table, k, a.d);
-            write_quad(a.x + from, k, a.d, v[j]);
-        }
+        for (int j = 0; j < QUADS; j++)
+            v[j] = read_quad(of_table, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
     } else {
 #pragma unroll
         for (int j = 0; j < QUADS; j++)
             v[j] = read_quad(a.x + from, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
     }
 #pragma unroll
-    for (int j = 0; j < QUADS; j++)
-        write_quad(row, (j * NORM_THREADS + threadIdx.x) * 4, a.d, v[j]);
+    for (int j = 0; HAS_SUM && j < QUADS; j += 2)
+        add_sums(a.sum, at, (j * NORM_THREADS + threadIdx.x) * 4,
+                 ((j + 1) * NORM_THREADS + threadIdx.x) * 4, a.d, slots, &v[j], &v[j + 1]);
+#pragma unroll
+    for (int j = 0; j < QUADS; j++) {
+        const int k = (j * NORM_THREADS + threadIdx.x) * 4;
+
+        if (a.ret_x)
+            write_quad(a.ret_x + from, k, a.d, v[j]);
+        write_quad(row, k, a.d, v[j]);
+    }
     __syncthreads();
     if (warp < 4) {
         const double q = row_quarter_squares(row, a.d, warp, lane);
@@ -112,8 +194,9 @@ static __global__ void __launch_bounds__(NORM_THREADS)
 
 template <int QUADS> static cudaError_t launch_norm(const struct fused_norm *a, cudaStream_t stream)
 {
-    return launch_kernel(norm_kernel<QUADS>, dim3(a->n_rows), NORM_THREADS,
-                         (size_t)a->d * sizeof(float), true, stream, *a);
+    return launch_kernel(a->sum.results ? norm_kernel<QUADS, true> : norm_kernel<QUADS, false>,
+                         dim3(a->n_rows), NORM_THREADS, (size_t)a->d * sizeof(float), true, stream,
+                         *a);
 }
 
 cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)

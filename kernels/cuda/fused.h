@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 #include <stdint.h>
 
+#include "kernels/cuda/moe.h"
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
@@ -16,13 +17,15 @@ extern "C" {
 
 enum { FUSED_MAX_WIDTH = 8192 }; /* of a row that is normalised */
 
-/* Rows normalised: of a table by ids, then kept in x, too; or of x. */
+/* Rows normalised: of a table by ids; or of x, with what the layer's experts left to be added. */
 struct fused_norm {
     const uint16_t *table; /* (n_vocab, d) bf16, or NULL */
     const int32_t *ids;    /* (n_rows), with table */
-    float *x;              /* (n, d) */
-    const int32_t *rows;   /* (n_rows): result i is of row rows[i]; NULL: of row i */
-    const float *w;        /* (d) */
+    const float *x;        /* (n, d), without */
+    struct moe_sum sum;  /* of moe_launch(), if that is the launch before; results NULL: nothing */
+    float *ret_x;        /* (n, d) the rows before the norm; may be x; NULL: not wanted */
+    const int32_t *rows; /* (n_rows): result i is of row rows[i]; NULL: of row i */
+    const float *w;      /* (d) */
     float eps;
     int n_rows, d;
     float *ret_h;       /* (n_rows, d), or NULL */

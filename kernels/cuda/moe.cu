@@ -93,6 +93,18 @@ cudaError_t moe_sum_launch(const struct moe_args *a, bool is_bf16, cudaStream_t 
                          stream, *a, moe_result_row(d_model));
 }
 
+struct moe_sum moe_left(const struct moe_args *a)
+{
+    struct moe_sum ret;
+
+    ret.results = a->work.results;
+    ret.ld = moe_result_row(a->weights.d_model);
+    ret.token_pairs = a->list.token_pairs;
+    ret.weights = a->list.weights;
+    ret.top_k = a->top_k;
+    return ret;
+}
+
 static size_t aligned(size_t bytes)
 {
     return (bytes + 255) / 256 * 256;

@@ -51,6 +51,22 @@ struct moe_work {
 size_t moe_work_place(char *mem, int n_tok, int top_k, const struct moe_weights *w,
                       struct moe_work *ret);
 
+enum { MOE_FEW_TOKENS = 32 }; /* up to so many are few */
+
+/*
+ * What a layer ends in: row t of y = that of the residual + the sum over slots, ascending, of
+ * weight * result, by fused multiply-adds from 0. Of few tokens it may be left to whoever reads y
+ * (moe_args.is_left), which then may read all but the results before grid_wait() (sm90.cuh) if it
+ * is the next launch: that starts once the one before the experts is complete.
+ */
+struct moe_sum {
+    const float *results; /* of pairs, rows of ld f32, aligned to 16 bytes */
+    int ld;
+    const int32_t *token_pairs; /* (n_tok, top_k): worklist.h */
+    const float *weights;       /* of pairs */
+    int top_k;
+};
+
 struct moe_args {
     struct moe_weights weights;
     struct moe_work work;
@@ -60,7 +76,11 @@ struct moe_args {
     const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16: gemm_round() */
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */
+    bool is_left;          /* y is not written: moe_left(). Of at most MOE_FEW_TOKENS */
 };
+
+/* What is to be summed after moe_launch() of a with is_left. */
+struct moe_sum moe_left(const struct moe_args *a);
 
 /* Words of moe_work.ready. */
 size_t moe_ready_words(int n_exp, int d_model);

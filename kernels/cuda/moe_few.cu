@@ -20,7 +20,8 @@
  * a fence takes microseconds while memory is busy.
  *
  * The block that stores the last results for a row tile of y (counted in work.ready, too) sums them
- * when its units are done.
+ * when its units are done, unless that is left to the next kernel (struct moe_sum), which waits for
+ * neither count nor sum.
  *
  * A stage of activations is MOE_FEW_TOKENS rows of 512 bytes (PACK_K columns). Warp w multiplies
  * slice w % 4 of each tile by octets w / 4 and w / 4 + 2 of the expert's pairs.
@@ -154,20 +155,39 @@ static __device__ __forceinline__ void tell_unit(struct shared *s, int n, int nu
     barrier_arrive(&s->told[n % UNITS_TOLD]);
 }
 
-/* The list goes to shared memory. The warps that multiply. */
+/* The list goes to shared memory. What there usually is of it is asked for at once. The warps that
+ * multiply. */
 static __device__ void read_list(const struct kernel_args &a, struct shared *s)
 {
-    const int n_exp = a.moe.weights.n_exp, n = N_MULTIPLY * 32;
+    const int n_exp = a.moe.weights.n_exp, n = N_MULTIPLY * 32, i = threadIdx.x;
+    const int n_pairs = min(a.moe.n_tok * a.moe.top_k, SUMMED_SLOTS);
+    const int32_t *const tokens = a.moe.list.tokens;
     int *experts = s->lists, *offsets = experts + n_exp;
+    const int n_active = i == 0 ? __ldcg(a.moe.list.n_active) : 0;
+    const int expert = i < n_exp ? __ldcg(a.moe.list.experts + i) : 0;
+    const int offset = i <= n_exp ? __ldcg(a.moe.list.offsets + i) : 0;
+    const int more = i + n <= n_exp ? __ldcg(a.moe.list.offsets + i + n) : 0;
+    const int token = i < n_pairs ? __ldcg(tokens + i) : 0;
+    const int another = i + n < n_pairs ? __ldcg(tokens + i + n) : 0;
 
-    for (int i = threadIdx.x; i < n_exp; i += n)
-        experts[i] = __ldcg(a.moe.list.experts + i);
-    for (int i = threadIdx.x; i <= n_exp; i += n)
-        offsets[i] = __ldcg(a.moe.list.offsets + i);
-    if (threadIdx.x == 0)
-        s->n_active = __ldcg(a.moe.list.n_active);
-    for (int i = threadIdx.x; i < a.moe.n_tok * a.moe.top_k && i < SUMMED_SLOTS; i += n)
-        s->tokens[i] = (uint8_t)__ldcg(a.moe.list.tokens + i);
+    if (i == 0)
+        s->n_active = n_active;
+    if (i < n_exp)
+        experts[i] = expert;
+    if (i <= n_exp)
+        offsets[i] = offset;
+    if (i + n <= n_exp)
+        offsets[i + n] = more;
+    if (i < n_pairs)
+        s->tokens[i] = (uint8_t)token;
+    if (i + n < n_pairs)
+        s->tokens[i + n] = (uint8_t)another;
+    for (int k = i + n; k < n_exp; k += n)
+        experts[k] = __ldcg(a.moe.list.experts + k);
+    for (int k = i + 2 * n; k <= n_exp; k += n)
+        offsets[k] = __ldcg(a.moe.list.offsets + k);
+    for (int k = i + 2 * n; k < n_pairs; k += n)
+        s->tokens[k] = (uint8_t)__ldcg(tokens + k);
 }
 
 /* What only the sum needs of it, later. One warp. */
@@ -525,7 +545,6 @@ static __global__ void __launch_bounds__(THREADS, 1)
     const int warp = threadIdx.x / 32;
     int n_first = 0;
 
-    grid_release();
     if (threadIdx.x == WARP_WEIGHTS * 32) { /* who uses them first */
         for (int i = 0; i < WEIGHT_STAGES; i++) {
             barrier_init(&s->weights_full[i], 1);
@@ -544,6 +563,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
         barrier_init_fence();
     }
     grid_wait();
+    grid_release(); /* the list is there: struct moe_sum */
     if (threadIdx.x == THREADS - 1)
         take_counts(a, s, n_counts);
     if (warp < N_MULTIPLY)
@@ -600,12 +620,12 @@ cudaError_t moe_few_launch(const struct moe_args *moe, bool is_early, cudaStream
     a.down = moe_product(w->down, w->d_model, w->d_ff, moe->work.h);
     a.h_row = (int)pack_row_elems(w->d_ff);
     a.result_row = moe_result_row(w->d_model);
-    a.is_summed = moe->n_tok * moe->top_k <= SUMMED_SLOTS && w->d_model % 4 == 0;
+    a.is_summed = !moe->is_left && moe->n_tok * moe->top_k <= SUMMED_SLOTS && w->d_model % 4 == 0;
     bytes = head_bytes(a) + WEIGHT_STAGES * PACK_TILE_BYTES + ROW_STAGES * STAGE_BYTES;
     if (!rc)
         rc = allow_shared(experts_kernel, bytes);
     if (!rc)
         rc = launch_kernel(experts_kernel, dim3((unsigned)n_sm), THREADS, bytes, is_early, stream,
                            a, n_counts(w->n_exp, w->d_model));
-    return rc || a.is_summed ? rc : moe_sum_launch(moe, false, stream);
+    return rc || a.is_summed || moe->is_left ? rc : moe_sum_launch(moe, false, stream);
 }

@@ -79,6 +79,4 @@ size_t moe_plan_bytes(int n_tok, int top_k, const struct moe_weights *w);
 }
 #endif
 
-#define MOE_FEW_TOKENS 32
-
 #endif

@@ -2,9 +2,10 @@
  * The machine instructions that kernels here are built on, one function each (PTX ISA 8.0, sm_90).
  *
  * Programmatic dependent launch: a kernel launched with the attribute may start while the one
- * before it still runs. It may then read what nobody writes (weights) or what
- * mailbox_fetch() brought (mailbox.h: nothing starts before it is done), and calls grid_wait()
- * before anything else; that waits until all kernels before are complete and their writes are seen.
+ * before it still runs. It may then read what nobody writes (weights), what mailbox_fetch() brought
+ * (mailbox.h: nothing starts before it is done) or, after the experts, their list (moe.h, struct
+ * moe_sum), and calls grid_wait() before anything else; that waits until all kernels before are
+ * complete and their writes are seen.
  * Every kernel that may start early calls it, in every block, so that waiting for one means waiting
  * for all before. grid_release(): the next kernel may start now; it says nothing about results.
  */
