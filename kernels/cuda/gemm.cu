@@ -4,8 +4,10 @@
  * Two kernels, the same bits.
  *
  * few_tokens: up to 32 tokens, up to 8 stretches of columns (K = 2048). What counts is the stream
- * of weights (few.cuh). A unit is a slice. 24 pieces, 192 KB, are under way in each SM, and the
- * first ones are asked for before the kernel waits for the one that makes the activations.
+ * of weights (few.cuh). A unit is a slice. 24 pieces, 192 KB, are under way in each SM. The first
+ * unit's are asked for before the kernel waits for the one that makes the activations, the others
+ * once these are on their way: behind 192 KB of weights whatever somebody waits for comes late, the
+ * end of the kernel ahead as well.
  *
  * many_tokens: tiles of 64 MT rows by 16 NT tokens, columns in steps of 64 through a ring of
  * STEPS steps in shared memory, activations laid there as fragments. 8 warps, 4 by 2.
@@ -81,22 +83,29 @@ __global__ void __launch_bounds__(FEW_THREADS, 1)
     const uint64_t policy = policy_evict_first();
     uint4 b[8][NT];
 
+    /* the block's i-th unit, i < FEW_RING */
+    auto fetch = [&](int i) {
+        const int u = blockIdx.x + i * gridDim.x;
+
+        if (is_active && u < n_units)
+            few_fetch(ring + i * PACK_SLICE_BYTES, find_unit(a, u, PACK_SLICE_ROWS, k_tiles).w,
+                      warp, &full[i], policy);
+    };
+
     grid_release();
     if (lane == 0) {
         for (int i = 0; i < FEW_RING; i++)
             barrier_init(&full[i], 1);
         barrier_init_fence();
-        for (int i = 0; i < FEW_RING && is_active; i++) {
-            const int u = blockIdx.x + i * gridDim.x;
-
-            if (u < n_units)
-                few_fetch(ring + i * PACK_SLICE_BYTES, find_unit(a, u, PACK_SLICE_ROWS, k_tiles).w,
-                          warp, &full[i], policy);
-        }
+        fetch(0);
     }
     __syncwarp();
     grid_wait();
     few_activations<NT>(a, k_tiles, warp, lane, b);
+    if (lane == 0)
+        for (int i = 1; i < FEW_RING; i++)
+            fetch(i);
+    __syncwarp();
     for (int u = blockIdx.x, i = 0; u < n_units; u += gridDim.x, i++) {
         float *red = sums + (i & 1) * few_sums(NT);
         const int slot = i % FEW_RING;
