@@ -239,8 +239,10 @@ static void measure_routing(struct forward *f, const struct forward_call *call,
         s->n_groups = route_call_groups(f->segs, n, &s->n_tok);
         route_call_measure(&s->p, s->n_tok, n, s->n_groups, &size);
         s->args = (size.args + 255) / 256 * 256;
+        s->own = size.own;
         s->results = (size.results + 255) / 256 * 256;
         ret->args += s->args;
+        ret->own += s->own;
         ret->results += s->results;
         ret->work = size.work > ret->work ? size.work : ret->work;
     }
@@ -267,7 +269,7 @@ struct attention_args forward_attention(const struct forward *f)
 
 /* Where its parts lie, and its size. */
 struct meta {
-    size_t number, ids, positions, seqs, rows, pick_rows, attn, routing, bytes;
+    size_t number, ids, positions, seqs, rows, pick_rows, attn, routing, own, bytes;
 };
 
 /* Tokens, their places and who looks at which cache. */
@@ -322,10 +324,10 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
 }
 
-/* The routing of one MoE layer and set: arguments of the first layer's lie at `in` of meta, its
- * results at `out`; `size` is a layer's. */
+/* The routing of one MoE layer and set: arguments of the first layer's lie at `in` of meta, a later
+ * one's own at `own`; the first layer's results at `out`; `size` is a layer's. */
 static void plan_routing(struct forward *f, const struct forward_call *call, int l, int set,
-                         size_t in, size_t out, const struct route_call_size *size)
+                         size_t in, size_t own, size_t out, const struct route_call_size *size)
 {
     const struct forward_set *s = &f->sets[set];
     struct route_call *r = &f->calls[l * f->m.max_seqs + set];
@@ -334,8 +336,8 @@ static void plan_routing(struct forward *f, const struct forward_call *call, int
     int n = set_segments(f, call, set, l);
 
     if (l)
-        route_call_repeat(&f->calls[set], f->segs, popularity, f->host_meta + in, s->args,
-                          (size_t)l * size->args, (size_t)l * size->results, r);
+        route_call_repeat(&f->calls[set], f->segs, popularity, f->host_meta + in,
+                          f->host_meta + own, s->own, (size_t)l * size->results, r);
     else
         route_call_plan(&s->p, f->segs, n, popularity, f->host_meta + in, (char *)f->meta.dev + in,
                         (char *)f->results.dev + out, f->work.dev, r);
@@ -393,7 +395,8 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
     at.pick_rows =
         take(&at.bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct gemm_pick_row));
     at.attn = take(&at.bytes, (size_t)k->n_seqs, sizeof(struct attn_segment));
-    at.routing = take(&at.bytes, n_layer, size.args);
+    at.routing = take(&at.bytes, 1, size.args);
+    at.own = take(&at.bytes, n_layer, size.own); /* the first layer's lie with the rest */
     f->meta_bytes = at.bytes;
     f->result_bytes = n_layer * size.results;
     f->picks_at = take(&f->result_bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct pick));
@@ -402,11 +405,12 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
         return st;
     fill_meta(f, call, &at);
     for (size_t l = 0; l < n_layer; l++) {
-        size_t in = at.routing, out = 0;
+        size_t in = at.routing, own = at.own + l * size.own, out = 0;
 
         for (int i = 0; i < k->n_sets; i++) {
-            plan_routing(f, call, (int)l, i, in, out, &size);
+            plan_routing(f, call, (int)l, i, in, own, out, &size);
             in += f->sets[i].args;
+            own += f->sets[i].own;
             out += f->sets[i].results;
         }
     }

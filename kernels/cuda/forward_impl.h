@@ -31,7 +31,7 @@ struct forward_set {
     int joint;
     int n_seqs, n_tok, n_groups, max_tok;
     bool has_plain;       /* tokens that the model routes alone */
-    size_t args, results; /* bytes a layer */
+    size_t args, own, results; /* bytes a layer: struct route_call_size */
 };
 
 /* All that the kernels' arguments are made of, with the sets' settings. No padding counts: it is

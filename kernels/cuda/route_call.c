@@ -71,10 +71,14 @@ void route_call_measure(const struct route_params *p, int n_tok, int n_segs, int
                         struct route_call_size *ret)
 {
     struct route_call c = { .p = *p, .n_tok = n_tok, .n_segs = n_segs, .n_groups = n_groups };
-    struct place args = { 0 }, results = { 0 }, work = { 0 };
+    struct route_call none = { .p = *p, .n_groups = n_groups };
+    struct place args = { 0 }, own = { 0 }, results = { 0 }, work = { 0 }, other = { 0 };
 
     place_all(&c, &args, &results, &work);
-    *ret = (struct route_call_size){ args.at, results.at, work.at };
+    place_all(&none, &own, &other, &(struct place){ 0 });
+    *ret = (struct route_call_size){
+        .args = args.at, .own = own.at, .results = results.at, .work = work.at
+    };
 }
 
 /* Tokens of a group of a segment. */
@@ -179,15 +183,15 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
 }
 
 void route_call_repeat(const struct route_call *first, const struct route_segment *segs,
-                       const double *popularity, char *host_args, size_t args_bytes, size_t to_args,
-                       size_t to_results, struct route_call *ret)
+                       const double *popularity, const char *host_args, char *host_own,
+                       size_t own_bytes, size_t to_results, struct route_call *ret)
 {
-    const char *dev_args = (const char *)first->tokens; /* they lie first */
-    char *host = host_args + to_args;
-    struct route_call_group *group =
-        (struct route_call_group *)(void *)(host + ((const char *)first->groups - dev_args));
+    const char *dev_args = (const char *)first->tokens; /* they lie first, then segments */
+    const char *first_own = host_args + ((const char *)first->groups - dev_args);
+    const size_t to_own = (size_t)(host_own - first_own);
+    struct route_call_group *group = (struct route_call_group *)(void *)host_own;
 
-    memcpy(host, host_args, args_bytes);
+    memcpy(host_own, first_own, own_bytes);
     for (int g = 0; g < first->n_groups; g++) {
         const int s = group[g].segment;
         const bool is_last = g + 1 == first->n_groups || group[g + 1].segment != s;
@@ -197,13 +201,11 @@ void route_call_repeat(const struct route_call *first, const struct route_segmen
         group[g].ret_core = is_last ? segs[s].ret_core : NULL;
     }
     if (first->p.elect == ELECT_STATIC)
-        memcpy(host + ((const char *)first->popularity - dev_args), popularity,
-               (size_t)first->p.n_exp * sizeof(double));
+        memcpy(host_own + ((const char *)first->popularity - (const char *)first->groups),
+               popularity, (size_t)first->p.n_exp * sizeof(double));
     *ret = *first;
-    ret->tokens = (const void *)((const char *)first->tokens + to_args);
-    ret->segs = (const void *)((const char *)first->segs + to_args);
-    ret->groups = (const void *)((const char *)first->groups + to_args);
-    ret->popularity = (const void *)((const char *)first->popularity + to_args);
+    ret->groups = (const void *)((const char *)first->groups + to_own);
+    ret->popularity = (const void *)((const char *)first->popularity + to_own);
     ret->stats = (void *)((char *)first->stats + to_results);
     ret->tokens_per_expert = (void *)((char *)first->tokens_per_expert + to_results);
 }

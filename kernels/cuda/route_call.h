@@ -74,9 +74,9 @@ struct route_margin {
 };
 
 /* Bytes of arguments, of results and of working space, multiples of 16; SIZE_MAX: more than can be
- * counted. */
+ * counted. own: of arguments, the last ones, which other layers have others of. */
 struct route_call_size {
-    size_t args, results, work;
+    size_t args, own, results, work;
 };
 
 /* Sizes for segments whose tokens are n_tok in all. n_groups: of all of them. */
@@ -94,13 +94,13 @@ void route_call_plan(const struct route_params *p, const struct route_segment *s
                      void *dev_work, struct route_call *ret);
 
 /*
- * The same call for another layer, whose segments differ in keys and coresets alone. host_args (of
- * args_bytes): what `first` was laid out in; to_args and to_results: bytes from its places to this
- * one's, on the host and on the device.
+ * The same call for another layer, whose segments differ in keys and coresets alone. host_args:
+ * what `first` was laid out in; host_own: where the layer's own arguments, own_bytes, lie, as far
+ * behind it as on the device; to_results: bytes from first's results to this one's.
  */
 void route_call_repeat(const struct route_call *first, const struct route_segment *segs,
-                       const double *popularity, char *host_args, size_t args_bytes, size_t to_args,
-                       size_t to_results, struct route_call *ret);
+                       const double *popularity, const char *host_args, char *host_own,
+                       size_t own_bytes, size_t to_results, struct route_call *ret);
 
 /* Fill in the bias: route_input.bias. */
 void route_call_set_bias(struct route_call *c, const struct weight *bias);
