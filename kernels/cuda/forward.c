@@ -16,7 +16,8 @@
  * before them ends (sm90.cuh).
  *
  * Mode fast, from GEMM_FAST_MIN tokens on: products by gemm_fast.cu, of activations that norm and
- * attention leave in tiles; qkv does heads' work, the head proposes however many rows there are.
+ * attention leave in tiles; qkv does the work of heads, experts that of the norm after them, the
+ * head proposes however many rows there are.
  *
  * What a forward needs of the host is laid out in one block ("meta"), which the first kernel
  * fetches; the last one delivers the statistics of all layers (mailbox.h). Kernels find everything
@@ -247,6 +248,15 @@ static enum status route_by_ops(struct forward *f, int l, struct error *err)
     return ST_OK;
 }
 
+/* Do the experts of layer l take the norm of the next one along? */
+static bool takes_norm(const struct forward *f, int l)
+{
+    const int n_tok = f->key.n_tok, n_last = n_tok % FORWARD_MOE_TOKENS;
+
+    return l + 1 < f->m.n_layer && is_tiled(f, n_tok) &&
+           moe_can_norm(&f->layers[l].experts->packed, n_last ? n_last : FORWARD_MOE_TOKENS);
+}
+
 /* x += experts(xb) of layer l; of few tokens their sum is left to the norm that follows. has_list:
  * f->list is that of all tokens; else it is made here, of the slots of routed experts where there
  * are any. */
@@ -273,6 +283,12 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
 
         if (a.n_tok > FORWARD_MOE_TOKENS)
             a.n_tok = FORWARD_MOE_TOKENS;
+        if (takes_norm(f, l))
+            a.norm = (struct moe_norm){ .w = f->layers[l + 1].norm_in->dev_rows,
+                                        .eps = m->rms_eps,
+                                        .tiled = f->tiled,
+                                        .first = t,
+                                        .n_rows = k->n_tok };
         moe_work_place(f->moe.dev, a.n_tok, a.top_k, &e->packed, &a.work);
         a.work.ready = e->dev_ready;
         a.list = worklist_place(f->list.dev, a.n_tok, n_slots, e->n_exp + e->n_shared);
@@ -365,6 +381,8 @@ static enum status enqueue(struct forward *f, struct error *err)
         trace_pop();
         if (st)
             return st;
+        if (takes_norm(f, l))
+            continue;
         norm.ret_x = norm.sum.results && l + 1 < m->n_layer ? m->x : NULL;
         norm.w = (l + 1 < m->n_layer ? f->layers[l + 1].norm_in : m->norm_out)->dev_rows;
         if (l + 1 == m->n_layer) {

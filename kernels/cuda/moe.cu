@@ -1,26 +1,29 @@
 /* Experts: what the ways of running them have in common, and which is taken. moe.h */
 #include "kernels/cuda/moe.h"
 
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/moe_impl.cuh"
+#include "kernels/cuda/row.cuh"
 
 #define SUM_THREADS 256
 
 #define SUM_SLOTS 8 /* whose results are under way together */
 
-/* Up to n <= 4 columns of y. */
+/* Up to n <= 4 columns of y, which sum becomes. */
 static __device__ __forceinline__ void store_sums(const struct moe_args &a, size_t at, int n,
-                                                  const float sum[4])
+                                                  float sum[4])
 {
     if (a.weights.d_model % 4 == 0) {
-        float4 v = make_float4(sum[0], sum[1], sum[2], sum[3]);
-
         if (a.residual) {
             const float4 r = *(const float4 *)(a.residual + at);
 
-            v = make_float4(r.x + v.x, r.y + v.y, r.z + v.z, r.w + v.w);
+            sum[0] = r.x + sum[0];
+            sum[1] = r.y + sum[1];
+            sum[2] = r.z + sum[2];
+            sum[3] = r.w + sum[3];
         }
-        *(float4 *)(a.y + at) = v;
+        *(float4 *)(a.y + at) = make_float4(sum[0], sum[1], sum[2], sum[3]);
         return;
     }
 #pragma unroll
@@ -29,8 +32,49 @@ static __device__ __forceinline__ void store_sums(const struct moe_args &a, size
             a.y[at + j] = a.residual ? a.residual[at + j] + sum[j] : sum[j];
 }
 
-/* Grid (tokens, parts of d_model). A thread sums the columns of 16 bytes of results, in f32. */
-template <bool IS_BF16>
+#define NORM_COLS 8 /* of a thread */
+
+/* The norm of the block's row, of which a thread has columns col .. in y, to tiles. Sums as
+ * fused_norm_launch()'s. All threads. */
+static __device__ __forceinline__ void norm_row(const struct moe_args &a, int col,
+                                                const float (&y)[NORM_COLS])
+{
+    __shared__ __align__(16) float row[SUM_THREADS * NORM_COLS];
+    __shared__ double quarter[4];
+    const int d_model = a.weights.d_model, warp = threadIdx.x / WARP_LANES;
+    float factor;
+
+    *(float4 *)(row + col) = make_float4(y[0], y[1], y[2], y[3]);
+    *(float4 *)(row + col + 4) = make_float4(y[4], y[5], y[6], y[7]);
+    __syncthreads();
+    if (warp < 4) {
+        const double q = row_quarter_squares(row, d_model, warp, threadIdx.x % WARP_LANES);
+
+        if (threadIdx.x % WARP_LANES == 0)
+            quarter[warp] = q;
+    }
+    __syncthreads();
+    factor = rms_factor(add_quarters(quarter), d_model, a.norm.eps);
+    if (col >= d_model)
+        return;
+#pragma unroll
+    for (int j = 0; j < NORM_COLS; j += 2) {
+        const float2 w = *(const float2 *)(a.norm.w + col + j);
+
+        *tile_pair(a.norm.tiled, tile_octets(a.norm.n_rows), a.norm.first + blockIdx.x, col + j) =
+            pack_bf16(rms_apply(y[j], factor, w.x), rms_apply(y[j + 1], factor, w.y));
+    }
+}
+
+bool moe_can_norm(const struct moe_weights *w, int n_tok)
+{
+    return n_tok > MOE_FEW_TOKENS && w->d_model % PACK_K == 0 &&
+           w->d_model <= SUM_THREADS * NORM_COLS;
+}
+
+/* Grid (tokens, parts of d_model). A thread sums the columns of 16 bytes of results, in f32.
+ * HAS_NORM: one part. */
+template <bool IS_BF16, bool HAS_NORM>
 static __global__ void __launch_bounds__(SUM_THREADS)
     sum_kernel(const __grid_constant__ struct moe_args a, int result_row)
 {
@@ -45,9 +89,9 @@ static __global__ void __launch_bounds__(SUM_THREADS)
 
     grid_release();
     grid_wait();
-    if (col >= d_model)
+    if (!HAS_NORM && col >= d_model)
         return;
-    for (int from = 0; from < a.top_k; from += SUM_SLOTS) {
+    for (int from = 0; from < a.top_k && col < d_model; from += SUM_SLOTS) {
         int pair[SUM_SLOTS];
         float w[SUM_SLOTS];
         uint4 v[SUM_SLOTS];
@@ -82,6 +126,8 @@ static __global__ void __launch_bounds__(SUM_THREADS)
     for (int j = 0; j < COLS; j += 4)
         if (col + j < d_model)
             store_sums(a, at + j, min(4, d_model - col - j), sum + j);
+    if constexpr (HAS_NORM)
+        norm_row(a, col, sum);
 }
 
 cudaError_t moe_sum_launch(const struct moe_args *a, bool is_bf16, cudaStream_t stream)
@@ -89,8 +135,10 @@ cudaError_t moe_sum_launch(const struct moe_args *a, bool is_bf16, cudaStream_t 
     const int d_model = a->weights.d_model, part = SUM_THREADS * (is_bf16 ? 8 : 4);
     const dim3 grid((unsigned)a->n_tok, (unsigned)((d_model + part - 1) / part));
 
-    return launch_kernel(is_bf16 ? sum_kernel<true> : sum_kernel<false>, grid, SUM_THREADS, 0, true,
-                         stream, *a, moe_result_row(d_model));
+    return launch_kernel(!is_bf16        ? sum_kernel<false, false>
+                         : a->norm.tiled ? sum_kernel<true, true>
+                                         : sum_kernel<true, false>,
+                         grid, SUM_THREADS, 0, true, stream, *a, moe_result_row(d_model));
 }
 
 struct moe_sum moe_left(const struct moe_args *a)

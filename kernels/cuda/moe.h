@@ -67,6 +67,14 @@ struct moe_sum {
     int top_k;
 };
 
+/* What comes after the layer, done while its rows are at hand: fused_norm_launch() of y. */
+struct moe_norm {
+    const float *w; /* (d_model) */
+    float eps;
+    void *tiled;       /* of rows, for gemm_fast.h; NULL: no norm */
+    int first, n_rows; /* y's row 0 is row `first` of so many */
+};
+
 struct moe_args {
     struct moe_weights weights;
     struct moe_work work;
@@ -77,10 +85,14 @@ struct moe_args {
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */
     bool is_left;          /* y is not written: moe_left(). Of at most MOE_FEW_TOKENS */
+    struct moe_norm norm;  /* where moe_can_norm() */
 };
 
 /* What is to be summed after moe_launch() of a with is_left. */
 struct moe_sum moe_left(const struct moe_args *a);
+
+/* Can a launch of so many tokens in mode fast take a norm along? */
+bool moe_can_norm(const struct moe_weights *w, int n_tok);
 
 /* Words of moe_work.ready. */
 size_t moe_ready_words(int n_exp, int d_model);
