@@ -134,9 +134,28 @@ template <bool IS_FAST> static __device__ __forceinline__ int n_chunks(int n_pai
 
 struct prepared {
     int pairs[MAX_ACTIVE];     /* of active expert i */
-    int order[MAX_ACTIVE];     /* active experts, those of most pairs first */
+    int sorted[MAX_ACTIVE];    /* the same, the most first */
+    int ranked[MAX_ACTIVE];    /* which experts these are */
+    int order[MAX_ACTIVE];     /* active experts as they come */
     int first[MAX_ACTIVE + 1]; /* chunk of order[i] */
 };
+
+/* From those of most pairs first to an order in which experts of many pairs, which are bound by
+ * products, and of few, whose weights are what takes time, come evenly: after each of them the mean
+ * so far is about that of all. One thread. */
+static __device__ void mix_experts(struct prepared *s, int n)
+{
+    int lo = 0, hi = n - 1, sum = 0, all = 0;
+
+    for (int i = 0; i < n; i++)
+        all += s->sorted[i];
+    for (int i = 0; i < n; i++) {
+        const int from = (int64_t)sum * n > (int64_t)all * i ? hi-- : lo++;
+
+        s->order[i] = s->ranked[from];
+        sum += s->sorted[from];
+    }
+}
 
 /* The experts' order and the numbers of their chunks. All threads of the block. */
 template <bool IS_FAST>
@@ -153,8 +172,12 @@ static __device__ void order_experts(const struct wide_args &a, struct prepared 
 
         for (int j = 0; j < n; j++)
             rank += s->pairs[j] > mine || (s->pairs[j] == mine && j < i);
-        s->order[rank] = i;
+        s->ranked[rank] = i;
+        s->sorted[rank] = mine;
     }
+    __syncthreads();
+    if (threadIdx.x == 0)
+        mix_experts(s, n);
     __syncthreads();
     if (threadIdx.x < 32) {
         int sum = 0;
