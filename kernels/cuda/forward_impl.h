@@ -15,7 +15,7 @@
 enum {
     FORWARD_GRAPHS = 64,
     FORWARD_GRAPH_TOKENS = 1024, /* of more, a forward is not bound by launches */
-    FORWARD_MOE_TOKENS = 2048,   /* that experts take at once: what their results take is bounded */
+    FORWARD_MOE_TOKENS = 4096,   /* that experts take at once: what their results take is bounded */
 };
 
 /* Device memory that grows; all of it is zeroed when it is made. */
