@@ -1,7 +1,7 @@
 /*
  * Projections: gemm.h.
  *
- * Two kernels, the same bits.
+ * Two kernels, the same bits; gemm_split.cu has a third, of few tokens and few rows.
  *
  * few_tokens: up to 32 tokens, up to 8 stretches of columns (K = 2048). What counts is the stream
  * of weights (few.cuh). A unit is a slice. 24 pieces, 192 KB, are under way in each SM. The first
@@ -15,6 +15,7 @@
 #include "kernels/cuda/gemm.h"
 
 #include "kernels/cuda/few.cuh"
+#include "kernels/cuda/gemm_split.h"
 #include "kernels/cuda/gemm_unit.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.h"
@@ -331,6 +332,8 @@ cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t s
 
     if (rc != cudaSuccess || !a->n_tok)
         return rc;
+    if (gemm_split_fits(a, n_sm))
+        return gemm_split_launch(a, is_early, stream);
     if (k_tiles <= SLICE_WARPS && a->n_tok <= FEW_TOKENS) {
         if (a->n_tok <= 8)
             return launch_few<1>(a, k_tiles, n_sm, is_early, stream);

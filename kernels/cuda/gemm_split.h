@@ -1,0 +1,24 @@
+/*
+ * Projections of up to 32 tokens to few rows, by clusters that split the columns: gemm.h's products
+ * and bits. The kernel asks for half of a multiprocessor's registers and 48 KB of its shared
+ * memory, so it starts, and fetches its weights, beside the one whose results it multiplies.
+ */
+#ifndef KERNELS_CUDA_GEMM_SPLIT_H
+#define KERNELS_CUDA_GEMM_SPLIT_H
+
+#include "kernels/cuda/gemm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Whether it can, and a device of n_sm multiprocessors has room for all blocks at a time. */
+bool gemm_split_fits(const struct gemm_args *a, int n_sm);
+
+/* As gemm_launch(). */
+cudaError_t gemm_split_launch(const struct gemm_args *a, bool is_early, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
