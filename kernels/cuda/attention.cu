@@ -1,54 +1,37 @@
 /*
  * Attention: attention.h.
  *
- * A block of 8 warps takes one key/value head and up to ATTN_QUERIES of the queries that use it:
- * (token, query head) pairs of consecutive tokens. For a span of keys
+ * A block takes one key/value head and up to ATTN_QUERIES of the queries that use it: (token, query
+ * head) pairs of consecutive tokens, 16 a row tile. A warp does, of M row tiles, for a span of keys
  *
- *     scores   warp w: all queries by keys 8 w .. 8 w + 7, from fragments of q in shared memory
- *     softmax  each row's largest score over the warps, p = 2^(s - largest), sums in warp order
- *     output   warp w: all queries by columns D/8 w .. of the values, p as fragments
+ *     scores   octet w: queries by keys 8 w .. 8 w + 7, from fragments of q in shared memory
+ *     softmax  each row's largest score over the octets, p = 2^(s - largest), sums in octet order
+ *     output   octet w: queries by columns D/8 w .. of the values, p as fragments
  *
- * and joined with the spans before: m' = max(m, m_s), l' = l 2^(m - m') + l_s 2^(m_s - m'), the
- * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2.
+ * and joins them with the spans before: m' = max(m, m_s), l' = l 2^(m - m') + l_s 2^(m_s - m'), the
+ * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2. M is 2 (8
+ * warps) for many queries, and 1 (16 warps) for few, which are done sooner.
  *
  * Where there are too few (tile, head) pairs for the machine, a cluster of up to 8 blocks takes
  * one: its spans go round, what they give is sent to the blocks by rows, and then each block joins
- * all spans, in order, for its share of the rows. Spans without a position of the segment's own are
- * fetched before the kernel waits for the one that writes those.
+ * all spans, in order, for its share of the rows. Of its first span a block fetches what nobody is
+ * about to write before the kernel waits for the one that does. Each block has a multiprocessor for
+ * itself: two on one, which the machine likes to do with clusters, take twice as long to multiply.
+ *
+ * Raw queries, keys and values (attention.cuh) are for few queries alone. The first tile's blocks
+ * write keys and values to the cache.
  */
 #include "kernels/cuda/attention.h"
 
+#include <math.h>
+
+#include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 
-#define THREADS 256
-#define N_WARPS 8
-#define N_M (ATTN_QUERIES / 16)
 #define MAX_CLUSTER 8
-
-template <int D> struct smem {
-    static constexpr int k_stride = D + 16, v_stride = D + 4; /* floats: lanes hit all banks */
-    float k[ATTN_KEYS][k_stride];
-    float v[ATTN_KEYS][v_stride];
-    uint4 q[2][N_M][D / 16][32];         /* upper and lower parts, fragments */
-    uint4 p[2][N_M][ATTN_KEYS / 16][32]; /* the same */
-    float max[N_WARPS][ATTN_QUERIES], sum[N_WARPS][ATTN_QUERIES];
-    uint64_t row[ATTN_QUERIES]; /* of a query: (token, head) in q and y */
-    int limit[ATTN_QUERIES];    /* keys that it sees */
-    int end;                    /* keys that any sees */
-};
-
-/* (v0, v1) as upper parts, and what is left of them. */
-static __device__ __forceinline__ uint32_t split_bf16(float v0, float v1, uint32_t *ret_lower)
-{
-    uint32_t upper = pack_bf16(v0, v1);
-
-    *ret_lower =
-        pack_bf16(v0 - __uint_as_float(upper << 16), v1 - __uint_as_float(upper & 0xffff0000u));
-    return upper;
-}
 
 /* main + cross += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
 static __device__ __forceinline__ void mma_split(float main[4], float cross[4], const uint4 &a_up,
@@ -60,107 +43,37 @@ static __device__ __forceinline__ void mma_split(float main[4], float cross[4], 
     mma_bf16(cross, a_up, b_low[0], b_low[1]);
 }
 
+/* Rows that each of n blocks joins, at most. */
+static __host__ __device__ constexpr int share_of(int n)
+{
+    return (ATTN_QUERIES + n - 1) / n;
+}
+
 /*
  * What the spans of a cluster give of n_rows rows, one block's share, behind everything else: of
- * each span the rows' outputs, not yet divided, D + 8 apart so that lanes that store fragments hit
- * all banks; then their largest scores; then their sums.
+ * each span the rows' outputs, not yet divided, side by side, a lane's columns together; then each
+ * row's largest score and sum.
  */
 template <int D> static __host__ __device__ constexpr int kept_floats(int n_rows)
 {
-    return n_rows * (D + 8 + 2);
+    return (n_rows * (D + 2) + 3) / 4 * 4; /* aligned to 16 bytes */
 }
 
-struct tile {
-    struct attn_segment seg;
-    int first, n; /* pairs of the segment's head: token first / group, ... */
-    int kv_head;
-    size_t keys; /* element of the head's first key, or value */
+/* ---- a span -------------------------------------------------------------------------------- */
+
+/* Sums of a thread: rows (its first tile + m) 16 + lane / 4 + 8 h for (m, h), columns of its warp.
+ */
+template <int D, int M> struct sums {
+    static constexpr int n_n = D / N_OCTETS / 8; /* column octets of a warp */
+    float o[M][n_n][4];
+    float m[M][2], l[M][2];
 };
 
-/* Ask for keys [key, key + ATTN_KEYS) of the head and their values; zeros where there are none. By
- * all threads, who have used up the span before; async_wait() and a barrier before they are read.
- * (Bulk copies of 512 bytes take too long each.) */
-template <int D>
-static __device__ __forceinline__ void span_fetch(const struct attention_args &a,
-                                                  const struct tile &t, int key, struct smem<D> *s)
+/* A thread's row (m, h) of the block's. */
+template <int M> static __device__ __forceinline__ int row_of(int m, int h)
 {
-    const size_t stride = (size_t)a.n_kv_head * a.d_head;
-    const size_t from = t.keys + (size_t)key * stride;
-    const int n = max(0, min(ATTN_KEYS, t.seg.n_kv - key));
-
-    if (a.d_head % 4 == 0) {
-#pragma unroll 4
-        for (int i = threadIdx.x; i < ATTN_KEYS * D / 4; i += THREADS) {
-            const int row = i / (D / 4), col = i % (D / 4) * 4;
-            const bool is_there = row < n && col < a.d_head;
-            const size_t at = is_there ? from + (size_t)row * stride + col : 0;
-
-            async_copy16(&s->k[row][col], t.seg.keys + at, is_there);
-            async_copy16(&s->v[row][col], t.seg.values + at, is_there);
-        }
-        async_commit();
-        return;
-    }
-    for (int i = threadIdx.x; i < ATTN_KEYS * D; i += THREADS) {
-        const int row = i / D, col = i % D;
-        const bool is_there = row < n && col < a.d_head;
-        const size_t at = from + (size_t)row * stride + col;
-
-        s->k[row][col] = is_there ? t.seg.keys[at] : 0;
-        s->v[row][col] = is_there ? t.seg.values[at] : 0;
-    }
+    return (threadIdx.x / 32 / N_OCTETS * M + m) * 16 + h * 8 + threadIdx.x % 32 / 4;
 }
-
-/* The queries, times log2(e) / sqrt(d_head), as fragments; a lane has four columns in a row of each
- * 16, as of the keys. */
-template <int D>
-static __device__ __forceinline__ void load_queries(const struct attention_args &a,
-                                                    const struct tile &t, struct smem<D> *s)
-{
-    const float scale = (float)(1.4426950408889634 / sqrt((double)a.d_head));
-    constexpr int n = N_M * (D / 16) * 32 / THREADS; /* fragments of a thread */
-    float4 v[n][2];
-
-#pragma unroll
-    for (int i = 0; i < n; i++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int at = i * THREADS + threadIdx.x, lane = at % 32, k = at / 32 % (D / 16);
-            const int row = at / 32 / (D / 16) * 16 + half * 8 + lane / 4;
-            const int col = k * 16 + lane % 4 * 4;
-            const float *q = a.q + s->row[row] * a.d_head + col;
-
-            v[i][half] = make_float4(0, 0, 0, 0);
-            if (row < t.n && a.d_head % 4 == 0 && col < a.d_head) {
-                v[i][half] = __ldcg((const float4 *)q);
-            } else if (row < t.n) {
-                v[i][half].x = col < a.d_head ? q[0] : 0;
-                v[i][half].y = col + 1 < a.d_head ? q[1] : 0;
-                v[i][half].z = col + 2 < a.d_head ? q[2] : 0;
-                v[i][half].w = col + 3 < a.d_head ? q[3] : 0;
-            }
-        }
-#pragma unroll
-    for (int i = 0; i < n; i++) {
-        const int at = i * THREADS + threadIdx.x;
-        uint32_t up[2][2], low[2][2]; /* rows g and g + 8, columns 0 1 and 2 3 */
-
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            up[half][0] = split_bf16(v[i][half].x * scale, v[i][half].y * scale, &low[half][0]);
-            up[half][1] = split_bf16(v[i][half].z * scale, v[i][half].w * scale, &low[half][1]);
-        }
-        (&s->q[0][0][0][0])[at] = make_uint4(up[0][0], up[1][0], up[0][1], up[1][1]);
-        (&s->q[1][0][0][0])[at] = make_uint4(low[0][0], low[1][0], low[0][1], low[1][1]);
-    }
-}
-
-/* Sums of a thread: rows m 16 + lane / 4 + 8 h for (m, h), columns of its warp. */
-template <int D> struct sums {
-    static constexpr int n_n = D / N_WARPS / 8; /* column octets of a warp */
-    float o[N_M][n_n][4];
-    float m[N_M][2], l[N_M][2];
-};
 
 /* A span of which a row sees no key changes nothing of it. */
 static __device__ __forceinline__ bool is_seen(float span_m, float span_l)
@@ -186,11 +99,11 @@ static __device__ __forceinline__ float join_value(float o, float span, float be
     return __fmaf_rn(span, now, __fmul_rn(o, before));
 }
 
-template <int D>
-static __device__ __forceinline__ void join(struct sums<D> *r, const struct sums<D> &s)
+template <int D, int M>
+static __device__ __forceinline__ void join(struct sums<D, M> *r, const struct sums<D, M> &s)
 {
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float before, now;
@@ -199,69 +112,85 @@ static __device__ __forceinline__ void join(struct sums<D> *r, const struct sums
                 continue;
             join_row(&r->m[m][h], &r->l[m][h], s.m[m][h], s.l[m][h], &before, &now);
 #pragma unroll
-            for (int n = 0; n < sums<D>::n_n; n++)
+            for (int n = 0; n < sums<D, M>::n_n; n++)
 #pragma unroll
                 for (int i = 2 * h; i < 2 * h + 2; i++)
                     r->o[m][n][i] = join_value(r->o[m][n][i], s.o[m][n][i], before, now);
         }
 }
 
-/* What the span of keys gives by itself. Its keys and values are in s, and all threads know. */
-template <int D>
-static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key, struct sums<D> *ret)
+static __device__ __forceinline__ void read_octets(const float *from, float (&ret)[N_OCTETS])
 {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    float c[N_M][4], cross[N_M][4]; /* scores: (row, key of the warp) */
+#pragma unroll
+    for (int i = 0; i < N_OCTETS; i += 4)
+        *(float4 *)&ret[i] = *(const float4 *)(from + i);
+}
+
+/* What the span of keys gives by itself. Its keys and values are in s, and all threads know. */
+template <int D, int M>
+static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key,
+                                                   struct sums<D, M> *ret)
+{
+    const int octet = threadIdx.x / 32 % N_OCTETS, tile = threadIdx.x / 32 / N_OCTETS * M;
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    float c[M][4], cross[M][4]; /* scores: (row, key of the warp) */
 
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
             c[m][i] = cross[m][i] = 0;
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
-        float4 x = *(const float4 *)&s->k[warp * 8 + g][k * 16 + t * 4];
+        float4 x = *(const float4 *)&s->k[octet * 8 + g][k * 16 + t * 4];
         uint32_t up[2], low[2];
 
         up[0] = split_bf16(x.x, x.y, &low[0]);
         up[1] = split_bf16(x.z, x.w, &low[1]);
 #pragma unroll
-        for (int m = 0; m < N_M; m++)
-            mma_split(c[m], cross[m], s->q[0][m][k][lane], s->q[1][m][k][lane], up, low);
+        for (int m = 0; m < M; m++) {
+            const uint4 a = *query_at(s, 0, tile + m, k, lane);
+            const uint4 b = *query_at(s, 1, tile + m, k, lane);
+
+            mma_split(c[m], cross[m], make_uint4(a.x, a.z, a.y, a.w),
+                      make_uint4(b.x, b.z, b.y, b.w), up, low);
+        }
     }
     /* the largest of each row */
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int row = m * 16 + h * 8 + g, limit = s->limit[row];
+            const int row = row_of<M>(m, h), limit = s->rows[row].limit;
             float max;
 
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 float *v = &c[m][2 * h + i];
 
-                *v = key + warp * 8 + t * 2 + i < limit ? *v + cross[m][2 * h + i] : -INFINITY;
+                *v = key + octet * 8 + t * 2 + i < limit ? *v + cross[m][2 * h + i] : -INFINITY;
             }
             max = fmaxf(c[m][2 * h], c[m][2 * h + 1]);
             max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
             max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
             if (t == 0)
-                s->max[warp][row] = max;
+                s->max[row][octet] = max;
         }
     __syncthreads();
 #pragma unroll
-    for (int m = 0; m < N_M; m++) {
+    for (int m = 0; m < M; m++) {
         uint32_t up[2], low[2];
 
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int row = m * 16 + h * 8 + g;
-            float max = s->max[0][row], sum = 0;
+            const int row = row_of<M>(m, h);
+            float all[N_OCTETS], max, sum = 0;
 
+            read_octets(s->max[row], all);
+            max = all[0];
 #pragma unroll
-            for (int w = 1; w < N_WARPS; w++)
-                max = fmaxf(max, s->max[w][row]);
+            for (int w = 1; w < N_OCTETS; w++)
+                max = fmaxf(max, all[w]);
             ret->m[m][h] = max;
 #pragma unroll
             for (int i = 0; i < 2; i++) {
@@ -274,89 +203,116 @@ static __device__ __forceinline__ void attend_span(struct smem<D> *s, int key, s
             sum += __shfl_xor_sync(~0u, sum, 1);
             sum += __shfl_xor_sync(~0u, sum, 2);
             if (t == 0)
-                s->sum[warp][row] = sum;
+                s->sum[row][octet] = sum;
         }
-        /* half a fragment: keys 8 (warp % 2) .. of the 16 */
-        ((uint2 *)&s->p[0][m][warp / 2][lane])[warp % 2] = make_uint2(up[0], up[1]);
-        ((uint2 *)&s->p[1][m][warp / 2][lane])[warp % 2] = make_uint2(low[0], low[1]);
+        /* half a fragment: keys 8 (octet % 2) .. of the 16 */
+        ((uint2 *)&s->p[0][tile + m][octet / 2][lane])[octet % 2] = make_uint2(up[0], up[1]);
+        ((uint2 *)&s->p[1][tile + m][octet / 2][lane])[octet % 2] = make_uint2(low[0], low[1]);
     }
     __syncthreads();
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int row = m * 16 + h * 8 + g;
-            float sum = s->sum[0][row];
+            float all[N_OCTETS], sum;
 
+            read_octets(s->sum[row_of<M>(m, h)], all);
+            sum = all[0];
 #pragma unroll
-            for (int w = 1; w < N_WARPS; w++)
-                sum += s->sum[w][row];
+            for (int w = 1; w < N_OCTETS; w++)
+                sum += all[w];
             ret->l[m][h] = sum;
         }
 #pragma unroll
-    for (int n = 0; n < sums<D>::n_n; n++) {
-        float o[N_M][4], rest[N_M][4];
+    for (int n = 0; n < sums<D, M>::n_n; n++) {
+        float o[M][4], rest[M][4];
 
 #pragma unroll
-        for (int m = 0; m < N_M; m++)
+        for (int m = 0; m < M; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 o[m][i] = rest[m][i] = 0;
 #pragma unroll
         for (int k = 0; k < ATTN_KEYS / 16; k++) {
-            const float *v = &s->v[k * 16 + t * 2][warp * (D / N_WARPS) + n * 8 + g];
+            const float *v = &s->v[k * 16 + t * 2][octet * (D / N_OCTETS) + n * 8 + g];
             const int stride = smem<D>::v_stride;
             uint32_t up[2], low[2];
 
             up[0] = split_bf16(v[0], v[stride], &low[0]);
             up[1] = split_bf16(v[8 * stride], v[9 * stride], &low[1]);
 #pragma unroll
-            for (int m = 0; m < N_M; m++)
-                mma_split(o[m], rest[m], s->p[0][m][k][lane], s->p[1][m][k][lane], up, low);
+            for (int m = 0; m < M; m++)
+                mma_split(o[m], rest[m], s->p[0][tile + m][k][lane], s->p[1][tile + m][k][lane], up,
+                          low);
         }
 #pragma unroll
-        for (int m = 0; m < N_M; m++)
+        for (int m = 0; m < M; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 ret->o[m][n][i] = o[m][i] + rest[m][i];
     }
 }
 
-/* What a span gives goes to the blocks whose rows they are. */
-template <int D>
-static __device__ __forceinline__ void send(struct smem<D> *s, int span, int n_blocks,
-                                            const struct sums<D> &r)
+/* ---- results ------------------------------------------------------------------------------- */
+
+/* A lane's columns of a row, which are columns i and i + 1 of each octet, together. */
+template <int N>
+static __device__ __forceinline__ void send_columns(float *to, unsigned rank, uint64_t *barrier,
+                                                    const float (&o)[N][4], int i)
 {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_rows = ATTN_QUERIES / n_blocks;
+    static_assert(N == 1 || N == 2, "one message");
+
+    if (N == 2)
+        cluster_send((uint4 *)to, rank, barrier,
+                     make_uint4(__float_as_uint(o[0][i]), __float_as_uint(o[0][i + 1]),
+                                __float_as_uint(o[N - 1][i]), __float_as_uint(o[N - 1][i + 1])));
+    else
+        cluster_send((uint2 *)to, rank, barrier,
+                     make_uint2(__float_as_uint(o[0][i]), __float_as_uint(o[0][i + 1])));
+}
+
+template <int N>
+static __device__ __forceinline__ void read_columns(const float *from, float (&ret)[N][2])
+{
+    if (N == 2)
+        *(float4 *)ret = *(const float4 *)from;
+    else
+        *(float2 *)ret = *(const float2 *)from;
+}
+
+/* What a span gives goes to the blocks whose rows they are. */
+template <int D, int M>
+static __device__ __forceinline__ void send(struct smem<D> *s, int span, int n_rows,
+                                            const struct sums<D, M> &r)
+{
+    const int octet = threadIdx.x / 32 % N_OCTETS, lane = threadIdx.x % 32;
+    const int inverse = (1024 + n_rows - 1) / n_rows; /* row / n_rows == row * inverse / 1024 */
+    float *kept = (float *)(s + 1) + span * kept_floats<D>(n_rows);
 
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int row = m * 16 + h * 8 + lane / 4, at = row % n_rows;
-            float *to = cluster_peer((float *)(s + 1), (unsigned)(row / n_rows)) +
-                        span * kept_floats<D>(n_rows);
+            const int row = row_of<M>(m, h), rank = row * inverse / 1024, at = row - rank * n_rows;
+            float *to = kept + at * D + (octet * 4 + lane % 4) * 2 * sums<D, M>::n_n;
 
-#pragma unroll
-            for (int n = 0; n < sums<D>::n_n; n++)
-                *(float2 *)(to + at * (D + 8) + warp * (D / N_WARPS) + n * 8 + lane % 4 * 2) =
-                    make_float2(r.o[m][n][2 * h], r.o[m][n][2 * h + 1]);
-            if (warp == 0 && lane % 4 == 0) {
-                to[n_rows * (D + 8) + at] = r.m[m][h];
-                to[n_rows * (D + 9) + at] = r.l[m][h];
-            }
+            send_columns(to, (unsigned)rank, &s->sent, r.o[m], 2 * h);
+            if (octet == 0 && lane % 4 == 0)
+                cluster_send((uint2 *)(kept + n_rows * D + 2 * at), (unsigned)rank, &s->sent,
+                             make_uint2(__float_as_uint(r.m[m][h]), __float_as_uint(r.l[m][h])));
         }
 }
 
 /* Two neighbouring outputs of a query, from col on. */
-static __device__ __forceinline__ void put_pair(const struct attention_args &a, uint64_t row,
-                                                int col, float v0, float v1, float l)
+static __device__ __forceinline__ void put_pair(const struct attention_args &a,
+                                                const struct query &q, int col, float v0, float v1,
+                                                float l)
 {
     /* no key: 0; a NaN stays one */
     v0 = l == 0 ? 0 : __fdiv_rn(v0, l);
     v1 = l == 0 ? 0 : __fdiv_rn(v1, l);
     if (a.y) {
-        float *y = a.y + row * a.d_head + col;
+        float *y = a.y + ((size_t)q.token * a.n_head + q.head) * a.d_head + col;
 
         if (col < a.d_head)
             y[0] = v0;
@@ -364,218 +320,330 @@ static __device__ __forceinline__ void put_pair(const struct attention_args &a, 
             y[1] = v1;
     }
     if (a.y_bf16) {
-        uint16_t *y = a.y_bf16 + row / a.n_head * a.ld + row % a.n_head * a.d_head + col;
+        uint16_t *y = a.y_bf16 + (size_t)q.token * a.ld + q.head * a.d_head + col;
         uint32_t pair = pack_bf16(v0, v1);
 
-        if (col < a.d_head)
-            y[0] = (uint16_t)pair;
-        if (col + 1 < a.d_head)
-            y[1] = (uint16_t)(pair >> 16);
+        if (a.d_head % 2 == 0) {
+            if (col < a.d_head)
+                *(uint32_t *)y = pair;
+        } else {
+            if (col < a.d_head)
+                y[0] = (uint16_t)pair;
+            if (col + 1 < a.d_head)
+                y[1] = (uint16_t)(pair >> 16);
+        }
     }
     if (a.y_tiled && col < a.d_head)
-        *tile_pair(a.y_tiled, tile_octets(a.n_tok), (int64_t)(row / a.n_head),
-                   (int)(row % a.n_head) * a.d_head + col) = pack_bf16(v0, v1);
+        *tile_pair(a.y_tiled, tile_octets(a.n_tok), q.token, q.head * a.d_head + col) =
+            pack_bf16(v0, v1);
 }
 
-template <int D>
+template <int D, int M>
 static __device__ __forceinline__ void write_rows(const struct attention_args &a,
                                                   const struct tile &t, const struct smem<D> *s,
-                                                  const struct sums<D> &r)
+                                                  const struct sums<D, M> &r)
 {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int octet = threadIdx.x / 32 % N_OCTETS, lane = threadIdx.x % 32;
 
 #pragma unroll
-    for (int m = 0; m < N_M; m++)
+    for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const int i = m * 16 + h * 8 + lane / 4;
+            const int row = row_of<M>(m, h);
+            const struct query q = s->rows[row];
 
 #pragma unroll
-            for (int n = 0; n < sums<D>::n_n; n++)
-                if (i < t.n)
-                    put_pair(a, s->row[i], warp * (D / N_WARPS) + n * 8 + lane % 4 * 2,
-                             r.o[m][n][2 * h], r.o[m][n][2 * h + 1], r.l[m][h]);
+            for (int n = 0; n < sums<D, M>::n_n; n++)
+                if (row < t.n)
+                    put_pair(a, q, octet * (D / N_OCTETS) + n * 8 + lane % 4 * 2, r.o[m][n][2 * h],
+                             r.o[m][n][2 * h + 1], r.l[m][h]);
         }
 }
 
-/* Join what n spans gave of this block's share of the rows. A thread has two columns of a row at a
- * time. */
-template <int D>
+/* Join what n spans gave of this block's share of the rows. A warp has a row at a time, a thread
+ * the columns of a lane that sent them. */
+template <int D, int M>
 static __device__ __forceinline__ void join_sent(const struct attention_args &a,
                                                  const struct tile &t, const struct smem<D> *s,
-                                                 int n_spans, int n_blocks)
+                                                 int n_spans, int n_rows)
 {
-    const int n_rows = ATTN_QUERIES / n_blocks, first = (int)cluster_rank() * n_rows;
+    const int first = (int)cluster_rank() * n_rows, n_mine = min(n_rows, t.n - first);
+    const int lane = threadIdx.x % 32;
 
-    for (int i = threadIdx.x; i < n_rows * (D / 2); i += THREADS) {
-        const int at = i / (D / 2), col = i % (D / 2) * 2;
+    for (int at = threadIdx.x / 32; at < n_mine; at += threads_of(M) / 32) {
+        const struct query q = s->rows[first + at];
         const float *from = (const float *)(s + 1);
-        float2 o = make_float2(0, 0);
-        float m = -INFINITY, l = 0;
+        float o[sums<D, M>::n_n][2], m = -INFINITY, l = 0;
 
-#pragma unroll 4
+#pragma unroll
+        for (int n = 0; n < sums<D, M>::n_n; n++)
+            o[n][0] = o[n][1] = 0;
+#pragma unroll 2
         for (int span = 0; span < n_spans; span++, from += kept_floats<D>(n_rows)) {
-            const float2 v = *(const float2 *)(from + at * (D + 8) + col);
-            const float span_m = from[n_rows * (D + 8) + at], span_l = from[n_rows * (D + 9) + at];
-            float before, now;
+            const float2 of_row = *(const float2 *)(from + n_rows * D + 2 * at);
+            float v[sums<D, M>::n_n][2], before, now;
 
-            if (!is_seen(span_m, span_l))
+            read_columns(from + at * D + lane * 2 * sums<D, M>::n_n, v);
+            if (!is_seen(of_row.x, of_row.y))
                 continue;
-            join_row(&m, &l, span_m, span_l, &before, &now);
-            o.x = join_value(o.x, v.x, before, now);
-            o.y = join_value(o.y, v.y, before, now);
+            join_row(&m, &l, of_row.x, of_row.y, &before, &now);
+#pragma unroll
+            for (int n = 0; n < sums<D, M>::n_n; n++)
+#pragma unroll
+                for (int i = 0; i < 2; i++)
+                    o[n][i] = join_value(o[n][i], v[n][i], before, now);
         }
-        if (first + at < t.n)
-            put_pair(a, s->row[first + at], col, o.x, o.y, l);
+#pragma unroll
+        for (int n = 0; n < sums<D, M>::n_n; n++)
+            put_pair(a, q, lane / 4 * (D / N_OCTETS) + n * 8 + lane % 4 * 2, o[n][0], o[n][1], l);
     }
 }
 
 /*
- * Grid: (query tiles of a segment, key/value heads, segments times n_blocks), in clusters of
- * n_blocks. n_blocks 1: a block goes through all spans and keeps none.
+ * Grid: (query tiles of a segment, key/value heads, segments times n_blocks). M = 1: in clusters of
+ * n_blocks that send each other what spans give. M = 2: n_blocks is 1, a block joins as it goes.
  */
-template <int D>
-__global__ void __launch_bounds__(THREADS, 2)
-    attention_kernel(const __grid_constant__ struct attention_args a, int n_blocks)
+template <int D, int M, bool IS_RAW>
+__global__ void __maxnreg__(M == 2    ? 128
+                            : D == 64 ? 96
+                                      : 72)
+    attention_kernel(const __grid_constant__ struct attention_args a, int n_blocks, float scale,
+                     double inverse_d)
 {
+    constexpr int N_WARPS = threads_of(M) / 32;
     extern __shared__ __align__(128) char raw[];
     struct smem<D> *s = (struct smem<D> *)raw;
-    const int group = a.n_head / a.n_kv_head, rank = blockIdx.z % n_blocks;
-    struct sums<D> sum, now;
-    bool is_fetched = false;
-    int n_spans, n_done = 0;
-    struct tile t;
+    const int first = blockIdx.x * ATTN_QUERIES, rank = blockIdx.z % n_blocks;
+    const int warp = threadIdx.x / 32;
+    constexpr bool IS_SENT = M == 1;
+    const int n_rows = share_of(n_blocks);
+    const struct attn_segment *seg = &a.segs[blockIdx.z / n_blocks];
+    struct own_positions positions;
+    struct own_keys own = {};
+    struct query q;
+    struct sums<D, M> sum, now;
+    bool has_waited = false;
+    int n_spans;
+    const struct tile &t = s->tile;
 
     grid_release();
-    t.seg = a.segs[blockIdx.z / n_blocks];
-    t.kv_head = blockIdx.y;
-    t.first = blockIdx.x * ATTN_QUERIES;
-    t.n = min(ATTN_QUERIES, t.seg.n_tok * group - t.first);
-    t.keys = a.kv_offset + (size_t)t.kv_head * a.d_head;
-    if (t.n <= 0) { /* all blocks of the cluster alike */
+    const struct tile t0 = { first,
+                             min(ATTN_QUERIES, seg->n_tok * (a.n_head / a.n_kv_head) - first),
+                             seg->row,
+                             seg->n_tok,
+                             seg->n_kv,
+                             seg->keys + a.kv_offset + (size_t)blockIdx.y * a.d_head,
+                             seg->values + a.kv_offset + (size_t)blockIdx.y * a.d_head };
+    if (t0.n <= 0) { /* all blocks of the cluster alike */
         grid_wait();
         return;
     }
-    cluster_arrive(); /* all blocks run before anything is sent */
-    if (threadIdx.x < 32) {
-        const int pair = t.first + min((int)threadIdx.x, t.n - 1);
-        int limit = t.seg.n_kv, end;
+    if (IS_RAW)
+        positions = read_positions(a, t0);
+    q = find_query(a, t0, seg->mask_block);
+    n_spans = (__reduce_max_sync(~0u, max(q.limit, 0)) + ATTN_KEYS - 1) / ATTN_KEYS;
+    if (threadIdx.x < ATTN_QUERIES)
+        s->rows[threadIdx.x] = q;
+    if (threadIdx.x == 0)
+        s->tile = t0;
+    if (IS_RAW && threadIdx.x < 2 * D / 4) {
+        const int i = threadIdx.x / (D / 4), col = threadIdx.x % (D / 4) * 4;
 
-        if (t.seg.mask_block) {
-            int64_t block = a.positions[t.seg.row + pair / group] / t.seg.mask_block;
-
-            limit = (int)min((int64_t)limit, (block + 1) * t.seg.mask_block);
-        }
-        end = (int)__reduce_max_sync(~0u, (unsigned)max(limit, 0));
-        s->limit[threadIdx.x] = limit;
-        s->row[threadIdx.x] =
-            (uint64_t)(t.seg.row + pair / group) * a.n_head + t.kv_head * group + pair % group;
-        if (threadIdx.x == 0)
-            s->end = end;
+        *(float4 *)&s->norm[i][col] = head_read(i ? a.raw.k_norm : a.raw.q_norm, col, a.d_head);
+    }
+    if (IS_SENT && threadIdx.x == 0) {
+        barrier_init(&s->sent, 1);
+        barrier_init_fence();
+        barrier_expect(&s->sent,
+                       (uint32_t)(n_spans * max(0, min(n_rows, ATTN_QUERIES - rank * n_rows))) *
+                           (D + 2) * sizeof(float));
     }
     __syncthreads();
-    n_spans = (s->end + ATTN_KEYS - 1) / ATTN_KEYS;
-    if (rank < n_spans) {
-        const int key = rank * ATTN_KEYS;
-
-        /* positions ascend: are the segment's own all outside? */
-        if (key + ATTN_KEYS <= a.positions[t.seg.row] ||
-            key > a.positions[t.seg.row + t.seg.n_tok - 1]) {
-            span_fetch<D>(a, t, key, s);
-            is_fetched = true;
-        }
-    }
-    grid_wait();
-    if (rank < n_spans && !is_fetched)
-        span_fetch<D>(a, t, rank * ATTN_KEYS, s);
-    load_queries<D>(a, t, s);
-    cluster_wait();
+    if (IS_SENT)
+        cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
 #pragma unroll
-    for (int m = 0; m < N_M; m++) {
+    for (int m = 0; m < M; m++) {
         sum.m[m][0] = sum.m[m][1] = -INFINITY;
         sum.l[m][0] = sum.l[m][1] = 0;
 #pragma unroll
-        for (int n = 0; n < sums<D>::n_n; n++)
+        for (int n = 0; n < sums<D, M>::n_n; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sum.o[m][n][i] = 0;
     }
-    for (int span = rank; span < n_spans; span += n_blocks, n_done++) {
-        if (n_done)
-            span_fetch<D>(a, t, span * ATTN_KEYS, s);
+    for (int span = rank; span < n_spans; span += n_blocks) {
+        const int key = span * ATTN_KEYS, n_keys = min(ATTN_KEYS, t.n_kv - key);
+        const bool is_first = span == rank;
+        int job = is_first ? warp : QUERY_WARPS + warp, n_jobs = QUERY_WARPS;
+        int unseen = RAW_TOKENS;
+
+        if (IS_RAW) {
+            own = find_own(positions, key, n_keys);
+            if (span == 0 && t.first == 0) /* the first block of all has them written */
+                unseen = count_below(positions, min(t.n_kv, n_spans * ATTN_KEYS));
+            n_jobs += (own.n + max(0, t.n_tok - unseen) + WARP_ROWS - 1) / WARP_ROWS;
+        } else if (is_first && key + ATTN_KEYS > a.positions[t.row] &&
+                   key <= a.positions[t.row + t.n_tok - 1]) { /* they ascend */
+            grid_wait();
+            has_waited = true;
+        }
+        span_fetch<D, M>(a, t, key, n_keys, own, s);
+        for (; job < n_jobs || !has_waited; job += N_WARPS) {
+            struct head_turns<quads_of<D>> turns;
+            float4 v[quads_of<D>];
+            const float *from = a.q;
+            struct row_job r = {};
+
+            if (job < QUERY_WARPS) {
+                r = query_job(a, t, s, job);
+            } else if (IS_RAW) {
+                r = key_job(a, t, positions, own, unseen, key, job - QUERY_WARPS);
+                from = a.raw.key;
+            }
+            if (IS_RAW)
+                turns = head_read_turns<quads_of<D>>(a.raw.turns + (size_t)r.position * a.raw.d_rot,
+                                                     a.raw.d_rot);
+            if (!has_waited)
+                grid_wait();
+            has_waited = true;
+            if (job >= n_jobs)
+                break;
+#pragma unroll
+            for (int j = 0; j < quads_of<D>; j++) {
+                v[j] = make_float4(0, 0, 0, 0);
+                if (r.is_there)
+                    v[j] = head_read(from + r.from, quad_col(j), a.d_head);
+            }
+            if (IS_RAW) {
+                if (job >= QUERY_WARPS)
+                    fetch_value<D>(a, r, s);
+                norm_row<D>(v, s->norm[job < QUERY_WARPS ? 0 : 1], inverse_d, a.raw.eps);
+                head_turn(v, turns, a.raw.d_rot);
+            }
+            if (job < QUERY_WARPS)
+                put_queries<D>(s, query_row(job), scale, v);
+            else if (IS_RAW)
+                put_key<D>(a, t, key_job(a, t, positions, own, unseen, key, job - QUERY_WARPS), s,
+                           v);
+        }
+        if (IS_SENT && is_first) /* while keys come */
+            cluster_wait();
         async_wait<0>();
-        __syncthreads();                           /* also what threads wrote themselves */
-        attend_span<D>(s, span * ATTN_KEYS, &now); /* its barriers: keys are used up */
-        if (n_blocks == 1)
+        __syncthreads();                 /* also what threads wrote themselves */
+        attend_span<D, M>(s, key, &now); /* its barriers: keys are used up */
+        if (!IS_SENT) {
             join(&sum, now);
-        else
-            send(s, span, n_blocks, now);
-        __syncthreads(); /* values, too */
+        } else {
+            send(s, span, n_rows, now);
+        }
+        if (IS_RAW && t.first == 0 && own.n)
+            store_own<D, M>(a, t, key, find_own(positions, key, n_keys), s);
+        if (span + n_blocks < n_spans)
+            __syncthreads(); /* values, too */
     }
-    if (n_blocks == 1) {
-        write_rows<D>(a, t, s, sum);
+    if (!has_waited)
+        grid_wait();
+    if (!IS_SENT) {
+        write_rows<D, M>(a, t, s, sum);
         return;
     }
-    cluster_arrive();
-    cluster_wait();
-    join_sent<D>(a, t, s, n_spans, n_blocks);
+    if (rank >= n_spans)
+        cluster_wait();
+    cluster_receive(&s->sent);
+    join_sent<D, M>(a, t, s, n_spans, n_rows);
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
-/* Pairs of (tile, head) that keep a machine busy without splitting keys, and clusters that run at
- * once where a block has a multiprocessor alone: of 8 blocks, and of 4. */
-enum {
-    ENOUGH_PAIRS = 96,
-    FULL_8 = 15,
-    FULL_4 = 30,
-    HALF_SHARED = 113 << 10,
-    MAX_SHARED = 226 << 10
-};
+/* Pairs of (tile, head) that keep a machine busy without splitting keys; shared memory of a block
+ * that has a multiprocessor alone, but for kernels that start early, and of any block. */
+enum { ENOUGH_PAIRS = 96, ALONE_SHARED = 114 << 10, MAX_SHARED = 226 << 10 };
 
-/* Shared memory of a block of n that share n_spans. */
-template <int D> static size_t shared_bytes(int n_spans, int n)
+static int count_tiles(const struct attention_args *a)
 {
-    return sizeof(struct smem<D>) +
-           (n > 1 ? n_spans * kept_floats<D>(ATTN_QUERIES / n) * sizeof(float) : 0);
+    return (a->max_tok * (a->n_head / a->n_kv_head) + ATTN_QUERIES - 1) / ATTN_QUERIES;
 }
 
-/* Blocks that share the spans of each of n_pairs. */
-template <int D> static int count_blocks(int n_pairs, int n_spans)
+static int count_pairs(const struct attention_args *a)
 {
-    int n = 1;
-
-    if (n_pairs >= ENOUGH_PAIRS || shared_bytes<D>(n_spans, MAX_CLUSTER) > MAX_SHARED)
-        return 1;
-    while (n < n_spans && n < MAX_CLUSTER)
-        n *= 2;
-    if (n == MAX_CLUSTER && n_pairs > FULL_8 && n_pairs <= FULL_4 &&
-        shared_bytes<D>(n_spans, n) > HALF_SHARED && shared_bytes<D>(n_spans, 4) <= MAX_SHARED)
-        return 4;
-    return n;
+    return count_tiles(a) * a->n_kv_head * a->n_segs;
 }
 
-template <int D>
-static cudaError_t launch(const struct attention_args *a, bool is_early, cudaStream_t stream)
+static int count_spans(const struct attention_args *a)
 {
-    const int group = a->n_head / a->n_kv_head;
-    const int n_tiles = (a->max_tok * group + ATTN_QUERIES - 1) / ATTN_QUERIES;
-    const int n_spans = (a->max_kv + ATTN_KEYS - 1) / ATTN_KEYS;
-    const int n_blocks = count_blocks<D>(n_tiles * a->n_kv_head * a->n_segs, n_spans);
-    const dim3 grid(n_tiles, a->n_kv_head, a->n_segs * n_blocks);
-    cudaError_t rc = allow_shared(attention_kernel<D>, MAX_SHARED);
+    return (a->max_kv + ATTN_KEYS - 1) / ATTN_KEYS;
+}
+
+/* Shared memory of a block of a cluster of n. */
+template <int D> static size_t cluster_shared(int n_spans, int n)
+{
+    const size_t kept = (size_t)n_spans * kept_floats<D>(share_of(n)) * sizeof(float);
+    const size_t alone = ALONE_SHARED;
+
+    return sizeof(struct smem<D>) + kept > alone ? sizeof(struct smem<D>) + kept : alone;
+}
+
+/* Blocks that share the spans of each pair; 0: one goes through all of them. Clusters of as many as
+ * have spans, if all run at once, a block a multiprocessor: two share what they multiply with. */
+template <int D, bool IS_RAW> static int find_cluster(const struct attention_args *a)
+{
+    const int n_pairs = count_pairs(a), n_spans = count_spans(a);
+
+    if (n_pairs >= ENOUGH_PAIRS ||
+        allow_shared(attention_kernel<D, 1, IS_RAW>, MAX_SHARED) != cudaSuccess)
+        return 0;
+    for (int n = n_spans < MAX_CLUSTER ? n_spans : MAX_CLUSTER; n; n--) {
+        const size_t shared = cluster_shared<D>(n_spans, n);
+
+        if (shared > MAX_SHARED)
+            break; /* smaller ones need more */
+        if (count_clusters(attention_kernel<D, 1, IS_RAW>, n, threads_of(1), shared) >= n_pairs)
+            return n;
+    }
+    return 0;
+}
+
+template <int D, int M, bool IS_RAW>
+static cudaError_t launch(const struct attention_args *a, int n_blocks, size_t shared,
+                          bool is_early, cudaStream_t stream)
+{
+    const dim3 grid(count_tiles(a), a->n_kv_head, a->n_segs * n_blocks);
+    const float scale = (float)(1.4426950408889634 / sqrt((double)a->d_head));
+    cudaError_t rc = allow_shared(attention_kernel<D, M, IS_RAW>, MAX_SHARED);
 
     if (rc != cudaSuccess)
         return rc;
-    return launch_clusters(attention_kernel<D>, grid, n_blocks, THREADS,
-                           shared_bytes<D>(n_spans, n_blocks), is_early, stream, *a, n_blocks);
+    return launch_clusters(attention_kernel<D, M, IS_RAW>, grid, n_blocks, threads_of(M), shared,
+                           is_early, stream, *a, n_blocks, scale, 1.0 / a->d_head);
+}
+
+template <int D>
+static cudaError_t launch_best(const struct attention_args *a, bool is_early, cudaStream_t stream)
+{
+    const int n = a->is_raw ? find_cluster<D, true>(a) : find_cluster<D, false>(a);
+
+    if (n)
+        return a->is_raw ? launch<D, 1, true>(a, n, cluster_shared<D>(count_spans(a), n), is_early,
+                                              stream)
+                         : launch<D, 1, false>(a, n, cluster_shared<D>(count_spans(a), n), is_early,
+                                               stream);
+    return launch<D, 2, false>(a, 1, sizeof(struct smem<D>), is_early, stream);
+}
+
+bool attention_takes_raw(const struct attention_args *a)
+{
+    if (a->max_tok > RAW_TOKENS || a->d_head > ATTN_MAX_D_HEAD ||
+        !head_can_turn(a->d_head, a->raw.d_rot))
+        return false;
+    return a->d_head <= 64 ? find_cluster<64, true>(a) : find_cluster<128, true>(a);
 }
 
 cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream)
 {
-    if (a->d_head > ATTN_MAX_D_HEAD)
+    if (a->d_head > ATTN_MAX_D_HEAD || (a->is_raw && !attention_takes_raw(a)))
         return cudaErrorInvalidValue;
     if (!a->n_segs || !a->max_tok)
         return cudaSuccess;
-    return a->d_head <= 64 ? launch<64>(a, is_early, stream) : launch<128>(a, is_early, stream);
+    return a->d_head <= 64 ? launch_best<64>(a, is_early, stream)
+                           : launch_best<128>(a, is_early, stream);
 }

@@ -23,6 +23,16 @@ extern "C" {
 
 enum { ATTN_KEYS = 64, ATTN_QUERIES = 32, ATTN_MAX_D_HEAD = 128 };
 
+/* Queries, keys and values as products gave them, and what is to be done to them: norm of each head
+ * and RoPE, as fused_qk_launch() does, then keys and values to the caches. */
+struct attention_raw {
+    const float *key, *value;     /* (n_tok, n_kv_head, d_head) of all rows */
+    const float *q_norm, *k_norm; /* (d_head) */
+    const float *turns;           /* (max_position, 2, d_rot / 2) cosines, then sines */
+    int d_rot;
+    float eps;
+};
+
 /* All pointers are to device memory. */
 struct attention_args {
     const float *q;                  /* (n_tok, n_head, d_head) */
@@ -32,6 +42,9 @@ struct attention_args {
     int max_tok, max_kv; /* of any segment, at most; the device's own numbers count */
     size_t kv_offset;    /* elements beyond each segment's keys and values: the layer's */
 
+    bool is_raw; /* q, raw.key and raw.value are to be normed and turned; caches have others' */
+    struct attention_raw raw;
+
     float *y;         /* (n_tok, n_head, d_head), or NULL */
     uint16_t *y_bf16; /* the same rounded, rows of ld elements; NULL: not wanted */
     int ld;
@@ -39,10 +52,15 @@ struct attention_args {
     int n_tok;     /* with y_tiled: of all rows */
 };
 
+/* Is it worth while, and possible, to leave norm and RoPE to attention? Of few tokens, each block
+ * of which takes the keys of its own anyway. */
+bool attention_takes_raw(const struct attention_args *a);
+
 /*
- * cudaErrorInvalidValue: a d_head beyond ATTN_MAX_D_HEAD. is_early: the kernel may start while the
- * one before it in the stream still runs, and fetch keys and values of positions other than the
- * segments' own: nobody may be about to write these, nor positions and segs.
+ * cudaErrorInvalidValue: a d_head beyond ATTN_MAX_D_HEAD; is_raw where attention_takes_raw() says
+ * no. is_early: the kernel may start while the one before it in the stream still runs, and fetch
+ * keys and values of positions other than the segments' own: nobody may be about to write these,
+ * nor positions and segs.
  */
 cudaError_t attention_launch(const struct attention_args *a, bool is_early, cudaStream_t stream);
 

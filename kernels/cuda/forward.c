@@ -5,7 +5,7 @@
  *   for each layer
  *     qkv    q, key, value = xb times the three                       gemm.cu
  *     heads  norm a head, RoPE, to the caches                         fused.cu
- *     attn   yb = attention                                           attention.cu
+ *     attn   yb = attention; of few tokens with heads' work           attention.cu
  *     o      x += yb Wo                                               gemm.cu
  *     route  xb = norm(x), scores, slots, list of experts             router.cu, router_many.cu
  *     moe    x += experts(xb), of few tokens left to the norm         moe.cu
@@ -130,11 +130,20 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
                                     .n_kv_head = m->n_kv_head,
                                     .d_head = m->d_head,
                                     .d_rot = m->d_rot };
+    const bool is_headed = is_tiled(f, n_tok) && gemm_fast_heads_fit(m->d_head, m->d_rot);
     struct attention_args attention = forward_attention(f);
     enum status st;
 
     attention.kv_offset = heads.kv_offset;
-    if (is_tiled(f, n_tok) && gemm_fast_heads_fit(m->d_head, m->d_rot)) {
+    attention.raw = (struct attention_raw){ .key = m->key,
+                                            .value = m->value,
+                                            .q_norm = heads.q_norm,
+                                            .k_norm = heads.k_norm,
+                                            .turns = f->turns,
+                                            .d_rot = m->d_rot,
+                                            .eps = m->rms_eps };
+    attention.is_raw = !is_tiled(f, n_tok) && attention_takes_raw(&attention);
+    if (is_headed) {
         CUDA_TRY(c, gemm_fast_heads_launch(&qkv, f->tiled, &heads, c->stream), err);
         MARK(f, PROFILE_QKV, l, err);
     } else {
@@ -142,6 +151,8 @@ static enum status run_attention(struct forward *f, int l, struct error *err)
         if (st)
             return st;
         MARK(f, PROFILE_QKV, l, err);
+    }
+    if (!is_headed && !attention.is_raw) {
         CUDA_TRY(c, fused_qk_launch(&heads, c->stream), err);
         MARK(f, PROFILE_HEADS, l, err);
     }

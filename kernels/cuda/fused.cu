@@ -2,8 +2,8 @@
 #include "kernels/cuda/fused.h"
 
 #include "kernels/cuda/gemm_tile.cuh"
+#include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 /* ---- norm -------------------------------------------------------------------------------- */
@@ -214,83 +214,82 @@ cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)
 
 /* ---- heads ------------------------------------------------------------------------------- */
 
-#define QK_WARPS 4
-#define QK_ELEMS 4 /* of a head, for each lane */
-#define QK_MAX_D_HEAD (QK_ELEMS * WARP_LANES)
+#define QK_THREADS 128
+#define QK_ROWS (QK_THREADS / HEAD_LANES)
+#define QK_QUADS 4
+#define QK_MAX_D_HEAD (QK_QUADS * HEAD_STEP)
 
-/* Grid: (token, QK_WARPS heads): the queries', the keys', the values'. A warp a head; lane l has
- * elements l, l + 32, ... What nobody writes, norms and turns, is read before the wait. */
-static __global__ void __launch_bounds__(QK_WARPS *WARP_LANES)
+/* Turn a normed row that head_turn() cannot: through shared memory, element by element. */
+static __device__ __forceinline__ void turn_any(float4 (&v)[QK_QUADS], float *row,
+                                                const float *turn, int half)
+{
+    const int lane = threadIdx.x % HEAD_LANES;
+
+#pragma unroll
+    for (int j = 0; j < QK_QUADS; j++)
+        *(float4 *)(row + lane * 4 + j * HEAD_STEP) = v[j];
+    __syncwarp();
+    for (int i = lane; i < half; i += HEAD_LANES)
+        rope_turn(row[i], row[i + half], turn[i], turn[half + i], &row[i], &row[i + half]);
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < QK_QUADS; j++)
+        v[j] = *(const float4 *)(row + lane * 4 + j * HEAD_STEP);
+}
+
+/* Grid: (token, QK_ROWS heads): the queries', the keys', the values', HEAD_LANES threads each. What
+ * nobody writes, norms and turns, is read before the wait. */
+static __global__ void __launch_bounds__(QK_THREADS)
     qk_kernel(const __grid_constant__ struct fused_qk a)
 {
-    __shared__ __align__(16) float rows[QK_WARPS][QK_MAX_D_HEAD];
-    const int lane = threadIdx.x % WARP_LANES, t = blockIdx.x;
-    const int head = blockIdx.y * QK_WARPS + threadIdx.x / WARP_LANES;
-    float *row = rows[threadIdx.x / WARP_LANES];
+    __shared__ __align__(16) float rows[QK_ROWS][QK_MAX_D_HEAD];
+    const int lane = threadIdx.x % HEAD_LANES, t = blockIdx.x;
+    const int n_heads = a.n_head + 2 * a.n_kv_head;
+    const int head = min((int)(blockIdx.y * QK_ROWS + threadIdx.x / HEAD_LANES), n_heads - 1);
     const bool is_query = head < a.n_head, is_value = head >= a.n_head + a.n_kv_head;
-    const int kv = is_query ? 0 : (head - a.n_head) % a.n_kv_head, half = a.d_rot / 2;
+    const bool is_turned = head_can_turn(a.d_head, a.d_rot);
+    const float *norm = is_query ? a.q_norm : a.k_norm;
+    const int kv = is_query ? 0 : (head - a.n_head) % a.n_kv_head;
     const size_t own = ((size_t)t * a.n_kv_head + kv) * a.d_head;
     const int32_t position = a.positions[t];
     const struct attn_segment *seg = &a.segs[a.seqs[t]];
     const size_t slot = a.kv_offset + ((size_t)position * a.n_kv_head + kv) * a.d_head;
-    const float *norm = is_query ? a.q_norm : a.k_norm;
-    const float *turn = a.turns + (size_t)position * 2 * half;
+    const float *turn = a.turns + (size_t)position * (a.d_rot / 2 * 2);
     float *q = a.q + ((size_t)t * a.n_head + head) * a.d_head;
     const float *from = is_query ? q : is_value ? a.value + own : a.key + own;
     /* caches are made of writable memory */
     float *to = is_query ? q : (float *)(is_value ? seg->values : seg->keys) + slot;
-    float w[QK_ELEMS], w_pair[QK_ELEMS], cos[QK_ELEMS], sin[QK_ELEMS], v[QK_ELEMS], factor;
+    const double inverse_d = 1.0 / a.d_head;
+    struct head_turns<QK_QUADS> turns = {
+    };
+    float4 w[QK_QUADS], raw[QK_QUADS], v[QK_QUADS];
+    float factor;
 
     grid_release();
 #pragma unroll
-    for (int j = 0; j < QK_ELEMS; j++) {
-        const int i = lane + j * WARP_LANES, first = i < half ? i : i - half;
-
-        w[j] = w_pair[j] = cos[j] = sin[j] = 0;
-        if (i < a.d_head && !is_value)
-            w[j] = norm[i];
-        if (i < 2 * half && !is_value) {
-            w_pair[j] = norm[i < half ? i + half : first];
-            cos[j] = turn[first];
-            sin[j] = turn[half + first];
-        }
-    }
+    for (int j = 0; j < QK_QUADS; j++)
+        w[j] = head_read(norm, lane * 4 + j * HEAD_STEP, a.d_head);
+    if (is_turned)
+        turns = head_read_turns<QK_QUADS>(turn, a.d_rot);
     grid_wait();
-    if (head >= a.n_head + 2 * a.n_kv_head)
+#pragma unroll
+    for (int j = 0; j < QK_QUADS; j++)
+        v[j] = raw[j] = head_read(from, lane * 4 + j * HEAD_STEP, a.d_head);
+    factor = head_factor(v, inverse_d, a.eps);
+#pragma unroll
+    for (int j = 0; j < QK_QUADS; j++)
+        v[j] = head_norm_quad(v[j], factor, w[j]);
+    if (is_turned)
+        head_turn(v, turns, a.d_rot);
+    else
+        turn_any(v, rows[threadIdx.x / HEAD_LANES], turn, a.d_rot / 2);
+    if (blockIdx.y * QK_ROWS + threadIdx.x / HEAD_LANES >= n_heads)
         return;
 #pragma unroll
-    for (int j = 0; j < QK_ELEMS; j++) {
-        const int i = lane + j * WARP_LANES;
-
-        v[j] = i < a.d_head ? __ldcg(from + i) : 0;
-    }
-    if (is_value) {
-#pragma unroll
-        for (int j = 0; j < QK_ELEMS; j++)
-            if (lane + j * WARP_LANES < a.d_head)
-                to[lane + j * WARP_LANES] = v[j];
-        return;
-    }
-#pragma unroll
-    for (int j = 0; j < QK_ELEMS; j++)
-        row[lane + j * WARP_LANES] = v[j];
-    __syncwarp();
-    factor = rms_factor(row_sum_squares(row, a.d_head, lane), a.d_head, a.eps);
-#pragma unroll
-    for (int j = 0; j < QK_ELEMS; j++) {
-        const int i = lane + j * WARP_LANES;
-        float mine = rms_apply(v[j], factor, w[j]);
-
-        if (i < 2 * half) {
-            const float pair = rms_apply(row[i < half ? i + half : i - half], factor, w_pair[j]);
-            float lower, upper;
-
-            rope_turn(i < half ? mine : pair, i < half ? pair : mine, cos[j], sin[j], &lower,
-                      &upper);
-            mine = i < half ? lower : upper;
-        }
-        if (i < a.d_head)
-            to[i] = mine;
+    for (int j = 0; j < QK_QUADS; j++) {
+        if (is_value)
+            v[j] = raw[j];
+        write_quad(to, lane * 4 + j * HEAD_STEP, a.d_head, v[j]);
     }
 }
 
@@ -302,8 +301,8 @@ cudaError_t fused_qk_launch(const struct fused_qk *a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (!a->n_tok)
         return cudaSuccess;
-    return launch_kernel(qk_kernel, dim3(a->n_tok, (n_heads + QK_WARPS - 1) / QK_WARPS),
-                         QK_WARPS * WARP_LANES, 0, true, stream, *a);
+    return launch_kernel(qk_kernel, dim3(a->n_tok, (n_heads + QK_ROWS - 1) / QK_ROWS), QK_THREADS,
+                         0, true, stream, *a);
 }
 
 static __global__ void turns_kernel(int d_rot, double theta, float *ret)

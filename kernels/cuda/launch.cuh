@@ -8,7 +8,30 @@
 #include <cuda_runtime.h>
 #include <stddef.h>
 
-/* The same in clusters of so many blocks of the grid's z. */
+/* How many clusters of so many blocks run at once; 0 if none does. */
+template <typename... Params>
+static int count_clusters(void (*kernel)(Params...), int cluster, int n_threads, size_t smem)
+{
+    cudaLaunchAttribute attr = {};
+    cudaLaunchConfig_t config = {};
+    int n = 0;
+
+    attr.id = cudaLaunchAttributeClusterDimension;
+    attr.val.clusterDim.x = 1;
+    attr.val.clusterDim.y = 1;
+    attr.val.clusterDim.z = (unsigned)cluster;
+    config.gridDim = dim3(1, 1, (unsigned)cluster);
+    config.blockDim = dim3((unsigned)n_threads);
+    config.dynamicSmemBytes = smem;
+    config.attrs = &attr;
+    config.numAttrs = 1;
+    if (cudaOccupancyMaxActiveClusters(&n, kernel, &config) == cudaSuccess)
+        return n;
+    (void)cudaGetLastError(); /* the size is not to be had */
+    return 0;
+}
+
+/* Launch a kernel in clusters of so many blocks of the grid's z. */
 template <typename... Params, typename... Args>
 static cudaError_t launch_clusters(void (*kernel)(Params...), dim3 grid, int cluster, int n_threads,
                                    size_t smem, bool is_early, cudaStream_t stream, Args... args)
