@@ -7,7 +7,8 @@
  * those of down; blocks take the next one when they have fetched the last.
  *
  *      weights and units   one lane: bulk copies     ] ring of tiles, 32 KB each  ]
- *      rows                two warps: async copies   ] ring of 64 columns each    ] -> multiply
+ *      rows                two warps: async copies,  ] ring of 64 columns each    ] -> multiply
+ *                          of h tensor copies
  *      counting            one lane
  *
  * Two warpgroups multiply, each one of the row tiles.
@@ -22,6 +23,7 @@
  */
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/moe_impl.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "kernels/route.h"
 
@@ -31,6 +33,8 @@
 #define TILES 4               /* weights under way */
 #define ROWS_BYTES (96 << 10) /* activations under way */
 #define UNITS 4               /* under way */
+#define BOX 32                /* pairs whose h is copied at a time */
+#define BOX_BYTES (BOX * STEP_K * 2)
 
 /* What a mode has of its own. */
 template <bool IS_FAST> struct mode {
@@ -354,10 +358,33 @@ static __device__ void fetch_weights(const struct wide_args &a, struct shared *s
     }
 }
 
+/* Until h of the unit's chunk is there. */
+static __device__ __forceinline__ void wait_for_h(const struct wide_args &a, const struct unit &u)
+{
+    const uint32_t *count = a.plan.counts + 2 + (u.chunk & CHUNK_MASK);
+
+    while (load_acquire(count) != (uint32_t)n_groups(a.gate_up)) {
+    }
+    asm volatile("fence.proxy.async.global;" ::: "memory"); /* copies read it */
+}
+
+/* Step k of h of a unit. One lane. */
+template <bool IS_FAST>
+static __device__ __forceinline__ void copy_h(const CUtensorMap *h, const struct unit &u, int k,
+                                              char *to, uint64_t *full)
+{
+    const int n_boxes = (u.pairs_group % 65536 + BOX - 1) / BOX;
+
+    barrier_expect(full, (uint32_t)(n_boxes * BOX_BYTES));
+    for (int i = 0; i < n_boxes; i++)
+        tensor_copy(to + i * BOX_BYTES, h, k * STEP_K, u.pair + i * BOX, full);
+}
+
 /* ROW_WARPS warps, this is number `warp`: rows 4 warp .. 4 warp + 3 of every 4 ROW_WARPS, 8 lanes a
  * row. */
 template <bool IS_FAST>
-static __device__ void fetch_rows(const struct wide_args &a, struct shared *s, char *ring, int warp)
+static __device__ void fetch_rows(const struct wide_args &a, const CUtensorMap *h, struct shared *s,
+                                  char *ring, int warp)
 {
     enum { AT_ONCE = 4 * ROW_WARPS, EACH = mode<IS_FAST>::max_pairs / AT_ONCE, BATCH = 8 };
     const int lane = threadIdx.x % 32, first = lane / 8 + warp * 4;
@@ -389,13 +416,23 @@ static __device__ void fetch_rows(const struct wide_args &a, struct shared *s, c
         for (int i = 0; i < EACH; i++) {
             const int pair = u.pair + i * AT_ONCE + first;
 
-            rows[i] = i >= n_mine ? 0 : is_down ? pair : __ldcg(a.moe.list.tokens + pair);
+            rows[i] = i >= n_mine || is_down ? 0 : __ldcg(a.moe.list.tokens + pair);
             rows[i] *= (uint32_t)p.k_tiles * PACK_K;
         }
-        if (is_down)
-            while (load_acquire(a.plan.counts + 2 + (u.chunk & CHUNK_MASK)) !=
-                   (uint32_t)n_groups(a.gate_up)) {
+        if (is_down) {
+            wait_for_h(a, u);
+            for (int k = 0; k < p.k_tiles * TILE_STEPS; k++) {
+                uint64_t *full = &s->rows_full[step.slot];
+
+                barrier_wait(&s->rows_empty[step.slot], step.turn);
+                if (warp == 0 && lane == 0)
+                    copy_h<IS_FAST>(h, u, k, ring + step.slot * mode<IS_FAST>::step_bytes, full);
+                else
+                    barrier_arrive(full);
+                step.next();
             }
+            continue;
+        }
         for (int k = 0; k < p.k_tiles * TILE_STEPS; k++) {
             char *to = ring + step.slot * mode<IS_FAST>::step_bytes + wgmma_piece(first, lane % 8);
 
@@ -625,6 +662,7 @@ static __device__ __forceinline__ void multiply_units(const struct wide_args &a,
             else
                 store_results(a, row_tile, u.pair, n_pairs, sum);
         }
+        asm volatile("fence.proxy.async.global;" ::: "memory"); /* h is read by copies */
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
             barrier_arrive(&s->stored[at.slot]);
@@ -634,10 +672,10 @@ static __device__ __forceinline__ void multiply_units(const struct wide_args &a,
     }
 }
 
-/* Any grid. Sums in f32. */
+/* Any grid. Sums in f32. h: boxes of BOX pairs. */
 template <bool IS_FAST>
 static __global__ void __launch_bounds__(THREADS, 1)
-    wide_kernel(const __grid_constant__ struct wide_args a)
+    wide_kernel(const __grid_constant__ struct wide_args a, const __grid_constant__ CUtensorMap h)
 {
     extern __shared__ __align__(ALIGN) char ring[]; /* rows, tiles, then the rest */
     struct shared *s = (struct shared *)(ring + RING_BYTES);
@@ -671,7 +709,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             if (threadIdx.x % 32 == 0)
                 count_units(a, s);
         } else {
-            fetch_rows<IS_FAST>(a, s, ring, warp - WARP_ROWS);
+            fetch_rows<IS_FAST>(a, &h, s, ring, warp - WARP_ROWS);
         }
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
@@ -716,6 +754,7 @@ static cudaError_t launch(const struct wide_args *a, bool is_early, cudaStream_t
     const size_t bytes = RING_BYTES + sizeof(struct shared);
     const int n_parts = a->moe.n_tok * a->gate_up.k_tiles * (PACK_K / 32);
     int n_sm = 0, n_place = (n_parts + PREPARE_THREADS - 1) / PREPARE_THREADS;
+    CUtensorMap h;
     cudaError_t rc = count_sms(&n_sm);
 
     n_place = n_place < n_sm * 8 ? n_place : n_sm * 8;
@@ -723,10 +762,13 @@ static cudaError_t launch(const struct wide_args *a, bool is_early, cudaStream_t
         rc = launch_kernel(prepare_kernel<IS_FAST>, dim3((unsigned)(PLAN_BLOCKS + n_place)),
                            PREPARE_THREADS, 0, is_early, stream, *a);
     if (!rc)
+        rc = map_rows(a->down.rows, (int64_t)a->moe.n_tok * a->moe.top_k, a->down.k_tiles * PACK_K,
+                      BOX, &h);
+    if (!rc)
         rc = allow_shared(wide_kernel<IS_FAST>, bytes);
     if (!rc)
         rc = launch_kernel(wide_kernel<IS_FAST>, dim3((unsigned)n_sm), THREADS, bytes, true, stream,
-                           *a);
+                           *a, h);
     return rc ? rc : moe_sum_launch(&a->moe, IS_FAST, stream);
 }
 
