@@ -104,18 +104,15 @@ static __device__ __forceinline__ struct route_keys<N> keys_of(const uint32_t (&
 }
 
 /*
- * The n largest of a set, ties to the lower id. *ret_n: how many there are. `order`, unless NULL,
- * gets the ids, best first; it is shared memory of the warp with room for n, to be read after
- * __syncwarp().
- *
- * At least n keys are as large as the n-th largest of the lanes' own largest. Those that are, few
- * as a rule, are listed and counted against each other.
+ * select_best() of any keys. At least n keys are as large as the n-th largest of the lanes' own
+ * largest. Those that are, few as a rule, are listed and counted against each other.
  */
 template <int N>
-static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N], uint32_t set,
-                                                       int n, int *ret_n, int32_t *order,
-                                                       struct route_room *room)
+static __device__ __noinline__ uint32_t select_any(const struct route_keys<N> keys, uint32_t set,
+                                                   int n, int *ret_n, int32_t *order,
+                                                   struct route_room *room)
 {
+    const uint32_t(&key)[N] = keys.of;
     int lane = (int)threadIdx.x % WARP, n_above = 0, n_few = 0, n_taken;
     uint32_t best = 0, least, taken = 0;
     uint64_t last = 0;
@@ -145,7 +142,7 @@ static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N],
         n_few += __popc(word);
     }
     if (n > WARP || n_few > FEW)
-        return select_by_rounds<N>(keys_of(key), set, n, ret_n, order);
+        return select_by_rounds<N>(keys, set, n, ret_n, order);
     __syncwarp();
     n_taken = min(n, n_few);
     for (int from = 0; from < n_few; from += WARP) {
@@ -173,6 +170,94 @@ static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N],
         if ((set >> i & 1) && key[i] && n_taken &&
             ((uint64_t)key[i] << 32 | (uint32_t) ~(i * WARP + lane)) >= last)
             taken |= 1u << i;
+    *ret_n = n_taken;
+    return taken;
+}
+
+/* How many of a list, a multiple of eight long, are more than a key. */
+static __device__ __forceinline__ int count_above(const uint32_t *list, int n, uint32_t key)
+{
+    int ret = 0;
+
+#pragma unroll 1
+    for (int i = 0; i < n; i += 8) {
+        const uint4 a = *(const uint4 *)(list + i), b = *(const uint4 *)(list + i + 4);
+
+        ret += (a.x > key) + (a.y > key) + (a.z > key) + (a.w > key);
+        ret += (b.x > key) + (b.y > key) + (b.z > key) + (b.w > key);
+    }
+    return ret;
+}
+
+/*
+ * The n largest of a set, ties to the lower id. *ret_n: how many there are. `order`, unless NULL,
+ * gets the ids, best first; it is shared memory of the warp with room for n, to be read after
+ * __syncwarp().
+ *
+ * Eight quads of lanes have at least eight keys as large as the least of the quads' largest. Those
+ * that are, some twenty as a rule, are listed and counted against each other. Where keys are equal
+ * or those are many, or more are asked for, select_any() does it.
+ */
+template <int N>
+static __device__ __forceinline__ uint32_t select_best(const uint32_t (&key)[N], uint32_t set,
+                                                       int n, int *ret_n, int32_t *order,
+                                                       struct route_room *room)
+{
+    const int lane = (int)threadIdx.x % WARP;
+    uint32_t *list = (uint32_t *)room->few;
+    uint16_t *ids = (uint16_t *)room->most;
+    uint32_t in_set[N], best = 0, least, last = 0, taken = 0;
+    int n_few = 0, n_pairs = 0, n_taken;
+
+    if (n > WARP / 4)
+        return select_any<N>(keys_of(key), set, n, ret_n, order, room);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        in_set[i] = set >> i & 1 ? key[i] : 0;
+        best = max(best, in_set[i]);
+    }
+    best = max(best, __shfl_xor_sync(ALL_LANES, best, 1));
+    best = max(best, __shfl_xor_sync(ALL_LANES, best, 2));
+    least = max(__reduce_min_sync(ALL_LANES, best), 1u);
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const bool is_few = in_set[i] >= least;
+        const uint32_t word = __ballot_sync(ALL_LANES, is_few);
+        const int at = n_few + __popc(word & ((1u << lane) - 1));
+
+        if (is_few && at < FEW) {
+            list[at] = in_set[i];
+            ids[at] = (uint16_t)(i * WARP + lane);
+        }
+        n_few += __popc(word);
+    }
+    if (n_few > FEW)
+        return select_any<N>(keys_of(key), set, n, ret_n, order, room);
+    if (lane < 8)
+        list[n_few + lane] = 0;
+    __syncwarp();
+    n_taken = min(n, n_few);
+#pragma unroll 1
+    for (int at = lane; at - lane < n_few; at += WARP) {
+        const uint32_t mine = at < n_few ? list[at] : ~0u;
+        const int n_above = count_above(list, n_few, mine);
+
+        n_pairs += n_above;
+        if (at < n_few && n_above < n_taken) {
+            if (order)
+                order[n_above] = ids[at];
+            if (n_above == n_taken - 1)
+                last = mine;
+        }
+    }
+    /* each pair was counted once, but for those of equal ones */
+    if (2 * __reduce_add_sync(ALL_LANES, n_pairs) != n_few * (n_few - 1))
+        return select_any<N>(keys_of(key), set, n, ret_n, order, room);
+    last = __reduce_max_sync(ALL_LANES, last);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        taken |= (uint32_t)(last && in_set[i] >= last) << i;
     *ret_n = n_taken;
     return taken;
 }

@@ -87,7 +87,7 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     l->election = take(&at, sizeof(struct election_room));
     l->rooms = take(&at, N_WARPS * sizeof(struct route_room));
     l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
-    l->sums_of_logits = take(&at, is_few ? 0 : N_WARPS * ROUTER_MAX_EXPERTS * sizeof(float));
+    l->scores = take(&at, is_few ? 0 : 2 * N_WARPS * ROUTER_MAX_EXPERTS * sizeof(float));
     l->bytes = l->bytes > at ? l->bytes : at;
     return a;
 }
@@ -469,6 +469,7 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
                              .warp = warp,
                              .lane = (int)threadIdx.x % WARP,
                              .team = team,
+                             .n_teams = 1 << log_teams,
                              .n_team = N_WARPS >> log_teams,
                              .member = warp >> log_teams,
                              .t_mine = t_mine,
@@ -487,7 +488,6 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     };
     struct census all;
     uint32_t chosen = 0;
-    int n_slots = 0;
 
     expect_messages<N>(s);
     clear_tallies(s);
@@ -530,8 +530,7 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     for (int chunk = 0; chunk < n_chunks; chunk++)
         cluster_receive(s.barriers + LOGITS + chunk);
     if (s.is_mine) {
-        read_logits<N>(s, z);
-        score_logits<N>(c.score, n_exp, z, t.score);
+        read_scores<N>(s, z, t.score);
         if (c.ret_scores && s.member == 0)
 #pragma unroll
             for (int i = 0; i < N; i++)
@@ -545,14 +544,18 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     }
     if (has_core)
         core = elect<N>(s, g);
-    if (s.is_mine) {
+    if (s.is_mine) { /* the first goes on to the list while the second has slots, the last facts */
         chosen = choose<N>(s, t, natural, core);
         if (s.member == 0)
             send_choice<N>(s, chosen);
-        if (s.member <= 1)
-            n_slots = fill_slots<N>(s, t, chosen);
-        if (s.member == (s.n_team > 1))
-            put_slots(s, n_slots);
+        if (s.member == (s.n_team > 1)) {
+            struct route_room *room = s.room - s.member * s.n_teams;
+            const int n = fill_slots<N>(s, t, chosen, room);
+
+            if (s.n_team > 1)
+                named_barrier_arrive(team + 1, 2 * WARP);
+            put_slots(s, n, room);
+        }
         if (s.member == s.n_team - 1 && s.n_team > 1)
             send_facts<N>(s, t, natural, chosen);
     }
@@ -560,13 +563,17 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     if (!needs_census(s))
         return;
     take_census<N>(s, &all);
-    if (s.is_mine && s.member == 0 && c.list.n_active)
-        list_pairs<N>(s, all, n_slots);
-    if (s.is_mine && s.n_team == 1)
-        send_facts<N>(s, t, natural, chosen);
-    if (warp == N_WARPS / 2 - 2) /* without a token's list to make, where there are few */
+    if (s.is_mine && s.member == 0) {
+        if (s.n_team > 1)
+            named_barrier(team + 1, 2 * WARP);
+        if (c.list.n_active)
+            list_pairs<N>(s, all, __reduce_add_sync(ALL_LANES, __popc(chosen)));
+        if (s.n_team == 1)
+            send_facts<N>(s, t, natural, chosen);
+    }
+    if (finder(s) == CENSUS_WARPS - 2)
         list_experts<N>(s, all);
-    if (rank == ROUTER_BLOCKS - 1 && warp == N_WARPS / 2 - 1)
+    if (rank == ROUTER_BLOCKS - 1 && finder(s) == CENSUS_WARPS - 1)
         count<N>(s, all, core);
 }
 

@@ -39,7 +39,7 @@ static __device__ __forceinline__ uint32_t transpose(uint32_t row)
 
 /* What all tokens chose: of each expert which tokens have it, and how many pairs there are before
  * its own. Of few experts each warp that needs it finds out; of many half of the warps do, and
- * those that need it wait for them; where each warp has tokens of its own, that is all. */
+ * those that need it, each token's first, wait for them. */
 struct census {
     uint32_t *masks;  /* (chunks, experts): tokens, by bit */
     uint32_t *before; /* (experts) tallies, of many from the first of 32 on */
@@ -49,9 +49,18 @@ struct census {
 
 enum { CENSUS_WARPS = N_WARPS / 2 };
 
+/* Which of those that find out the warp is, CENSUS_WARPS or more: none. Of teams of four the second
+ * and the last have to do something else. */
+static __device__ __forceinline__ int finder(const struct scene &s)
+{
+    if (s.n_team < 4)
+        return s.warp;
+    return s.member % 2 ? (int)CENSUS_WARPS : s.member / 2 * s.n_teams + s.team;
+}
+
 static __device__ __forceinline__ bool needs_census(const struct scene &s)
 {
-    return s.warp < CENSUS_WARPS || s.n_team == 1;
+    return finder(s) < CENSUS_WARPS || s.member == 0;
 }
 
 /* Sums over the lanes up to each. */
@@ -114,7 +123,7 @@ static __device__ __forceinline__ void take_census(const struct scene &s, struct
     ret->before = totals + N_WARPS;
     ret->masks = ret->before + N * WARP;
 #pragma unroll 1
-    for (int word = s.warp; word < N && s.warp < CENSUS_WARPS; word += CENSUS_WARPS) {
+    for (int word = finder(s); word < N && finder(s) < CENSUS_WARPS; word += CENSUS_WARPS) {
         tally = 0;
 #pragma unroll 1
         for (int from = 0; from < s.u.n_tok; from += WARP) {
@@ -132,7 +141,7 @@ static __device__ __forceinline__ void take_census(const struct scene &s, struct
         if (s.lane == WARP - 1)
             totals[word] = sum[0];
     }
-    named_barrier(TEAMS_MAX + 1, (s.n_team == 1 ? N_WARPS : CENSUS_WARPS) * WARP);
+    named_barrier(TEAMS_MAX + 1, max((int)CENSUS_WARPS, s.n_teams) * WARP);
     tally = s.lane < N ? totals[s.lane] : 0;
     sum[0] = tally;
     sum_up<1, N>(s, sum);

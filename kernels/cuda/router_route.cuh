@@ -37,16 +37,16 @@ enum {
 
 /* Shared memory of a block; offsets in bytes. */
 struct layout {
-    int before;         /* (n_exp) the coreset to run by, where it is an earlier one */
-    int squares;        /* (chunks, octets of this block, sources, 8) f64, messages */
-    int halves;         /* (OCTETS, 8) f64: sums of squares on their way, of many */
-    int stage;          /* of the product */
-    int election;       /* a struct election_room */
-    int rooms;          /* a struct route_room a warp */
-    int sums_of_logits; /* (teams, ROUTER_MAX_EXPERTS) f32, of many */
-    int groups;         /* groups_room() a warp */
-    int votes;          /* (n_tok, experts of this block) f32, NaN: none; in the usual kernel
-                         * (n_tok, top_k) experts and scores; messages */
+    int before;   /* (n_exp) the coreset to run by, where it is an earlier one */
+    int squares;  /* (chunks, octets of this block, sources, 8) f64, messages */
+    int halves;   /* (OCTETS, 8) f64: sums of squares on their way, of many */
+    int stage;    /* of the product */
+    int election; /* a struct election_room */
+    int rooms;    /* a struct route_room a warp */
+    int scores;   /* (2, teams, ROUTER_MAX_EXPERTS) f32: scores, logits; of many */
+    int groups;   /* groups_room() a warp */
+    int votes;    /* (n_tok, experts of this block) f32, NaN: none; in the usual kernel
+                   * (n_tok, top_k) experts and scores; messages */
     int tallies;  /* (ROUTER_MAX_EXPERTS) pairs of words: sums of votes, of the usual kernel */
     int divisors; /* (n_tok) f64, messages */
     int warm;     /* (n_tok, words) messages */
@@ -94,9 +94,10 @@ struct scene {
     uint64_t *barriers;
     struct route_call_segment u;
     int unit, rank, warp, lane;
-    int team, n_team, member; /* token of the block, its warps, and which of them this is */
-    int t_mine;               /* the token in the segment */
-    bool is_mine;             /* there is one */
+    int team, n_teams;  /* token of the block, and how many it has at most */
+    int n_team, member; /* warps of the team, and which of them this is */
+    int t_mine;         /* the token in the segment */
+    bool is_mine;       /* there is one */
     struct route_room *room;
     void *groups;
 };
@@ -162,43 +163,15 @@ template <int N> static __device__ __forceinline__ float read_logit(const struct
     return tree_sum(of);
 }
 
-/* The token's logits, once they have come. Of many experts a warp of the team adds up its share. */
+/* Softmax of the logits z, as row_softmax() has it. */
 template <int N>
-static __device__ __forceinline__ void read_logits(const struct scene &s, float (&z)[N])
-{
-    if constexpr (is_few<N>()) {
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            z[i] = read_logit<N>(s, i * WARP + s.lane);
-    } else {
-        float *all = (float *)(s.shared + s.a.l.sums_of_logits) + s.team * ROUTER_MAX_EXPERTS;
-
-#pragma unroll 1
-        for (int i = s.member; i < N; i += s.n_team)
-            all[i * WARP + s.lane] = read_logit<N>(s, i * WARP + s.lane);
-        team_sync(s);
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            z[i] = all[i * WARP + s.lane];
-    }
-}
-
-/* Scores of the logits z, as row_softmax() and sigmoid() have them. */
-template <int N>
-static __device__ __forceinline__ void score_logits(enum router_score kind, int n_exp,
-                                                    const float (&z)[N], float (&ret)[N])
+static __device__ __forceinline__ void softmax(int n_exp, const float (&z)[N], float (&ret)[N])
 {
     const int lane = (int)threadIdx.x % WARP;
     uint32_t most = 0;
     double sum = 0;
     float max, total;
 
-    if (kind == ROUTER_SIGMOID) {
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            ret[i] = sigmoid(z[i]);
-        return;
-    }
 #pragma unroll
     for (int i = 0; i < N; i++)
         if (i * WARP + lane < n_exp)
@@ -215,6 +188,50 @@ static __device__ __forceinline__ void score_logits(enum router_score kind, int 
 #pragma unroll
     for (int i = 0; i < N; i++)
         ret[i] = i * WARP + lane < n_exp ? __fdiv_rn(ret[i], total) : 0.0f;
+}
+
+/* The token's scores and logits, once these have come; logits are not there of many experts that
+ * are scored by themselves in the usual kernel, where nobody reads them. Of many experts a warp of
+ * the team has its share. */
+template <int N>
+static __device__ __forceinline__ void read_scores(const struct scene &s, float (&z)[N],
+                                                   float (&ret)[N])
+{
+    const bool is_alone = s.a.c.score == ROUTER_SIGMOID;
+
+    if constexpr (is_few<N>()) {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            z[i] = read_logit<N>(s, i * WARP + s.lane);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            if (is_alone)
+                ret[i] = sigmoid(z[i]);
+    } else {
+        float *scores = (float *)(s.shared + s.a.l.scores) + s.team * ROUTER_MAX_EXPERTS;
+        float *logits = scores + N_WARPS * ROUTER_MAX_EXPERTS;
+        const bool has_logits = !is_alone || !s.is_usual;
+
+#pragma unroll 1
+        for (int i = s.member; i < N; i += s.n_team) {
+            const float of = read_logit<N>(s, i * WARP + s.lane);
+
+            if (is_alone)
+                scores[i * WARP + s.lane] = sigmoid(of);
+            if (has_logits)
+                logits[i * WARP + s.lane] = of;
+        }
+        team_sync(s);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (has_logits)
+                z[i] = logits[i * WARP + s.lane];
+            if (is_alone)
+                ret[i] = scores[i * WARP + s.lane];
+        }
+    }
+    if (!is_alone)
+        softmax<N>(s.p.n_exp, z, ret);
 }
 
 /* ---- slots ------------------------------------------------------------------------------- */
@@ -258,12 +275,11 @@ static __device__ __forceinline__ void rank_few(const struct scene &s, const uin
         n0 = n1 = 0;
 #pragma unroll
         for (int m = 0; m < N_WARPS / 2; m++) {
-            const struct route_room *of = s.room + (m - s.member) * (N_WARPS / s.n_team);
+            const struct route_room *of = s.room + (m - s.member) * s.n_teams;
             uint2 c = make_uint2(0, 0);
 
             if (m < s.n_team)
                 c = ((const uint2 *)of->few + WARP)[s.lane];
-
             n0 += (int)c.x;
             n1 += (int)c.y;
         }
@@ -347,21 +363,23 @@ static __device__ __forceinline__ void send_choice(const struct scene &s, uint32
 /* A token's slots and their weights to room. Returns how many there are. */
 template <int N>
 static __device__ __forceinline__ int fill_slots(const struct scene &s,
-                                                 const struct route_token<N> &t, uint32_t chosen)
+                                                 const struct route_token<N> &t, uint32_t chosen,
+                                                 struct route_room *room)
 {
-    const int n = list_set<N>(t.score, chosen, s.room);
-    const double sum = s.p.renorm || s.p.is_renormed ? sum_slots(s.room, n) : 0;
+    const int n = list_set<N>(t.score, chosen, room);
+    const double sum = s.p.renorm || s.p.is_renormed ? sum_slots(room, n) : 0;
 
     __syncwarp();
 #pragma unroll 1
     for (int i = s.lane; i < n; i += WARP)
-        s.room->score[i] = slot_weight(s.p, s.room->score[i], sum);
+        room->score[i] = slot_weight(s.p, room->score[i], sum);
     __syncwarp();
     return n;
 }
 
 /* What is in room to where the host finds it. */
-static __device__ __forceinline__ void put_slots(const struct scene &s, int n)
+static __device__ __forceinline__ void put_slots(const struct scene &s, int n,
+                                                 const struct route_room *room)
 {
     const struct route_output &out = s.a.c.route.out;
 
@@ -369,8 +387,8 @@ static __device__ __forceinline__ void put_slots(const struct scene &s, int n)
     for (int i = s.lane; i < out.stride; i += WARP) {
         const size_t at = (size_t)(s.u.row + s.t_mine) * (size_t)out.stride + (size_t)i;
 
-        out.ids[at] = i < n ? s.room->id[i] : -1;
-        out.w[at] = i < n ? s.room->score[i] : 0;
+        out.ids[at] = i < n ? room->id[i] : -1;
+        out.w[at] = i < n ? room->score[i] : 0;
     }
 }
 

@@ -72,6 +72,12 @@ static __device__ __forceinline__ void named_barrier(int id, int n)
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory");
 }
 
+/* The same without waiting. */
+static __device__ __forceinline__ void named_barrier_arrive(int id, int n)
+{
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(n) : "memory");
+}
+
 /* Have the address of global memory at hand: its line comes to the second-level cache. */
 static __device__ __forceinline__ void prefetch(const void *p)
 {
