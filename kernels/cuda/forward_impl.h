@@ -30,7 +30,7 @@ struct forward_set {
     const double *popularity; /* (n_moe_layer, n_exp), host memory; NULL: none */
     int joint;
     int n_seqs, n_tok, n_groups, max_tok;
-    bool has_plain;       /* tokens that the model routes alone */
+    bool has_plain;            /* tokens that the model routes alone */
     size_t args, own, results; /* bytes a layer: struct route_call_size */
 };
 

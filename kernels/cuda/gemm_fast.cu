@@ -6,10 +6,10 @@
  * all their columns, for N tokens; each block goes through a share of them. One lane of a third
  * warpgroup fetches steps of 64 columns into a ring, units ahead of those that multiply.
  *
- * (Two blocks of a cluster that fetch each half of the activations for both, by a copy to both, gain
- * nothing in q, k, v and o and 4 % in the head. Who tells the other block that a step is used up must
- * not do so with .release.cluster: that waits for all that the thread has written, and a step then
- * takes 1.1 us however small it is.)
+ * (Two blocks of a cluster that fetch each half of the activations for both, by a copy to both,
+ * gain nothing in q, k, v and o and 4 % in the head. Who tells the other block that a step is used
+ * up must not do so with .release.cluster: that waits for all that the thread has written, and a
+ * step then takes 1.1 us however small it is.)
  */
 #include "kernels/cuda/gemm_fast.h"
 
