@@ -99,8 +99,10 @@ __global__ void __launch_bounds__(FEW_THREADS, 2)
     if (threadIdx.x == 0) {
         barrier_init(full, 1);
         barrier_init_fence();
-        barrier_expect(full, (uint32_t)k_tiles * NT * 512);
     }
+    __syncwarp();
+    if (threadIdx.x == 0)
+        barrier_expect(full, (uint32_t)k_tiles * NT * 512);
     cluster_arrive_relaxed();
     grid_wait();
     if (is_active)
