@@ -113,6 +113,9 @@ static const struct {
       { "hidden_size=512", "num_attention_heads=8", "head_dim=64", "num_experts=64",
         "num_experts_per_tok=8", "n_group=8", "topk_group=4", "intermediate_size=300" } },
     { "llada2.0-mini", { "num_hidden_layers=2" } },
+    /* heads that attention leaves to a kernel of their own */
+    { "tiny-llada2", { "head_dim=20" } },
+    { "tiny-llada-moe", { "hidden_size=72" } },
 };
 
 struct model *must_open(const struct checkforward *c, int shape, bool is_fast, int max_batch,

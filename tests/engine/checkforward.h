@@ -5,7 +5,7 @@
 #include "base/rng.h"
 #include "engine/model.h"
 
-enum { MIN_CANVAS = 65, MAX_CANVAS = 330, N_SHAPES = 7 };
+enum { MIN_CANVAS = 65, MAX_CANVAS = 330, N_SHAPES = 9 };
 
 /* As the command line says. */
 struct checkforward {
