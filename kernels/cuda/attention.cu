@@ -31,6 +31,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 
+#define MIN_CLUSTER 2 /* messages are for clusters: a block alone has none to send to */
 #define MAX_CLUSTER 8
 
 /* main + cross += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
@@ -584,7 +585,8 @@ template <int D> static size_t cluster_shared(int n_spans, int n)
 }
 
 /* Blocks that share the spans of each pair; 0: one goes through all of them. Clusters of as many as
- * have spans, if all run at once, a block a multiprocessor: two share what they multiply with. */
+ * have spans, at least two, if all run at once, a block a multiprocessor: two share what they
+ * multiply with. */
 template <int D, bool IS_RAW> static int find_cluster(const struct attention_args *a)
 {
     const int n_pairs = count_pairs(a), n_spans = count_spans(a);
@@ -592,7 +594,7 @@ template <int D, bool IS_RAW> static int find_cluster(const struct attention_arg
     if (n_pairs >= ENOUGH_PAIRS ||
         allow_shared(attention_kernel<D, 1, IS_RAW>, MAX_SHARED) != cudaSuccess)
         return 0;
-    for (int n = n_spans < MAX_CLUSTER ? n_spans : MAX_CLUSTER; n; n--) {
+    for (int n = max(MIN_CLUSTER, min(n_spans, MAX_CLUSTER)); n >= MIN_CLUSTER; n--) {
         const size_t shared = cluster_shared<D>(n_spans, n);
 
         if (shared > MAX_SHARED)
