@@ -347,6 +347,11 @@ static enum status time_model(struct bench *b, struct engine_options *o, struct 
     st = engine_check_decode(e, &j.decode, j.n_prompt, err);
     if (!st && !is_forward)
         st = plan_check_read(b->c, &j.decode, err);
+    if (!st && is_forward && j.decode.gen_length < 2)
+        st = error_set(err, ST_INVALID,
+                       "--tokens %d: `bench forward` times the second of two steps, after the "
+                       "first one committed half of the tokens",
+                       j.decode.gen_length);
     if (!st)
         n_canvas = (int)engine_canvas(e, &j.decode, j.n_prompt).n_positions;
     engine_close(e);

@@ -356,6 +356,7 @@ def bench_refuses_options_that_it_does_not_read(tmp):
         fails(2, [f"'--{option}'", "`bench forward`"], "bench", "forward", f"--{option}", value)
         fails(2, [f"'--{option}'", "`bench ops`"], "bench", "ops", f"--{option}", value)
     fails(2, ["'--selector'"], "bench", "ops", "--selector", "vanilla")
+    fails(2, ["--tokens 1", "second of two steps"], "bench", "forward", "--tokens", "1")
 
 
 def bench_measures_the_machine_and_keeps_every_sample(tmp):
