@@ -368,6 +368,7 @@ static void compare_modes(struct checkforward *c, struct model *m, struct model 
                           struct batch *b)
 {
     const struct model_info *info = model_get_info(m);
+    int n_filled = MAX_BATCH;
 
     if (info->n_exp > KERNEL_MAX_TOP_K)
         return;
@@ -376,6 +377,8 @@ static void compare_modes(struct checkforward *c, struct model *m, struct model 
         float *x, *y;
 
         random_items(c, m, b, k == 0);
+        b->n = b->n < n_filled ? b->n : n_filled; /* whose caches each model has filled */
+        n_filled = b->n;
         for (int i = 0; i < b->n; i++) {
             b->routes[i] = *model_route(m);
             b->routes[i].top_k = info->n_exp;
