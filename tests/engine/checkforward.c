@@ -368,7 +368,6 @@ static void compare_modes(struct checkforward *c, struct model *m, struct model 
                           struct batch *b)
 {
     const struct model_info *info = model_get_info(m);
-    int n_filled = MAX_BATCH;
 
     if (info->n_exp > KERNEL_MAX_TOP_K)
         return;
@@ -377,13 +376,12 @@ static void compare_modes(struct checkforward *c, struct model *m, struct model 
         float *x, *y;
 
         random_items(c, m, b, k == 0);
-        b->n = b->n < n_filled ? b->n : n_filled; /* whose caches each model has filled */
-        n_filled = b->n;
         for (int i = 0; i < b->n; i++) {
             b->routes[i] = *model_route(m);
             b->routes[i].top_k = info->n_exp;
             b->routes[i].n_group = 0;
             b->items[i].joint = b->items[i].group = 0;
+            b->items[i].n_plain = 0; /* they would choose experts as the model does */
             b->items[i].cores_before = NULL;
             b->items[i].ret_cores = NULL;
         }
