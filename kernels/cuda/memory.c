@@ -1,9 +1,11 @@
 /* What a model takes of a GPU's memory besides weights, caches and workspace, and what there is. */
 #include "base/size.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/forward_impl.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/gemm_fast.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/router.h"
 
 /* Code, graphs and small buffers: a round figure above what was seen. */
 static const size_t reserve_bytes = (size_t)256 << 20;
@@ -35,16 +37,18 @@ static size_t expert_padding(int64_t d_model, int64_t d_ff)
            padding(d_model, d_ff);
 }
 
-/* What whole tiles add to the weights. */
+/* What whole tiles add to the weights, and routers' second form. */
 static void add_padding(struct sum *s, const struct kernel_sizes *m)
 {
     const size_t n_layer = (size_t)m->n_layer;
     const int64_t q = (int64_t)m->n_head * m->d_head, kv = (int64_t)m->n_kv_head * m->d_head;
+    const int n_exp = m->n_exp < KERNEL_MAX_EXPERTS ? m->n_exp : KERNEL_MAX_EXPERTS;
 
     add(s, n_layer, padding(q, m->d_model) + 2 * padding(kv, m->d_model) + padding(m->d_model, q),
         1);
     add(s, n_layer - (size_t)m->n_dense_layer, (size_t)m->n_exp + (size_t)m->n_shared,
         expert_padding(m->d_model, m->d_ff));
+    add(s, n_layer - (size_t)m->n_dense_layer, router_pack_bytes(n_exp, m->d_model), 1);
     add(s, (size_t)m->n_dense_layer, 1, expert_padding(m->d_model, m->d_ff_dense));
     add(s, 1, 1, padding(m->n_vocab, m->d_model));
 }
@@ -53,9 +57,10 @@ static void add_padding(struct sum *s, const struct kernel_sizes *m)
  * keeps beside it. */
 static void add_working(struct sum *s, const struct kernel_sizes *m)
 {
-    enum { MOE_TOKENS = 2048, UNIT_PAIRS = 128 }; /* of one launch of the experts, at most */
+    enum { UNIT_PAIRS = 128 }; /* of one launch of the experts, at most */
     const int widest = m->d_model > m->n_head * m->d_head ? m->d_model : m->n_head * m->d_head;
-    const size_t n_tok = m->max_tok < MOE_TOKENS ? (size_t)m->max_tok : (size_t)MOE_TOKENS;
+    const size_t most_tok = FORWARD_MOE_TOKENS;
+    const size_t n_tok = (size_t)m->max_tok < most_tok ? (size_t)m->max_tok : most_tok;
     const size_t n_slots = (size_t)m->max_slots + (size_t)m->n_shared;
     struct sum experts = { 0, true };
     size_t most = gemm_rounded_bytes(m->max_tok, widest), block = 1;

@@ -74,6 +74,11 @@ Test(cuda, plans_more_for_larger_forwards_and_for_padding)
     cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
     cr_expect_gt(b, a + (size_t)16 * 64 * 3 * 24 * 2048 * 2 - 1);
     n = m;
+    m.max_tok = 2048; /* the experts' results of 4,096 tokens at once */
+    n.max_tok = 4096;
+    cr_assert_eq(cuda_own_memory(&m, KERNEL_INVARIANT, &a, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
+    cr_expect_gt(b, a + (size_t)2048 * 8 * 2048 * 4);
     n.n_layer = n.n_exp = 0x7fffffff; /* no address space holds their padding */
     n.d_ff = 1;
     cr_expect_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_NOMEM);
