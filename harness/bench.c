@@ -309,6 +309,23 @@ static enum status check_read(const struct bench *b, struct error *err)
                : ST_OK;
 }
 
+/* Nothing is timed: only how the tables look is read. */
+static enum status check_show(const struct options *c, struct error *err)
+{
+    static const enum option_id read[] = { OPT_TABLE_FORMAT, OPT_JSON, OPT_QUIET, OPT_VERBOSE };
+
+    for (int i = 0; i < N_OPTIONS; i++) {
+        bool is_read = c->values[i].source != SOURCE_COMMAND_LINE;
+
+        for (size_t k = 0; k < sizeof(read) / sizeof(read[0]); k++)
+            is_read |= i == (int)read[k];
+        if (!is_read)
+            return error_set(err, ST_INVALID, "`bench show` does not read option '--%s'",
+                             option_table[i].name);
+    }
+    return ST_OK;
+}
+
 /* What is to be timed, for each number of experts that was asked for. */
 static enum status time_each(struct bench *b, struct job *j, struct error *err)
 {
@@ -391,8 +408,10 @@ static enum status run(const struct options *c, enum exit_code *ret_exit, struct
     enum status st = ST_OK;
 
     (void)ret_exit;
-    if (strcmp(b.what, "show") == 0)
-        return bench_show(c, err);
+    if (strcmp(b.what, "show") == 0) {
+        st = check_show(c, err);
+        return st ? st : bench_show(c, err);
+    }
     if (c->n_args > 1)
         return error_set(err, ST_INVALID, "unexpected argument '%s'", c->args[1]);
     if (getloadavg(&b.load_before, 1) != 1)

@@ -36,7 +36,8 @@ struct bench {
     struct arena arena;
     const struct model_info *info; /* of the model, or of its configuration alone */
     const char *backend, *details; /* "cpu", "amx, 2 threads" */
-    const char *commit, *date;     /* of the program, and when it ran */
+    const char *commit;            /* of the program */
+    char date[32];                 /* when it ran */
 
     /* Of a record that was read: its name, and the command that made it; else NULL. */
     const char *record, *command;

@@ -211,11 +211,9 @@ static void put_json(const struct bench *b, struct buf *out)
 enum status bench_print(struct bench *b, struct error *err)
 {
     struct buf out = { 0 };
-    char now[32];
     enum status st;
 
-    clock_utc(now, sizeof(now));
-    b->date = now;
+    clock_utc(b->date, sizeof(b->date));
     b->commit = build_commit;
     for (int i = 0; i < b->n_results; i++)
         b->results[i].floor_ns = floor_ns(b, &b->results[i]);

@@ -178,6 +178,13 @@ static enum status read_record(const char *path, struct bench *b, struct error *
     struct model_info *info = arena_array(&b->arena, 1, sizeof(*info));
     const char *where = arena_printf(&b->arena, "file '%s'", path);
     json_t *root = NULL, *results = NULL, *result;
+    const char *name = NULL, *date = NULL;
+    const struct {
+        const char *key, **ret;
+    } texts[] = {
+        { "bench", &b->what },      { "date", &date },  { "commit", &b->commit },
+        { "backend", &b->backend }, { "model", &name }, { "backend_details", &b->details }
+    };
     int64_t n_layer = 0;
     size_t i;
     enum status st;
@@ -191,20 +198,15 @@ static enum status read_record(const char *path, struct bench *b, struct error *
         return st;
     if (!json_is_object(root) || !json_object_get(root, "bench"))
         st = error_set(err, ST_INVALID, "%s is not what `desbench bench ... --json` writes", where);
+    for (size_t t = 0; t < sizeof(texts) / sizeof(texts[0]) && !st; t++)
+        st = copy_text(root, where, texts[t].key, &b->arena, texts[t].ret, err);
+    if (!st && strlen(date) >= sizeof(b->date))
+        st = error_set(err, ST_INVALID, "%s: 'date' is no date: '%s'", where, date);
     if (!st)
-        st = copy_text(root, where, "bench", &b->arena, &b->what, err);
-    if (!st)
-        st = copy_text(root, where, "date", &b->arena, &b->date, err);
-    if (!st)
-        st = copy_text(root, where, "commit", &b->arena, &b->commit, err);
-    if (!st)
-        st = copy_text(root, where, "backend", &b->arena, &b->backend, err);
-    if (!st)
-        st = copy_text(root, where, "backend_details", &b->arena, &b->details, err);
-    if (!st)
-        st = copy_text(root, where, "model", &b->arena, &info->name, err);
+        memcpy(b->date, date, strlen(date) + 1);
     if (!st)
         st = json_get_int(root, where, "n_layer", 1, 1 << 20, &n_layer, err);
+    info->name = name;
     info->n_layer = (int)n_layer;
     if (!st)
         st = read_command(root, where, b, err);

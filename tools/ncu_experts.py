@@ -12,6 +12,7 @@ import argparse
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -38,8 +39,14 @@ def main():
     p.add_argument("--program", default="desbench")
     p.add_argument("--model", default="llada-moe-7b-a1b")
     p.add_argument("--launches", type=int, default=2)
-    p.add_argument("--expert-bytes", type=int, default=3 * 2048 * 1024 * 2, help="of the model, in bf16")
+    p.add_argument("--expert-bytes", type=int, help="of the model, in bf16 [LLaDA-MoE's]")
     args = p.parse_args()
+    if args.expert_bytes is None:
+        if args.model != "llada-moe-7b-a1b":
+            p.error(f"--model {args.model}: --expert-bytes must say how large an expert is")
+        args.expert_bytes = 3 * 2048 * 1024 * 2
+    if not shutil.which("ncu"):
+        p.error("there is no Nsight Compute (ncu) on the path")
     launches = []
     for point in args.points:
         n_tok, unique = (int(v) for v in point.split(":"))

@@ -1,7 +1,7 @@
 /*
  * Projections of up to 32 tokens to few rows, by clusters that split the columns: gemm.h's products
- * and bits. The kernel asks for half of a multiprocessor's registers and 48 KB of its shared
- * memory, so it starts, and fetches its weights, beside the one whose results it multiplies.
+ * and bits. A block fetches its weights to registers before it waits for the kernel whose results
+ * it multiplies.
  */
 #ifndef KERNELS_CUDA_GEMM_SPLIT_H
 #define KERNELS_CUDA_GEMM_SPLIT_H

@@ -79,7 +79,7 @@ def records_of_bench_are_shown_as_they_were_measured(tmp):
     twice = ok(*show, path, "--format", "markdown")
     assert twice.count("## here") == 2 and twice.count("| forward |") == 2 and twice.startswith("# "), twice
     for key, value, words in [("results", 7, ["'results'"]), ("bench", None, ["bench ... --json"]),
-                              ("model", 3, ["'model'"]), ("flops_per_s", {"avx2": "x"}, ["'flops_per_s'", "'avx2'"]),
+                              ("model", 3, ["'model'"]), ("date", "x" * 40, ["'date'"]), ("flops_per_s", {"avx2": "x"}, ["'flops_per_s'", "'avx2'"]),
                               ("results", [{**result, "samples_ns": []}], ["0 samples"]),
                               ("results", [{**result, "samples_ns": [5, -1]}], ["sample 1"]),
                               ("results", [{**result, "bytes": "x"}], ["'bytes'"])]:
@@ -91,6 +91,7 @@ def records_of_bench_are_shown_as_they_were_measured(tmp):
         fails(2, ["here.json", *words], *show)
     fails(3, ["nowhere.json"], "bench", "show", os.path.join(tmp, "nowhere.json"))
     fails(2, ["records"], "bench", "show")
+    fails(2, ["'--tokens'", "`bench show`"], *show, "--tokens", "8")
     fails(2, ["'more'"], "bench", "ops", "more")
 
 
