@@ -15,10 +15,10 @@
 
 #include "kernels/cuda/fused.h"
 #include "kernels/cuda/gemm_tile.cuh"
+#include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/pick_state.cuh"
-#include "kernels/cuda/row.cuh"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
@@ -218,14 +218,13 @@ static __device__ __forceinline__ void multiply_step(const char *ring, uint64_t 
     (*at)++;
 }
 
-/* Sums of 8 tokens of the thread's at a time: what they are added to is read before any is written.
- */
+/* Half of the thread's sums at a time: what they are added to is read before any is written. */
 template <int N>
 static __device__ __forceinline__ void store_unit(const struct gemm_args &a,
                                                   const struct unit_rows &rows, int first,
                                                   const float (&c)[N / 2])
 {
-    constexpr int READ_AHEAD = 16;
+    constexpr int READ_AHEAD = N / 4;
     const int lane = threadIdx.x % 32;
     const int row = threadIdx.x / 32 * PACK_SLICE_ROWS + lane / 4;
 
@@ -379,46 +378,9 @@ pick_unit(const struct gemm_args &a, const struct fast_pick &pick, float *logits
 
 /* ---- heads -------------------------------------------------------------------------------- */
 
-/*
- * A token's rows of a unit, four a lane, which are one head of 128 or two of 64: what qk_kernel
- * (fused.cu) makes of them, in its orders of sums.
- */
-static __device__ __forceinline__ float4 turn_head(const struct fused_qk &h, bool is_query,
-                                                   int32_t position, float4 v)
-{
-    const int lanes = h.d_head / 4, dim = threadIdx.x % 32 % lanes * 4, half = h.d_rot / 2;
-    const double sums[4] = { (double)v.x * v.x, (double)v.y * v.y, (double)v.z * v.z,
-                             (double)v.w * v.w };
-    const float4 w = *(const float4 *)((is_query ? h.q_norm : h.k_norm) + dim);
-    const float *turn = h.turns + (size_t)position * 2 * half + dim % half;
-    double sum = add_four(sums);
-    float factor;
-    float4 other, cos, sin;
-
-    for (int o = lanes / 2; o; o /= 2)
-        sum += __shfl_xor_sync(~0u, sum, o);
-    factor = rms_factor(sum, h.d_head, h.eps);
-    v = make_float4(rms_apply(v.x, factor, w.x), rms_apply(v.y, factor, w.y),
-                    rms_apply(v.z, factor, w.z), rms_apply(v.w, factor, w.w));
-    other = make_float4(__shfl_xor_sync(~0u, v.x, half / 4), __shfl_xor_sync(~0u, v.y, half / 4),
-                        __shfl_xor_sync(~0u, v.z, half / 4), __shfl_xor_sync(~0u, v.w, half / 4));
-    if (dim >= h.d_rot)
-        return v;
-    cos = *(const float4 *)turn;
-    sin = *(const float4 *)(turn + half);
-    if (dim < half) {
-        rope_turn(v.x, other.x, cos.x, sin.x, &v.x, &other.x);
-        rope_turn(v.y, other.y, cos.y, sin.y, &v.y, &other.y);
-        rope_turn(v.z, other.z, cos.z, sin.z, &v.z, &other.z);
-        rope_turn(v.w, other.w, cos.w, sin.w, &v.w, &other.w);
-    } else {
-        rope_turn(other.x, v.x, cos.x, sin.x, &other.x, &v.x);
-        rope_turn(other.y, v.y, cos.y, sin.y, &other.y, &v.y);
-        rope_turn(other.z, v.z, cos.z, sin.z, &other.z, &v.z);
-        rope_turn(other.w, v.w, cos.w, sin.w, &other.w, &v.w);
-    }
-    return v;
-}
+#define WARP_TOKENS                                                                                \
+    (AT_ONCE / MULTIPLY_WARPS) /* in a row, of those that go through shared memory */
+#define TURNED 4               /* that a warp norms and turns at a time */
 
 /* Where a token's rows of a part go: queries, keys or values. */
 static __device__ __forceinline__ float *head_at(const struct fused_qk &h, int part, int token,
@@ -433,11 +395,109 @@ static __device__ __forceinline__ float *head_at(const struct fused_qk &h, int p
            (size_t)position * h.n_kv_head * h.d_head; /* caches are made of writable memory */
 }
 
+/* Of a token that the warp is to bring where it goes: a lane knows one of a unit's. */
+struct head_token {
+    int32_t position;
+    float *to; /* the unit's first row; NULL: there is no such token */
+};
+
+/* Lane l: token l % WARP_TOKENS of the warp's, of the AT_ONCE that come as number l / WARP_TOKENS.
+ */
+static __device__ __forceinline__ struct head_token
+find_token(const struct fused_qk &h, int first, int n_tok, const struct unit_rows &rows)
+{
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int token =
+        first + lane / WARP_TOKENS * AT_ONCE + warp * WARP_TOKENS + lane % WARP_TOKENS;
+    struct head_token ret = { 0, NULL };
+
+    if (token < n_tok) {
+        ret.position = h.positions[token];
+        ret.to = head_at(h, rows.part, token, ret.position) + rows.row;
+    }
+    return ret;
+}
+
+/* What each of TURNED sums comes to over lanes that share a row (32, or 16), in the order of
+ * head_sum_squares(): neighbours first. Of sum j, for the lanes l with l % 4 == j. */
+static __device__ __forceinline__ double add_lanes(const double (&sums)[TURNED], int lanes)
+{
+    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+    const double mine0 = odd ? sums[1] : sums[0], mine1 = odd ? sums[3] : sums[2];
+    const double sum0 = mine0 + __shfl_xor_sync(~0u, odd ? sums[0] : sums[1], 1);
+    const double sum1 = mine1 + __shfl_xor_sync(~0u, odd ? sums[2] : sums[3], 1);
+    double sum = (upper ? sum1 : sum0) + __shfl_xor_sync(~0u, upper ? sum0 : sum1, 2);
+
+    static_assert(TURNED == 4, "two steps leave one sum a lane");
+#pragma unroll
+    for (int o = 4; o <= 16; o *= 2)
+        if (o < lanes)
+            sum += __shfl_xor_sync(~0u, sum, o);
+    return sum;
+}
+
+/* rope_turn() of one of a pair; sin: negative for the first of it. */
+static __device__ __forceinline__ float turn_half(float v, float other, float cos, float sin)
+{
+    return __fmaf_rn(v, cos, __fmul_rn(other, sin));
+}
+
+/*
+ * TURNED tokens' rows of a unit, four of each a lane, which are one head of 128 or two of 64: what
+ * qk_kernel (fused.cu) makes of them, in its orders of sums.
+ */
+static __device__ __forceinline__ void turn_heads(const struct fused_qk &h, bool is_query,
+                                                  const int32_t (&positions)[TURNED],
+                                                  float4 (&v)[TURNED])
+{
+    const int lanes = h.d_head / 4, dim = threadIdx.x % 32 % lanes * 4, half = h.d_rot / 2;
+    const float4 w = *(const float4 *)((is_query ? h.q_norm : h.k_norm) + dim);
+    float4 cos[TURNED], sin[TURNED];
+    double sums[TURNED];
+    float factor;
+
+#pragma unroll
+    for (int j = 0; j < TURNED; j++) {
+        const float *turn = h.turns + (size_t)positions[j] * 2 * half + (dim & (half - 1));
+
+        cos[j] = __ldg((const float4 *)turn);
+        sin[j] = __ldg((const float4 *)(turn + half));
+    }
+#pragma unroll
+    for (int j = 0; j < TURNED; j++) {
+        double squares[4] = { 0, 0, 0, 0 };
+
+        add_squares(squares, v[j]);
+        sums[j] = add_four(squares);
+    }
+    factor = rms_factor_of(add_lanes(sums, lanes), lanes == 32 ? 1.0 / 128 : 1.0 / 64, h.eps);
+#pragma unroll
+    for (int j = 0; j < TURNED; j++)
+        v[j] = head_norm_quad(v[j], __shfl_sync(~0u, factor, (threadIdx.x & 16) + j), w);
+#pragma unroll
+    for (int j = 0; j < TURNED; j++) {
+        const float4 other = make_float4(
+            __shfl_xor_sync(~0u, v[j].x, half / 4), __shfl_xor_sync(~0u, v[j].y, half / 4),
+            __shfl_xor_sync(~0u, v[j].z, half / 4), __shfl_xor_sync(~0u, v[j].w, half / 4));
+        const float sign = dim < half ? -1 : 1;
+
+        const float4 turned = make_float4(turn_half(v[j].x, other.x, cos[j].x, sign * sin[j].x),
+                                          turn_half(v[j].y, other.y, cos[j].y, sign * sin[j].y),
+                                          turn_half(v[j].z, other.z, cos[j].z, sign * sin[j].z),
+                                          turn_half(v[j].w, other.w, cos[j].w, sign * sin[j].w));
+
+        v[j].x = dim < h.d_rot ? turned.x : v[j].x;
+        v[j].y = dim < h.d_rot ? turned.y : v[j].y;
+        v[j].z = dim < h.d_rot ? turned.z : v[j].z;
+        v[j].w = dim < h.d_rot ? turned.w : v[j].w;
+    }
+}
+
 /* The rows of a unit to queries or caches: AT_ONCE tokens go through shared memory, a warp takes
- * one after the other. */
+ * TURNED after the other; all of what these need is under way together. tokens: find_token(). */
 template <int N>
 static __device__ __forceinline__ void
-heads_unit(const struct fused_qk &h, float *through, int first, int n_tok,
+heads_unit(const struct fused_qk &h, float *through, const struct head_token &tokens,
            const struct unit_rows &rows, const float (&c)[N / 2])
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -453,16 +513,27 @@ heads_unit(const struct fused_qk &h, float *through, int first, int n_tok,
             through[token * ROW_STRIDE + row] = c[r * (AT_ONCE / 2) + j];
         }
         multiply_sync();
-#pragma unroll 4
-        for (int i = warp; i < AT_ONCE; i += MULTIPLY_WARPS) {
-            const int token = min(first + r * AT_ONCE + i, n_tok - 1);
-            const int32_t position = h.positions[token];
-            float4 v = *(const float4 *)(through + i * ROW_STRIDE + lane * 4);
+#pragma unroll 1
+        for (int i = 0; i < WARP_TOKENS; i += TURNED) {
+            int32_t positions[TURNED];
+            float4 v[TURNED];
 
+#pragma unroll
+            for (int j = 0; j < TURNED; j++) {
+                positions[j] = __shfl_sync(~0u, tokens.position, r * WARP_TOKENS + i + j);
+                v[j] = *(const float4 *)(through + (warp * WARP_TOKENS + i + j) * ROW_STRIDE +
+                                         lane * 4);
+            }
             if (rows.part < 2)
-                v = turn_head(h, rows.part == 0, position, v);
-            if (first + r * AT_ONCE + i < n_tok && lane * 4 < rows.n_rows)
-                *(float4 *)(head_at(h, rows.part, token, position) + rows.row + lane * 4) = v;
+                turn_heads(h, rows.part == 0, positions, v);
+#pragma unroll
+            for (int j = 0; j < TURNED; j++) {
+                float *to = (float *)__shfl_sync(~0u, (unsigned long long)tokens.to,
+                                                 r * WARP_TOKENS + i + j);
+
+                if (to && lane * 4 < rows.n_rows)
+                    *(float4 *)(to + lane * 4) = v[j];
+            }
         }
     }
 }
@@ -511,8 +582,11 @@ static __global__ void __launch_bounds__(THREADS, 1)
         for (; !walk_is_over<TO>(w); walk_next<TO>(p, &w)) {
             const struct unit_rows rows = find_rows(a, w.unit, p.n_steps);
             uint4 w0[STEP_K / 16], w1[STEP_K / 16];
+            struct head_token tokens = {};
             float c[N / 2];
 
+            if (TO == HEADS) /* long before they are needed */
+                tokens = find_token(heads, w.token_tile * N, a.n_tok, rows);
             for (int k = 0; k < p.n_steps; k += 2) {
                 multiply_step<N>(ring, full, empty, &at, k == 0, w0, c);
                 multiply_step<N>(ring, full, empty, &at, false, w1, c);
@@ -523,7 +597,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             if (TO == PICK)
                 pick_unit<N>(a, pick, through, w.token_tile * N, w.unit, rows.n_rows, c, states);
             else if (TO == HEADS)
-                heads_unit<N>(heads, through, w.token_tile * N, a.n_tok, rows, c);
+                heads_unit<N>(heads, through, tokens, rows, c);
             else
                 store_unit<N>(a, rows, w.token_tile * N, c);
         }
