@@ -53,7 +53,7 @@ struct experts {
     enum dtype dtype;
     void *dev;                 /* all of it: experts.c */
     struct moe_weights packed; /* of bf16 experts */
-    uint32_t *dev_ready;       /* (moe_ready_words()) zeros: moe.h */
+    uint32_t *dev_ready;       /* (moe_ready_words()) zeros: moe.h; of few tokens */
     struct experts *next;
 };
 
@@ -252,6 +252,11 @@ enum status cuda_experts_make(struct kernels *k, int n_exp, int n_shared,
                               struct error *err);
 enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                      const float *w, int n_tok, int top_k, float *ret_y, struct error *err);
+
+/* What a launch for n_tok tokens runs of e: a dense layer is cut (moe.h), but for many tokens in
+ * mode fast, which need no more units of work and would have as many results to write. All behind
+ * the n_exp that are routed are experts of every token. */
+struct moe_weights cuda_experts_run(const struct cuda *c, const struct experts *e, int n_tok);
 
 /* pick.cu */
 enum status cuda_bias_logits(struct kernels *k, float *logits, int n_vocab,

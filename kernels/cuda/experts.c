@@ -69,7 +69,9 @@ static enum status load_packed(struct cuda *c, struct experts *e, const struct s
     const size_t gate_up = (size_t)pack_elems(pack_pair_rows(e->d_ff), e->d_model);
     const size_t n_down = (size_t)pack_elems(e->d_model, e->d_ff);
     const size_t n_up = (n + 7) / 8 * 8; /* of gate, to where up is aligned */
-    const size_t ready = moe_ready_words((int)n_exp, (int)e->d_model) * sizeof(uint32_t);
+    const size_t ready =
+        moe_ready_words(cuda_experts_run(c, e, MOE_FEW_TOKENS).n_exp, (int)e->d_model) *
+        sizeof(uint32_t);
     uint16_t *dev, *rows;
     void *scratch = NULL;
     enum status st = take_memory(c, e, (gate_up + n_down) * sizeof(*dev), ready, err);
@@ -80,11 +82,8 @@ static enum status load_packed(struct cuda *c, struct experts *e, const struct s
         return st;
     dev = e->dev;
     rows = scratch;
-    e->packed = (struct moe_weights){ .n_exp = (int)n_exp,
-                                      .d_model = (int)e->d_model,
-                                      .d_ff = (int)e->d_ff,
-                                      .gate_up = dev,
-                                      .down = dev + gate_up * n_exp };
+    e->packed.gate_up = dev;
+    e->packed.down = dev + gate_up * n_exp;
     e->dev_ready = (uint32_t *)(dev + (gate_up + n_down) * n_exp);
     CUDA_TRY(c, cudaMemsetAsync(e->dev_ready, 0, ready, c->stream), err);
     for (size_t i = 0; i < n_exp; i++) {
@@ -143,6 +142,9 @@ static struct experts *new_experts(int n_exp, int n_shared, int64_t d_ff, int64_
     e->d_ff = d_ff;
     e->d_model = d_model;
     e->dtype = t;
+    e->packed = (struct moe_weights){ .n_exp = n_exp + n_shared,
+                                      .d_model = (int)d_model,
+                                      .d_ff = (int)d_ff };
     return e;
 }
 
@@ -191,50 +193,83 @@ enum status cuda_experts_make(struct kernels *k, int n_exp, int n_shared,
 
 /* ---- the op ------------------------------------------------------------------------------- */
 
+struct moe_weights cuda_experts_run(const struct cuda *c, const struct experts *e, int n_tok)
+{
+    const bool is_dense = e->n_exp == 0 && e->n_shared == 1 && e->dtype == DT_BF16;
+
+    return is_dense && (n_tok <= MOE_FEW_TOKENS || !c->is_fast) ? moe_cut(&e->packed) : e->packed;
+}
+
+/* Device memory that a launch takes: its list, x rounded, and working space. */
+struct launch_room {
+    size_t list, x, work;
+};
+
+static struct launch_room measure(const struct cuda *c, const struct experts *e, int n_tok,
+                                  int top_k)
+{
+    const struct moe_weights w = cuda_experts_run(c, e, n_tok);
+    const int n_slots = top_k + w.n_exp - e->n_exp;
+    const size_t n_pairs = (size_t)n_tok * (size_t)n_slots;
+    struct launch_room ret = { .list = aligned(worklist_bytes(n_tok, n_slots, w.n_exp)) };
+
+    if (e->dtype == DT_BF16) {
+        ret.x = aligned((size_t)n_tok * (size_t)pack_row_elems(e->d_model) * 2);
+        ret.work = moe_work_place(NULL, n_tok, n_slots, &w, NULL);
+    } else {
+        ret.work = n_pairs * (size_t)pack_row_elems(e->d_ff) * sizeof(float);
+    }
+    return ret;
+}
+
+static size_t room_bytes(const struct cuda *c, const struct experts *e, int n_tok, int top_k)
+{
+    const struct launch_room r = measure(c, e, n_tok, top_k);
+
+    return r.list + r.x + r.work;
+}
+
 enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e, const int32_t *ids,
                      const float *w, int n_tok, int top_k, float *ret_y, struct error *err)
 {
     struct cuda *c = (struct cuda *)k;
     const int chunk = n_tok < CHUNK_TOKENS ? n_tok : CHUNK_TOKENS;
-    const int n_slots = top_k + e->n_shared, n_exp = e->n_exp + e->n_shared;
-    const size_t n_pairs = (size_t)chunk * (size_t)n_slots, d_model = (size_t)e->d_model;
-    const bool is_packed = e->dtype == DT_BF16;
-    const size_t list = aligned(worklist_bytes(chunk, n_slots, n_exp));
-    const size_t x_rounded =
-        is_packed ? aligned((size_t)chunk * (size_t)pack_row_elems(e->d_model) * 2) : 0;
-    const size_t work = is_packed ? moe_work_place(NULL, chunk, n_slots, &e->packed, NULL)
-                                  : n_pairs * (size_t)pack_row_elems(e->d_ff) * sizeof(float);
+    const size_t of_chunk = room_bytes(c, e, chunk, top_k), d_model = (size_t)e->d_model;
+    const size_t of_last = room_bytes(c, e, n_tok % CHUNK_TOKENS, top_k);
     void *scratch = NULL;
-    enum status st = cuda_scratch_take(c, list + x_rounded + work, &scratch, err);
+    enum status st = cuda_scratch_take(c, of_chunk > of_last ? of_chunk : of_last, &scratch, err);
     char *at = scratch;
 
     if (st || n_tok == 0)
         return st;
     for (int t = 0; t < n_tok; t += chunk) {
-        struct moe_args a = { .weights = e->packed,
-                              .n_tok = n_tok - t < chunk ? n_tok - t : chunk,
-                              .top_k = n_slots,
+        const int n = n_tok - t < chunk ? n_tok - t : chunk;
+        const struct launch_room room = measure(c, e, n, top_k);
+        struct moe_args a = { .weights = cuda_experts_run(c, e, n),
+                              .n_tok = n,
                               .is_fast = c->is_fast,
                               .y = ret_y + (size_t)t * d_model };
+        const int n_shared = a.weights.n_exp - e->n_exp;
         const size_t slot = (size_t)t * (size_t)top_k;
         const float *from = x + (size_t)t * d_model;
 
-        a.list = worklist_place(at, a.n_tok, n_slots, n_exp);
+        a.top_k = top_k + n_shared;
+        a.list = worklist_place(at, n, a.top_k, a.weights.n_exp);
         CUDA_TRY(c,
-                 worklist_launch(top_k ? ids + slot : NULL, top_k ? w + slot : NULL, a.n_tok, top_k,
-                                 e->n_exp, e->n_shared, a.list, c->stream),
+                 worklist_launch(top_k ? ids + slot : NULL, top_k ? w + slot : NULL, n, top_k,
+                                 e->n_exp, n_shared, a.list, c->stream),
                  err);
-        if (!is_packed) {
+        if (e->dtype != DT_BF16) {
             CUDA_TRY(c,
-                     moe_plain_launch(from, e->dev, (int)e->d_model, (int)e->d_ff, &a.list, a.n_tok,
-                                      n_slots, (float *)(at + list), a.y, c->stream),
+                     moe_plain_launch(from, e->dev, (int)e->d_model, (int)e->d_ff, &a.list, n,
+                                      a.top_k, (float *)(at + room.list), a.y, c->stream),
                      err);
             continue;
         }
-        a.x = (uint16_t *)(at + list);
-        (void)moe_work_place(at + list + x_rounded, a.n_tok, n_slots, &e->packed, &a.work);
+        a.x = (uint16_t *)(at + room.list);
+        (void)moe_work_place(at + room.list + room.x, n, a.top_k, &a.weights, &a.work);
         a.work.ready = e->dev_ready;
-        CUDA_TRY(c, gemm_round(from, a.n_tok, (int)d_model, (uint16_t *)a.x, c->stream), err);
+        CUDA_TRY(c, gemm_round(from, n, (int)d_model, (uint16_t *)a.x, c->stream), err);
         CUDA_TRY(c, moe_launch(&a, false, c->stream), err);
     }
     return ST_OK;

@@ -268,6 +268,13 @@ static bool takes_norm(const struct forward *f, int l)
            moe_can_norm(&f->layers[l].experts->packed, n_last ? n_last : FORWARD_MOE_TOKENS);
 }
 
+/* The list of a dense layer of n_tok few tokens. */
+static struct worklist dense_list(const struct forward *f, const struct moe_weights *w, int n_tok)
+{
+    return worklist_place(f->dense_lists + (size_t)(n_tok - 1) * f->dense_list_bytes, n_tok,
+                          w->n_exp, w->n_exp);
+}
+
 /* x += experts(xb) of layer l; of few tokens their sum is left to the norm that follows. has_list:
  * f->list is that of all tokens; else it is made here, of the slots of routed experts where there
  * are any. */
@@ -277,15 +284,13 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
     const struct forward_model *m = &f->m;
     const struct experts *e = f->layers[l].experts;
     const struct forward_key *k = &f->key;
-    const int n_routed = e->n_exp ? k->stride : 0, n_slots = n_routed + e->n_shared;
+    const int n_routed = e->n_exp ? k->stride : 0;
     struct cuda *c = f->c;
 
     for (int t = 0; t < k->n_tok; t += FORWARD_MOE_TOKENS) {
         const size_t row = (size_t)t, slot = row * (size_t)n_routed;
         const size_t at = row * (size_t)m->d_model;
-        struct moe_args a = { .weights = e->packed,
-                              .n_tok = k->n_tok - t,
-                              .top_k = n_slots,
+        struct moe_args a = { .n_tok = k->n_tok - t,
                               .is_fast = c->is_fast,
                               .x = f->xb + row * (size_t)f->ld_x,
                               .residual = m->x + at,
@@ -294,19 +299,23 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
 
         if (a.n_tok > FORWARD_MOE_TOKENS)
             a.n_tok = FORWARD_MOE_TOKENS;
+        a.weights = cuda_experts_run(c, e, a.n_tok);
+        a.top_k = n_routed + a.weights.n_exp - e->n_exp;
+        a.is_list_old = !e->n_exp && a.is_left;
         if (takes_norm(f, l))
             a.norm = (struct moe_norm){ .w = f->layers[l + 1].norm_in->dev_rows,
                                         .eps = m->rms_eps,
                                         .tiled = f->tiled,
                                         .first = t,
                                         .n_rows = k->n_tok };
-        moe_work_place(f->moe.dev, a.n_tok, a.top_k, &e->packed, &a.work);
+        moe_work_place(f->moe.dev, a.n_tok, a.top_k, &a.weights, &a.work);
         a.work.ready = e->dev_ready;
-        a.list = worklist_place(f->list.dev, a.n_tok, n_slots, e->n_exp + e->n_shared);
-        if (!has_list)
+        a.list = a.is_list_old ? dense_list(f, &a.weights, a.n_tok)
+                               : worklist_place(f->list.dev, a.n_tok, a.top_k, a.weights.n_exp);
+        if (!has_list && !a.is_list_old)
             CUDA_TRY(c,
                      worklist_launch(m->route_ids + slot, m->route_w + slot, a.n_tok, n_routed,
-                                     e->n_exp, e->n_shared, a.list, c->stream),
+                                     e->n_exp, a.weights.n_exp - e->n_exp, a.list, c->stream),
                      err);
         MARK(f, e->n_exp ? PROFILE_ROUTE : PROFILE_MOE, l, err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
@@ -605,12 +614,30 @@ static enum status prepare_weights(struct forward *f, struct error *err)
 
         if (w->router)
             st = cuda_weight_router(f->c, w->router, err);
-        if (w->experts->n_shared > f->n_shared)
-            f->n_shared = w->experts->n_shared;
         for (int i = 0; i < 4 && !st; i++)
             st = cuda_weight_packed(f->c, list[i], &f->packed[4 * l + i], err);
     }
     return st ? st : cuda_weight_packed(f->c, f->m.head, &f->packed_head, err);
+}
+
+/* Lists of a dense layer, should there be one. */
+static enum status make_dense_lists(struct forward *f, struct error *err)
+{
+    const struct experts *e = f->layers[0].experts; /* dense layers come first */
+    const struct moe_weights w = cuda_experts_run(f->c, e, MOE_FEW_TOKENS);
+    struct cuda *c = f->c;
+    void *lists = NULL;
+    enum status st;
+
+    if (e->n_exp)
+        return ST_OK;
+    f->dense_list_bytes = (worklist_bytes(MOE_FEW_TOKENS, w.n_exp, w.n_exp) + 15) / 16 * 16;
+    st = cuda_malloc(c, MOE_FEW_TOKENS * f->dense_list_bytes, &lists, err);
+    f->dense_lists = lists;
+    for (int n = 1; !st && n <= MOE_FEW_TOKENS; n++)
+        CUDA_TRY(c, worklist_launch(NULL, NULL, n, 0, 0, w.n_exp, dense_list(f, &w, n), c->stream),
+                 err);
+    return st;
 }
 
 static enum status make_buffers(struct forward *f, struct error *err)
@@ -643,6 +670,8 @@ static enum status make_buffers(struct forward *f, struct error *err)
         st =
             cuda_malloc(c, gemm_fast_tiled_bytes(m->max_tok, f->ld_x > f->ld_y ? f->ld_x : f->ld_y),
                         &f->tiled, err);
+    if (!st)
+        st = make_dense_lists(f, err);
     if (st)
         return st;
     if (cudaMallocHost(&done, sizeof(*f->host_done)) != cudaSuccess) {
@@ -718,9 +747,11 @@ void cuda_forwards_free(struct forward *list)
 {
     while (list) {
         struct forward *f = list;
-        void *const dev[] = { f->meta.dev, f->results.dev, f->work.dev,  f->moe.dev,
-                              f->list.dev, f->turns,       f->xb,        f->yb,
-                              f->tiled,    f->pick_work,   f->delivered, f->fast_pick_work };
+        void *const dev[] = {
+            f->meta.dev,       f->results.dev, f->work.dev,   f->moe.dev, f->list.dev,
+            f->turns,          f->xb,          f->yb,         f->tiled,   f->pick_work,
+            f->fast_pick_work, f->delivered,   f->dense_lists
+        };
 
         list = f->next;
         if (f->timed.exec)

@@ -60,20 +60,21 @@ static size_t take(size_t *at, size_t count, size_t size)
     return here;
 }
 
-/* Bytes that the experts of any layer work in. */
-static size_t moe_bytes(const struct forward *f, int n_tok)
+/* At least what the experts of any layer work in for n_tok tokens, and the bytes of their list. */
+static void measure_experts(const struct forward *f, int n_tok, size_t *work, size_t *list)
 {
     const struct experts *first = f->layers[0].experts, *last = f->layers[f->m.n_layer - 1].experts;
-    size_t ret = 0;
 
     /* layers of a kind are alike: dense ones come first */
     for (const struct experts *e = first; e; e = e == last ? NULL : last) {
-        const int n_slots = (e->n_exp ? f->key.stride : 0) + e->n_shared;
-        const size_t n = moe_work_place(NULL, n_tok, n_slots, &e->packed, NULL);
+        const struct moe_weights w = cuda_experts_run(f->c, e, n_tok);
+        const int n_slots = (e->n_exp ? f->key.stride : 0) + w.n_exp - e->n_exp;
+        const size_t n_work = moe_work_place(NULL, n_tok, n_slots, &w, NULL);
+        const size_t n_list = worklist_bytes(n_tok, n_slots, w.n_exp);
 
-        ret = n > ret ? n : ret;
+        *work = n_work > *work ? n_work : *work;
+        *list = n_list > *list ? n_list : *list;
     }
-    return ret;
 }
 
 /* ---- sets -------------------------------------------------------------------------------- */
@@ -351,21 +352,22 @@ static void plan_routing(struct forward *f, const struct forward_call *call, int
 static enum status make_room(struct forward *f, size_t work, struct error *err)
 {
     struct forward_key *k = &f->key;
-    int n_moe = k->n_tok < FORWARD_MOE_TOKENS ? k->n_tok : FORWARD_MOE_TOKENS;
+    size_t moe = 0, list = 0;
     struct cuda *c = f->c;
     enum status st;
 
+    if (k->n_tok >= FORWARD_MOE_TOKENS)
+        measure_experts(f, FORWARD_MOE_TOKENS, &moe, &list);
+    measure_experts(f, k->n_tok % FORWARD_MOE_TOKENS, &moe, &list);
     st = room_reserve_both(c, &f->meta, &f->host_meta, f->meta_bytes, err);
     if (!st)
         st = room_reserve_both(c, &f->results, &f->host_results, f->result_bytes, err);
     if (!st)
         st = room_reserve(c, &f->work, work, err);
     if (!st)
-        st = room_reserve(c, &f->moe, moe_bytes(f, n_moe), err);
+        st = room_reserve(c, &f->moe, moe, err);
     if (!st)
-        st = room_reserve(c, &f->list,
-                          worklist_bytes(n_moe, k->stride + f->n_shared, f->m.n_exp + f->n_shared),
-                          err);
+        st = room_reserve(c, &f->list, list, err);
     k->host_meta = f->host_meta;
     k->host_results = f->host_results;
     k->meta = f->meta.dev;

@@ -63,8 +63,11 @@ struct forward {
     float *turns;      /* of RoPE: fused.h */
     uint16_t *xb, *yb; /* (max_tok, ld_x) and (max_tok, ld_y): what products take, bf16 */
     int ld_x, ld_y;
-    void *tiled;  /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
-    int n_shared; /* experts of every token, at most, of a layer */
+    void *tiled; /* xb, or yb, as gemm_fast_launch() takes it; NULL: not in mode fast */
+    /* Lists of a dense layer of few tokens, of 1 token first; all dense layers are alike. Made at
+     * open: nothing of a call changes them. NULL: no dense layers */
+    char *dense_lists;
+    size_t dense_list_bytes; /* from one to the next */
 
     struct forward_room meta, results, work, moe, list;
     char *host_meta, *host_results; /* pinned, as large as meta and results */

@@ -53,28 +53,40 @@ static void add_padding(struct sum *s, const struct kernel_sizes *m)
     add(s, 1, 1, padding(m->n_vocab, m->d_model));
 }
 
+/* What a launch of n_exp experts for n_tok tokens of n_slots each works in. */
+static struct sum measure_experts(size_t n_tok, size_t n_slots, size_t n_exp, int d_model, int d_ff)
+{
+    enum { UNIT_PAIRS = 128 }; /* of one launch of the experts, at most */
+    struct sum s = { 0, true };
+
+    add(&s, n_tok, n_slots, (size_t)pack_row_elems(d_ff) * sizeof(uint16_t));
+    add(&s, n_tok * n_slots, (size_t)pack_row_elems(d_model), sizeof(float));
+    add(&s, n_tok, (size_t)pack_row_elems(d_model), 2 * sizeof(uint16_t));
+    add(&s, n_tok, n_slots, 3 * sizeof(float)); /* the list of pairs */
+    add(&s, n_exp + n_tok * n_slots / UNIT_PAIRS,
+        (size_t)(pack_row_tiles(pack_pair_rows(d_ff)) + pack_row_tiles(d_model)),
+        4 * sizeof(int32_t)); /* the experts' units of work */
+    return s;
+}
+
 /* Working memory of the ops: one block for all, of the next power of two, and what a whole forward
  * keeps beside it. */
 static void add_working(struct sum *s, const struct kernel_sizes *m)
 {
-    enum { UNIT_PAIRS = 128 }; /* of one launch of the experts, at most */
     const int widest = m->d_model > m->n_head * m->d_head ? m->d_model : m->n_head * m->d_head;
     const size_t most_tok = FORWARD_MOE_TOKENS;
     const size_t n_tok = (size_t)m->max_tok < most_tok ? (size_t)m->max_tok : most_tok;
-    const size_t n_slots = (size_t)m->max_slots + (size_t)m->n_shared;
-    struct sum experts = { 0, true };
+    const size_t n_shared = (size_t)m->n_shared;
+    const struct moe_weights whole = { .n_exp = 1, .d_model = m->d_model, .d_ff = m->d_ff_dense };
+    const struct moe_weights cut = moe_cut(&whole);
+    const size_t n_parts = m->n_dense_layer ? (size_t)cut.n_exp : 0;
+    const struct sum of_moe = measure_experts(n_tok, (size_t)m->max_slots + n_shared,
+                                              (size_t)m->n_exp + n_shared, m->d_model, m->d_ff);
+    const struct sum of_dense = measure_experts(n_tok, n_parts, n_parts, m->d_model, cut.d_ff);
+    const struct sum experts = of_moe.bytes > of_dense.bytes ? of_moe : of_dense;
     size_t most = gemm_rounded_bytes(m->max_tok, widest), block = 1;
 
-    add(&experts, n_tok, n_slots, (size_t)pack_row_elems(m->d_ff) * sizeof(uint16_t));
-    add(&experts, m->n_dense_layer ? n_tok : 0, (size_t)pack_row_elems(m->d_ff_dense),
-        sizeof(uint16_t));
-    add(&experts, n_tok * n_slots, (size_t)pack_row_elems(m->d_model), sizeof(float));
-    add(&experts, n_tok, (size_t)pack_row_elems(m->d_model), 2 * sizeof(uint16_t));
-    add(&experts, n_tok, n_slots, 3 * sizeof(float)); /* the list of pairs */
-    add(&experts, (size_t)m->n_exp + (size_t)m->n_shared + n_tok * n_slots / UNIT_PAIRS,
-        (size_t)(pack_row_tiles(pack_pair_rows(m->d_ff)) + pack_row_tiles(m->d_model)),
-        4 * sizeof(int32_t)); /* the experts' units of work */
-    s->fits = s->fits && experts.fits;
+    s->fits = s->fits && of_moe.fits && of_dense.fits;
     most = experts.bytes > most ? experts.bytes : most;
     while (s->fits && block < most)
         s->fits = size_mul(block, 2, &block);

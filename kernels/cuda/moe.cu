@@ -141,6 +141,19 @@ cudaError_t moe_sum_launch(const struct moe_args *a, bool is_bf16, cudaStream_t 
                          grid, SUM_THREADS, 0, true, stream, *a, moe_result_row(d_model));
 }
 
+struct moe_weights moe_cut(const struct moe_weights *w)
+{
+    struct moe_weights ret = *w;
+
+    for (int d_ff = MOE_PART; d_ff > 0 && !ret.is_cut; d_ff -= PACK_K)
+        if (w->d_ff >= d_ff && w->d_ff % d_ff == 0 && w->d_ff / d_ff <= MOE_PARTS) {
+            ret.n_exp = w->d_ff / d_ff;
+            ret.d_ff = d_ff;
+            ret.is_cut = true;
+        }
+    return ret;
+}
+
 struct moe_sum moe_left(const struct moe_args *a)
 {
     struct moe_sum ret;

@@ -35,7 +35,17 @@ struct moe_weights {
     int n_exp, d_model, d_ff;
     const void *gate_up; /* pack_elems(pack_pair_rows(d_ff), d_model) bf16 each */
     const void *down;    /* pack_elems(d_model, d_ff) bf16 each */
+    bool is_cut;         /* parts of one expert: moe_cut() */
 };
+
+/*
+ * The only expert of a dense layer as up to MOE_PARTS of equal width, for each of which every token
+ * is listed with weight 1. A row tile of down with all columns is a unit of work; whole, 2,048 rows
+ * would be 32 units, for 132 multiprocessors. Parts are as wide as can be, in steps of PACK_K, up
+ * to MOE_PART; where no such width divides d_ff, the expert stays whole.
+ */
+enum { MOE_PARTS = 9, MOE_PART = 1024 };
+struct moe_weights moe_cut(const struct moe_weights *w);
 
 /* Working space in device memory. Launches that share it follow each other on one stream, and are
  * of one shape and device. */
@@ -81,6 +91,8 @@ struct moe_args {
     struct worklist list;
     int n_tok, top_k;
     bool is_fast;          /* kernels.h, KERNEL_FAST: other orders of sums will do */
+    bool is_list_old;      /* the list is not the launches' ahead, and who had work.ready last is
+                            * complete: both may be used before those end. Of few tokens */
     const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16: gemm_round() */
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */

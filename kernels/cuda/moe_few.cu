@@ -212,7 +212,7 @@ static __device__ __forceinline__ int pair_token(const struct kernel_args &a,
 static __device__ __forceinline__ const char *unit_weights(const struct moe_product &p, int expert,
                                                            int row_tile)
 {
-    return p.weights + expert * p.expert_bytes + (size_t)row_tile * p.k_tiles * PACK_TILE_BYTES;
+    return p.weights + expert * p.expert_bytes + row_tile * p.row_bytes;
 }
 
 static __device__ __forceinline__ void fetch_tile(struct shared *s, char *ring, int slot,
@@ -534,6 +534,17 @@ static __device__ void take_counts(const struct kernel_args &a, struct shared *s
     s->old_ready = a.moe.work.ready + !is_second * n_counts;
 }
 
+/* What needs the list and the counts alone; returns fetch_first()'s. All threads. */
+static __device__ __forceinline__ int begin(const struct kernel_args &a, struct shared *s,
+                                            char *weights, int n_counts)
+{
+    if (threadIdx.x == THREADS - 1)
+        take_counts(a, s, n_counts);
+    if (threadIdx.x < N_MULTIPLY * 32)
+        read_list(a, s);
+    return threadIdx.x == WARP_WEIGHTS * 32 ? fetch_first(a, s, weights) : 0;
+}
+
 /* Grid: at most as many blocks as are resident together. Sums in f32. */
 static __global__ void __launch_bounds__(THREADS, 1)
     experts_kernel(const __grid_constant__ struct kernel_args a, int n_counts)
@@ -562,14 +573,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
         }
         barrier_init_fence();
     }
+    if (a.moe.is_list_old)
+        n_first = begin(a, s, weights, n_counts);
     grid_wait();
     grid_release(); /* the list is there: struct moe_sum */
-    if (threadIdx.x == THREADS - 1)
-        take_counts(a, s, n_counts);
-    if (warp < N_MULTIPLY)
-        read_list(a, s);
-    if (threadIdx.x == WARP_WEIGHTS * 32)
-        n_first = fetch_first(a, s, weights);
+    if (!a.moe.is_list_old)
+        n_first = begin(a, s, weights, n_counts);
     __syncthreads();
     if (blockIdx.x == 0 && warp == WARP_COUNT)
         for (int i = threadIdx.x % 32; i < n_counts; i += 32)
@@ -617,7 +626,7 @@ cudaError_t moe_few_launch(const struct moe_args *moe, bool is_early, cudaStream
 
     a.moe = *moe;
     a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model, moe->x);
-    a.down = moe_product(w->down, w->d_model, w->d_ff, moe->work.h);
+    a.down = moe_down(w, moe->work.h);
     a.h_row = (int)pack_row_elems(w->d_ff);
     a.result_row = moe_result_row(w->d_model);
     a.is_summed = !moe->is_left && moe->n_tok * moe->top_k <= SUMMED_SLOTS && w->d_model % 4 == 0;

@@ -10,8 +10,9 @@
 
 /* A product of the layer. */
 struct moe_product {
-    const char *weights; /* packed, expert after expert */
-    size_t expert_bytes;
+    const char *weights; /* packed */
+    size_t expert_bytes; /* from one expert to the next */
+    size_t row_bytes;    /* from one row tile to the next */
     int row_tiles, k_tiles;
     const uint16_t *rows; /* activations, of k_tiles * PACK_K */
 };
@@ -25,7 +26,20 @@ static inline struct moe_product moe_product(const void *weights, int64_t rows, 
     p.expert_bytes = (size_t)pack_elems(rows, cols) * 2;
     p.row_tiles = (int)pack_row_tiles(rows);
     p.k_tiles = (int)pack_k_tiles(cols);
+    p.row_bytes = (size_t)p.k_tiles * PACK_TILE_BYTES;
     p.rows = activations;
+    return p;
+}
+
+/* The one of down, beside h. */
+static inline struct moe_product moe_down(const struct moe_weights *w, const uint16_t *h)
+{
+    struct moe_product p = moe_product(w->down, w->d_model, w->d_ff, h);
+
+    if (w->is_cut) { /* parts of a row tile lie side by side */
+        p.expert_bytes = p.row_bytes;
+        p.row_bytes *= w->n_exp;
+    }
     return p;
 }
 

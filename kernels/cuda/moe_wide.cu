@@ -334,7 +334,7 @@ static __device__ void fetch_weights(const struct wide_args &a, struct shared *s
 
         const struct moe_product &p = v.w & CHUNK_DOWN ? a.down : a.gate_up;
         const int row_tile = v.z / 65536 * GROUP, n_tiles = min(GROUP, p.row_tiles - row_tile);
-        const size_t tile_row = (size_t)p.k_tiles * PACK_TILE_BYTES;
+        const size_t tile_row = p.row_bytes;
         const char *w = p.weights + v.x * p.expert_bytes + row_tile * tile_row;
 
         for (int k = 0; k < p.k_tiles; k++)
@@ -780,7 +780,7 @@ cudaError_t moe_wide_launch(const struct moe_args *moe, bool is_early, cudaStrea
     a.moe = *moe;
     (void)place_plan((char *)moe->work.plan, moe->n_tok, moe->top_k, w, &a.plan);
     a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model, a.plan.x);
-    a.down = moe_product(w->down, w->d_model, w->d_ff, moe->work.h);
+    a.down = moe_down(w, moe->work.h);
     a.h_row = (int)pack_row_elems(w->d_ff);
     a.result_row = moe_result_row(w->d_model);
     return moe->is_fast ? launch<true>(&a, is_early, stream) : launch<false>(&a, is_early, stream);

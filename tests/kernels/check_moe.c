@@ -194,6 +194,8 @@ void check_moe(struct check *c, int i)
         m.n_tok = 5, m.n_exp = 9, n_used = 9, m.top_k = 8, m.d_model = 2048, m.d_ff = 512;
     if (i % 8 == 5 && m.n_shared) /* a dense layer, narrow or not, more tokens than a block */
         m.n_tok = i % 16 == 5 ? 65 : m.n_tok, m.n_exp = 0, m.n_shared = 1, m.top_k = n_used = 0;
+    if (i % 8 == 5 && m.n_shared && i % 32 < 16) /* a token alone may go through parts of it */
+        m.d_ff = 1536;
     n = (size_t)m.n_exp + (size_t)m.n_shared;
     d = (size_t)m.d_model;
     n_pairs = (size_t)m.n_tok * (size_t)m.top_k;

@@ -79,6 +79,13 @@ Test(cuda, plans_more_for_larger_forwards_and_for_padding)
     cr_assert_eq(cuda_own_memory(&m, KERNEL_INVARIANT, &a, &err), ST_OK, "%s", err.text);
     cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
     cr_expect_gt(b, a + (size_t)2048 * 8 * 2048 * 4);
+    m = n;
+    m.max_slots = n.max_slots = 1;
+    n.n_dense_layer = 1; /* nine parts, each of which has a result */
+    n.d_ff_dense = 9 * 1024;
+    cr_assert_eq(cuda_own_memory(&m, KERNEL_INVARIANT, &a, &err), ST_OK, "%s", err.text);
+    cr_assert_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_OK, "%s", err.text);
+    cr_expect_gt(b, a + (size_t)4096 * 8 * 2048 * 4);
     n.n_layer = n.n_exp = 0x7fffffff; /* no address space holds their padding */
     n.d_ff = 1;
     cr_expect_eq(cuda_own_memory(&n, KERNEL_INVARIANT, &b, &err), ST_NOMEM);
