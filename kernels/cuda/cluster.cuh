@@ -92,10 +92,10 @@ static __device__ __forceinline__ void cluster_receive(uint64_t *barrier)
     } while (!is_over);
 }
 
-/* This block's dynamic shared memory, aligned to 16. */
+/* This block's dynamic shared memory, aligned to 1024 as wgmma.cuh wants it. */
 static __device__ __forceinline__ char *dynamic_shared(void)
 {
-    extern __shared__ __align__(16) char dynamic_block_room[];
+    extern __shared__ __align__(1024) char dynamic_block_room[];
 
     return dynamic_block_room;
 }

@@ -18,18 +18,24 @@
  * warp, and all experts; the sums of its slices are added before they are sent.
  *
  * Many: block b has slices 2 b and 2 b + 1 and all tokens and experts. Each warp splits an octet of
- * a slice for all, and multiplies 32 experts.
+ * a slice for all; then each warpgroup multiplies 128 experts by wgmma.cuh, which gives the bits
+ * that mma.sync does.
  */
 #include "kernels/cuda/router.h"
 
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/router_list.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 enum {
     MAX_STEPS = 4, /* of 16 columns, of a slice: registers */
     MAX_WIDTH = MAX_STEPS * 16 * ROW_SLICES,
-    OCTETS = ROUTER_CHUNK / 8
+    OCTETS = ROUTER_CHUNK / 8,
+    SPLIT_ROWS = N_SPLIT * ROUTER_CHUNK, /* of a slice: its parts of all tokens */
+    WGMMA_ALIGN = 1024
 };
+
+static_assert(MAX_STEPS * 16 * 2 == WGMMA_ROW_BYTES, "a row of B is a token's slice");
 
 /* ---- what lies where --------------------------------------------------------------------- */
 
@@ -42,10 +48,10 @@ static int take(int *at, size_t bytes)
 }
 
 /* Bytes of the product's stage. Few: (slices of the block, rows, 8) f32, two that take turns. Many:
- * (2, MAX_STEPS, OCTETS, N_SPLIT, lanes) pairs of bf16. */
+ * (2, SPLIT_ROWS) rows of wgmma.cuh's B. */
 static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
 {
-    return is_few ? 2 * 8 * rows * 8 * 4 : 2 * MAX_STEPS * OCTETS * N_SPLIT * WARP * 8;
+    return is_few ? 2 * 8 * rows * 8 * 4 : 2 * SPLIT_ROWS * WGMMA_ROW_BYTES;
 }
 
 template <int N> static struct router_args args_for(const struct router_call *c)
@@ -81,6 +87,8 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     l->squares = take(&at, chunks * (is_few ? (size_t)ROW_SLICES : (size_t)OCTETS * ROUTER_BLOCKS) *
                                8 * sizeof(double));
     l->halves = take(&at, is_few ? 0 : ROUTER_CHUNK * sizeof(double));
+    if (!is_few)
+        at = (at + WGMMA_ALIGN - 1) / WGMMA_ALIGN * WGMMA_ALIGN;
     l->stage = take(&at, (size_t)stage_bytes(is_few, a.rows));
     l->bytes = at;
     at = is_few ? at : route; /* of many: in place of what the product took */
@@ -244,9 +252,10 @@ template <int N> struct weights {
     float4 norm[MAX_STEPS];
 };
 
-template <int N> static __device__ __forceinline__ int first_tile(int warp)
+/* The y-th tile of a warp. Of many, four warps have four beside each other: 64 experts. */
+template <int N> static __device__ __forceinline__ int tile_of(int warp, int y)
 {
-    return is_few<N>() ? 0 : warp * weights<N>::TILES;
+    return is_few<N>() ? y : (warp / 4 * weights<N>::TILES + y) * 4 + warp % 4;
 }
 
 template <int N>
@@ -254,7 +263,7 @@ static __device__ __forceinline__ void load_weights(const struct router_args &a,
                                                     struct weights<N> *ret)
 {
     const int rank = (int)cluster_rank(), tid = (int)threadIdx.x, warp = tid / WARP;
-    const int tiles = a.rows / 16, first = first_tile<N>(warp);
+    const int tiles = a.rows / 16;
     const uint4 *w = (const uint4 *)a.c.router_packed + tid % WARP;
 
 #pragma unroll
@@ -266,9 +275,9 @@ static __device__ __forceinline__ void load_weights(const struct router_args &a,
 #pragma unroll
             for (int j = 0; j < MAX_STEPS; j++) {
                 ret->of[i][y][j] = make_uint4(0, 0, 0, 0);
-                if (j < a.steps && first + y < tiles)
+                if (j < a.steps && tile_of<N>(warp, y) < tiles)
                     ret->of[i][y][j] =
-                        __ldg(w + ((slice * tiles + first + y) * a.steps + j) * WARP);
+                        __ldg(w + ((slice * tiles + tile_of<N>(warp, y)) * a.steps + j) * WARP);
             }
     }
 }
@@ -313,6 +322,14 @@ static __device__ __forceinline__ void send_logits_of_two(const struct scene &s,
                                         __float_as_uint(first), __float_as_uint(second));
 
     cluster_send((uint4 *)at, to, s.barriers + LOGITS + chunk, v);
+}
+
+/* What a slice comes to: sum i of octet o, from the sums of wgmma.cuh. */
+static __device__ __forceinline__ float octet_sum(const float (&acc)[SPLIT_ROWS / 2], int o, int i)
+{
+    const int at = 4 * o + i;
+
+    return __fadd_rn(__fadd_rn(acc[at], acc[at + 4 * OCTETS]), acc[at + 8 * OCTETS]);
 }
 
 /* Few experts: the warp's slice with all of them, then the sum over the block's slices. */
@@ -360,14 +377,15 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
     }
 }
 
-/* Many experts: all parts of the block's slices with the warp's experts. */
+/* Many experts: all parts of the block's slices with the warpgroup's experts. */
 static __device__ __forceinline__ void multiply(const struct scene &s, int chunk,
                                                 const struct part &p, const struct weights<8> &w,
                                                 float factor)
 {
-    constexpr int TILES = weights<8>::TILES, SLICES = weights<8>::SLICES;
-    uint2 *parts = (uint2 *)(s.shared + s.a.l.stage);
-    const int slice = p.slice % 2;
+    constexpr int TILES = weights<8>::TILES, SLICES = weights<8>::SLICES, ACC = SPLIT_ROWS / 2;
+    char *stage = s.shared + s.a.l.stage,
+         *rows = stage + p.slice % 2 * SPLIT_ROWS * WGMMA_ROW_BYTES;
+    const int row = p.octet * 8 + s.lane / 4;
 
     __syncthreads(); /* the chunk before is read */
 #pragma unroll
@@ -376,40 +394,43 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
 
         make_step(s, chunk, p, j, factor, w.norm[j], b);
 #pragma unroll
-        for (int i = 0; i < N_SPLIT; i++)
-            parts[(((slice * MAX_STEPS + j) * OCTETS + p.octet) * N_SPLIT + i) * WARP + s.lane] =
-                b[i];
+        for (int i = 0; i < N_SPLIT; i++) {
+            char *to = rows + s.lane % 4 * 4;
+
+            *(uint32_t *)(to + wgmma_piece(i * ROUTER_CHUNK + row, 2 * j)) = b[i].x;
+            *(uint32_t *)(to + wgmma_piece(i * ROUTER_CHUNK + row, 2 * j + 1)) = b[i].y;
+        }
     }
+    wgmma_shared_fence();
     __syncthreads();
-    if (first_tile<8>(s.warp) * 16 >= s.a.rows)
-        return;
-#pragma unroll 1
-    for (int o = 0; o < OCTETS; o++) {
-        float acc[SLICES][TILES][N_SPLIT][4] = {};
+#pragma unroll
+    for (int y = 0; y < TILES; y++) {
+        const int tile = tile_of<8>(s.warp, y);
+        float acc[SLICES][ACC];
+
+        if (tile / 4 * 64 >= s.a.rows) /* of the warpgroup */
+            return;
+        wgmma_begin();
+#pragma unroll
+        for (int z = 0; z < SLICES; z++) {
+            const uint64_t b = wgmma_operand(shared_addr(stage + z * SPLIT_ROWS * WGMMA_ROW_BYTES));
 
 #pragma unroll
-        for (int j = 0; j < MAX_STEPS; j++)
+            for (int j = 0; j < MAX_STEPS; j++)
+                wgmma<SPLIT_ROWS>(acc[z], w.of[z][y][j], b + j * WGMMA_STEP, j > 0);
+        }
+        wgmma_commit();
+        wgmma_wait<0>();
 #pragma unroll
-            for (int i = 0; i < N_SPLIT; i++)
-#pragma unroll
-                for (int z = 0; z < SLICES; z++) {
-                    const uint2 b =
-                        parts[(((z * MAX_STEPS + j) * OCTETS + o) * N_SPLIT + i) * WARP + s.lane];
-
-#pragma unroll
-                    for (int y = 0; y < TILES; y++)
-                        mma_bf16(acc[z][y][i], w.of[z][y][j], b.x, b.y);
-                }
-#pragma unroll
-        for (int y = 0; y < TILES; y++) {
-            const int e = (first_tile<8>(s.warp) + y) * 16 + s.lane / 4;
+        for (int o = 0; o < OCTETS; o++) {
             float sum[4];
 
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                sum[i] = __fadd_rn(slice_sum(acc[0][y], i), slice_sum(acc[1][y], i));
-            if ((first_tile<8>(s.warp) + y) * 16 < s.a.rows)
-                send_logits_of_two(s, chunk, e, (unsigned)(o * 4 + s.lane % 4), sum);
+                sum[i] = __fadd_rn(octet_sum(acc[0], o, i), octet_sum(acc[1], o, i));
+            if (tile * 16 < s.a.rows)
+                send_logits_of_two(s, chunk, tile * 16 + s.lane / 4, (unsigned)(o * 4 + s.lane % 4),
+                                   sum);
         }
     }
 }
