@@ -24,7 +24,7 @@
 #include "kernels/cuda/router.h"
 
 #include "kernels/cuda/pack.h"
-#include "kernels/cuda/router_list.cuh"
+#include "kernels/cuda/router_brief.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 enum {
@@ -54,11 +54,19 @@ static __host__ __device__ inline int stage_bytes(bool is_few, int rows)
     return is_few ? 2 * 8 * rows * 8 * 4 : 2 * SPLIT_ROWS * WGMMA_ROW_BYTES;
 }
 
+/* Kernels for what settings and tokens there are: router_route.cuh, router_brief.cuh. */
+enum kind { ANY, USUAL, BRIEF };
+
+static enum kind kind_of(const struct router_call *c)
+{
+    return is_brief(&c->route.p, c->max_tok) ? BRIEF : is_usual(&c->route.p) ? USUAL : ANY;
+}
+
 template <int N> static struct router_args args_for(const struct router_call *c)
 {
     struct router_args a = {};
     const struct route_params *p = &c->route.p;
-    const bool is_few = N == 2;
+    const bool is_few = N == 2, is_short = kind_of(c) == BRIEF;
     size_t n_exp = (size_t)p->n_exp, n = (size_t)c->max_tok;
     size_t chunks = (n + ROUTER_CHUNK - 1) / ROUTER_CHUNK, of_votes;
     struct layout *l = &a.l;
@@ -79,8 +87,8 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     l->divisors = take(&at, a.has_votes && p->is_vote_normed ? n * sizeof(double) : 0);
     l->warm = take(&at, p->warm ? n * 2 * sizeof(uint32_t) : 0);
     l->sums = take(&at, is_few ? 0 : ROUTER_MAX_EXPERTS * (sizeof(double) + sizeof(uint32_t)));
-    l->choices = take(&at, n * choice_stride<N>() * sizeof(uint32_t));
-    l->facts = take(&at, n * (N_FACTS + N) * sizeof(uint32_t));
+    l->choices = take(&at, n * (is_short ? sizeof(uint4) : choice_stride<N>() * sizeof(uint32_t)));
+    l->facts = take(&at, n * (is_short ? 2 * sizeof(uint4) : (N_FACTS + N) * sizeof(uint32_t)));
     l->list =
         take(&at, ((chunks + 1) * N * WARP * (is_few ? N_WARPS : 1) + N_WARPS) * sizeof(uint32_t));
     route = at;
@@ -95,7 +103,9 @@ template <int N> static struct router_args args_for(const struct router_call *c)
     l->election = take(&at, sizeof(struct election_room));
     l->rooms = take(&at, N_WARPS * sizeof(struct route_room));
     l->groups = take(&at, (size_t)(N_WARPS * groups_room(p)));
-    l->scores = take(&at, is_few ? 0 : 2 * N_WARPS * ROUTER_MAX_EXPERTS * sizeof(float));
+    l->scores =
+        take(&at, is_few || is_short ? 0 : 2 * N_WARPS * ROUTER_MAX_EXPERTS * sizeof(float));
+    l->brief = take(&at, is_short ? sizeof(struct brief_room) : 0);
     l->bytes = l->bytes > at ? l->bytes : at;
     return a;
 }
@@ -439,7 +449,8 @@ static __device__ __forceinline__ void multiply(const struct scene &s, int chunk
 
 /* Make the barriers and say what they wait for. They are made one after the other by a warp,
  * so each has some. */
-template <int N> static __device__ __forceinline__ void expect_messages(const struct scene &s)
+template <int N, enum kind KIND>
+static __device__ __forceinline__ void expect_messages(const struct scene &s)
 {
     const int i = s.warp + s.lane * N_WARPS, n_tok = s.u.n_tok;
     uint32_t bytes = (uint32_t)((is_few<N>() ? 4 : (int)ROUTER_BLOCKS) * s.a.rows * 8);
@@ -453,15 +464,80 @@ template <int N> static __device__ __forceinline__ void expect_messages(const st
     else if (i == SUMS)
         bytes = ROUTER_MAX_EXPERTS * (s.is_usual ? 1 : 12);
     else if (i == CHOICES)
-        bytes = (uint32_t)(n_tok * N * 4);
+        bytes = KIND == BRIEF ? brief_choice_bytes(s) : (uint32_t)(n_tok * N * 4);
     else if (i == FACTS)
-        bytes = (uint32_t)(n_tok * (N_FACTS + N) * 4);
+        bytes = KIND == BRIEF ? brief_fact_bytes(s) : (uint32_t)(n_tok * (N_FACTS + N) * 4);
     barrier_init(s.barriers + i, 1);
     barrier_init_fence();
     barrier_expect(s.barriers + i, bytes);
 }
 
-template <int N, bool IS_USUAL>
+/* All threads, once the logits have come. */
+template <int N>
+static __device__ __forceinline__ void route_tokens(const struct scene &s, const float (&bias)[N],
+                                                    bool is_voter, const struct route_call_group &g)
+{
+    const struct router_call &c = s.a.c;
+    const struct route_call_segment &u = s.u;
+    const int n_exp = s.p.n_exp;
+    const bool has_core = s.p.size != SIZE_NONE;
+    const uint8_t *core = NULL;
+    struct route_token<N> t;
+    struct natural<N> natural = {
+    };
+    struct census all;
+    uint32_t chosen = 0;
+    float z[N];
+
+    if (s.is_mine) {
+        read_scores<N>(s, z, t.score);
+        if (c.ret_scores && s.member == 0)
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                if (i * WARP + s.lane < n_exp)
+                    c.ret_scores[(size_t)(u.row + s.t_mine) * (size_t)n_exp +
+                                 (size_t)(i * WARP + s.lane)] = t.score[i];
+        make_keys<N>(s.p, bias, &t, s.groups);
+        rank_token<N>(s, t, &natural);
+        if (has_core && (s.a.has_votes || s.p.warm))
+            vote<N>(s, is_voter, t, z, natural);
+    }
+    if (has_core)
+        core = elect<N>(s, g);
+    if (s.is_mine) { /* the first goes on to the list while the second has slots, the last facts */
+        chosen = choose<N>(s, t, natural, core);
+        if (s.member == 0)
+            send_choice<N>(s, chosen);
+        if (s.member == (s.n_team > 1)) {
+            struct route_room *room = s.room - s.member * s.n_teams;
+            const int n = fill_slots<N>(s, t, chosen, room);
+
+            if (s.n_team > 1)
+                named_barrier_arrive(s.team + 1, 2 * WARP);
+            put_slots(s, n, room);
+        }
+        if (s.member == s.n_team - 1 && s.n_team > 1)
+            send_facts<N>(s, t, natural, chosen);
+    }
+    cluster_receive(s.barriers + CHOICES);
+    if (!needs_census(s))
+        return;
+    take_census<N>(s, &all);
+    if (s.is_mine && s.member == 0) {
+        if (s.n_team > 1)
+            named_barrier(s.team + 1, 2 * WARP);
+        if (c.list.n_active)
+            list_pairs<N>(s, all, __reduce_add_sync(ALL_LANES, __popc(chosen)));
+        if (s.n_team == 1)
+            send_facts<N>(s, t, natural, chosen);
+    }
+    if (finder(s) == CENSUS_WARPS - 2)
+        list_experts<N>(s, all);
+    if (s.rank == ROUTER_BLOCKS - 1 && finder(s) == CENSUS_WARPS - 1)
+        count<N>(s, all, core);
+}
+
+template <int N, enum kind KIND>
 static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     router_kernel(const __grid_constant__ struct router_args a)
 {
@@ -476,7 +552,10 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
     struct weights<N> w;
     load_weights(a, &w);
 
-    const int log_teams = u.n_tok <= ROUTER_CHUNK ? 1 : u.n_tok <= 2 * ROUTER_CHUNK ? 2 : 3;
+    constexpr bool IS_USUAL = KIND != ANY;
+    const int log_teams = KIND == BRIEF || u.n_tok <= ROUTER_CHUNK ? 1
+                          : u.n_tok <= 2 * ROUTER_CHUNK            ? 2
+                                                                   : 3;
     const int team = warp & ((1 << log_teams) - 1), t_mine = team / 2 * 32 + 2 * rank + team % 2;
     const struct scene s = { .a = a,
                              .p = settings<N, IS_USUAL>(c.route.p),
@@ -499,18 +578,12 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
                              .groups = shared + a.l.groups + warp * groups_room(&c.route.p) };
     const int n_exp = c.route.p.n_exp, n_chunks = (u.n_tok + ROUTER_CHUNK - 1) / ROUTER_CHUNK;
     const bool has_core = s.p.size != SIZE_NONE;
-    const uint8_t *core = NULL;
     struct route_call_group g = {};
     struct part now, next;
     bool is_voter = false;
-    float bias[N] = {}, z[N];
-    struct route_token<N> t;
-    struct natural<N> natural = {
-    };
-    struct census all;
-    uint32_t chosen = 0;
+    float bias[KIND == BRIEF ? 2 : N] = {};
 
-    expect_messages<N>(s);
+    expect_messages<N, KIND>(s);
     clear_tallies(s);
     cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
     now.octet = is_few<N>() ? rank / 4 : warp % 4;
@@ -522,8 +595,11 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         g = c.route.groups[u.first_group];
     if (s.is_mine) {
         is_voter = c.route.tokens[u.first + t_mine].is_voter;
-        load_bias<N>(c.route, u.row + t_mine, bias);
+        if constexpr (KIND != BRIEF || is_few<N>())
+            load_bias<N>(c.route, u.row + t_mine, bias);
     }
+    if constexpr (KIND == BRIEF && !is_few<N>())
+        load_biases(s, bias);
     grid_wait();
 
     if (n_chunks)
@@ -537,65 +613,26 @@ static __global__ void __launch_bounds__(ROUTER_THREADS, 1)
         (shared + a.l.before)[e] = (char)g.core_before[e];
 #pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++) {
-        if (chunk + 1 < n_chunks)
+        const bool has_more = KIND != BRIEF && chunk + 1 < n_chunks;
+
+        if (has_more)
             load_x(s, chunk + 1, &next);
         multiply(s, chunk, now, w, receive_factor<N>(s, chunk, now));
         now = next;
-        if (chunk + 1 < n_chunks)
+        if (has_more)
             send_squares<N>(s, chunk + 1, now);
     }
 
-    if (!is_few<N>())
-        __syncthreads(); /* who is done with the product writes where it was made */
+    /* after this nobody reads what the product was made of: other things come in its place */
 #pragma unroll 1
     for (int chunk = 0; chunk < n_chunks; chunk++)
         cluster_receive(s.barriers + LOGITS + chunk);
-    if (s.is_mine) {
-        read_scores<N>(s, z, t.score);
-        if (c.ret_scores && s.member == 0)
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                if (i * WARP + s.lane < n_exp)
-                    c.ret_scores[(size_t)(u.row + t_mine) * (size_t)n_exp +
-                                 (size_t)(i * WARP + s.lane)] = t.score[i];
-        make_keys<N>(s.p, bias, &t, s.groups);
-        rank_token<N>(s, t, &natural);
-        if (has_core && (a.has_votes || s.p.warm))
-            vote<N>(s, is_voter, t, z, natural);
-    }
-    if (has_core)
-        core = elect<N>(s, g);
-    if (s.is_mine) { /* the first goes on to the list while the second has slots, the last facts */
-        chosen = choose<N>(s, t, natural, core);
-        if (s.member == 0)
-            send_choice<N>(s, chosen);
-        if (s.member == (s.n_team > 1)) {
-            struct route_room *room = s.room - s.member * s.n_teams;
-            const int n = fill_slots<N>(s, t, chosen, room);
-
-            if (s.n_team > 1)
-                named_barrier_arrive(team + 1, 2 * WARP);
-            put_slots(s, n, room);
-        }
-        if (s.member == s.n_team - 1 && s.n_team > 1)
-            send_facts<N>(s, t, natural, chosen);
-    }
-    cluster_receive(s.barriers + CHOICES);
-    if (!needs_census(s))
-        return;
-    take_census<N>(s, &all);
-    if (s.is_mine && s.member == 0) {
-        if (s.n_team > 1)
-            named_barrier(team + 1, 2 * WARP);
-        if (c.list.n_active)
-            list_pairs<N>(s, all, __reduce_add_sync(ALL_LANES, __popc(chosen)));
-        if (s.n_team == 1)
-            send_facts<N>(s, t, natural, chosen);
-    }
-    if (finder(s) == CENSUS_WARPS - 2)
-        list_experts<N>(s, all);
-    if (rank == ROUTER_BLOCKS - 1 && finder(s) == CENSUS_WARPS - 1)
-        count<N>(s, all, core);
+    if constexpr (KIND == BRIEF && is_few<N>())
+        route_few(s, bias, is_voter, g);
+    else if constexpr (KIND == BRIEF)
+        route_many(s, bias, is_voter, g);
+    else
+        route_tokens<N>(s, bias, is_voter, g);
 }
 
 /* ---- packing ------------------------------------------------------------------------------ */
@@ -658,6 +695,13 @@ bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, i
            !p->is_joint && n_groups == n_segs && args_of(&c).l.bytes <= ROUTER_MAX_SHARED;
 }
 
+template <int N> static void (*kernel_of(enum kind kind))(struct router_args)
+{
+    return kind == ANY     ? router_kernel<N, ANY>
+           : kind == USUAL ? router_kernel<N, USUAL>
+                           : router_kernel<N, BRIEF>;
+}
+
 cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream_t stream)
 {
     struct router_args a = args_of(c);
@@ -665,12 +709,8 @@ cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream
 
     if (!c->route.n_segs)
         return cudaSuccess;
-    if (is_usual(&c->route.p))
-        return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2, true>
-                                                             : router_kernel<8, true>,
-                                     grid, (size_t)a.l.bytes, is_early, stream, a);
-    return router_cluster_launch(c->route.p.n_exp <= FEW ? router_kernel<2, false>
-                                                         : router_kernel<8, false>,
+    return router_cluster_launch(c->route.p.n_exp <= FEW ? kernel_of<2>(kind_of(c))
+                                                         : kernel_of<8>(kind_of(c)),
                                  grid, (size_t)a.l.bytes, is_early, stream, a);
 }
 
@@ -678,13 +718,13 @@ template <int N> static cudaError_t count_clusters(int *ret)
 {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attr = {};
-    cudaError_t rc = cudaFuncSetAttribute(router_kernel<N, false>,
+    cudaError_t rc = cudaFuncSetAttribute(router_kernel<N, ANY>,
                                           cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
 
     if (rc == cudaSuccess)
-        rc = cudaFuncSetAttribute(router_kernel<N, false>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  (int)ROUTER_MAX_SHARED);
+        rc =
+            cudaFuncSetAttribute(router_kernel<N, ANY>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 (int)ROUTER_MAX_SHARED);
     attr.id = cudaLaunchAttributeClusterDimension;
     attr.val.clusterDim.x = ROUTER_BLOCKS;
     attr.val.clusterDim.y = attr.val.clusterDim.z = 1;
@@ -693,7 +733,7 @@ template <int N> static cudaError_t count_clusters(int *ret)
     config.dynamicSmemBytes = ROUTER_MAX_SHARED;
     config.attrs = &attr;
     config.numAttrs = 1;
-    return rc == cudaSuccess ? cudaOccupancyMaxActiveClusters(ret, router_kernel<N, false>, &config)
+    return rc == cudaSuccess ? cudaOccupancyMaxActiveClusters(ret, router_kernel<N, ANY>, &config)
                              : rc;
 }
 

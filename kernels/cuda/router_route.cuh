@@ -45,6 +45,7 @@ struct layout {
     int rooms;    /* a struct route_room a warp */
     int scores;   /* (2, teams, ROUTER_MAX_EXPERTS) f32: scores, logits; of many */
     int groups;   /* groups_room() a warp */
+    int brief;    /* a struct brief_room */
     int votes;    /* (n_tok, experts of this block) f32, NaN: none; in the usual kernel
                    * (n_tok, top_k) experts and scores; messages */
     int tallies;  /* (ROUTER_MAX_EXPERTS) pairs of words: sums of votes, of the usual kernel */
