@@ -71,14 +71,29 @@ static enum status multiply(struct forward *f, const struct gemm_args *a, struct
     return ST_OK;
 }
 
-/* Proposals of the head's products. */
+/* So many bytes of results, from the first on. */
+static struct mailbox_delivery delivery(const struct forward *f, size_t bytes)
+{
+    return (struct mailbox_delivery){ .dev = f->results.dev,
+                                      .host = f->host_results,
+                                      .bytes = bytes,
+                                      .number = f->meta.dev,
+                                      .host_done = (uint32_t *)(void *)f->host_done,
+                                      .n_blocks = f->delivered };
+}
+
+/* Proposals of the head's products; where they are posted, with the other results. */
 static enum status propose(struct forward *f, const struct gemm_args *head, struct error *err)
 {
     struct pick *ret = (struct pick *)(void *)((char *)f->results.dev + f->picks_at);
+    const struct mailbox_delivery rest = delivery(f, f->picks_at);
     struct cuda *c = f->c;
 
-    if (gemm_pick_fits(head->n_tok, head->cols)) {
-        CUDA_TRY(c, gemm_pick_launch(head, f->pick_rows, f->pick_work, ret, true, c->stream), err);
+    if (f->is_posted) {
+        CUDA_TRY(c,
+                 gemm_pick_launch(head, f->pick_rows, f->pick_work, &rest, forward_posted(f), true,
+                                  c->stream),
+                 err);
     } else if (!is_tiled(f, head->n_tok)) {
         CUDA_TRY(c, gemm_launch(head, true, c->stream), err);
         CUDA_TRY(c,
@@ -420,10 +435,11 @@ static enum status enqueue(struct forward *f, struct error *err)
         st = profile_mark(f->profile, PROFILE_HEAD, -1, err);
     if (st)
         return st;
-    CUDA_TRY(c,
-             mailbox_deliver(f->results.dev, f->host_results, f->result_bytes, f->meta.dev,
-                             (uint32_t *)(void *)f->host_done, f->delivered, c->stream),
-             err);
+    if (!f->is_posted) {
+        const struct mailbox_delivery all = delivery(f, f->result_bytes);
+
+        CUDA_TRY(c, mailbox_deliver(&all, c->stream), err);
+    }
     return ST_OK;
 }
 
@@ -537,34 +553,6 @@ static enum status run(struct forward *f, struct error *err)
     return ST_OK;
 }
 
-/* Wait for the call's results, on the spot: a forward is short, and the next one waits for them. A
- * fault shows when the stream is asked for it. No `pause`: a virtual machine's processor may be
- * taken away from who pauses too often. */
-static enum status await(struct forward *f, struct error *err)
-{
-    enum { LOOKS = 1 << 20 }; /* between two questions: about a millisecond */
-    struct cuda *c = f->c;
-
-    for (int i = 1; atomic_load_explicit(f->host_done, memory_order_acquire) != f->number; i++) {
-        cudaError_t rc;
-
-        if (i % LOOKS)
-            continue;
-        rc = cudaStreamQuery(c->stream);
-        if (rc == cudaSuccess) { /* all has run: the number is there, or never will be */
-            if (atomic_load_explicit(f->host_done, memory_order_acquire) == f->number)
-                break;
-            return error_set(err, ST_INTERNAL, "GPU '%s': a forward left no results", c->name);
-        }
-        if (rc != cudaErrorNotReady)
-            return cuda_fail(c, rc, "a forward", err);
-        (void)cudaGetLastError(); /* not ready is no fault */
-        i = 0;
-    }
-    cuda_settle(c);
-    return ST_OK;
-}
-
 enum status cuda_forward(struct kernels *k, struct forward *f, const struct forward_call *call,
                          struct error *err)
 {
@@ -574,11 +562,9 @@ enum status cuda_forward(struct kernels *k, struct forward *f, const struct forw
     if (st)
         return st;
     st = run(f, err);
-    if (!st)
-        st = f->profile ? cuda_sync(k, err) : await(f, err); /* marks, too */
-    if (!st)
-        forward_deliver(f, call);
-    return st;
+    if (!st && f->profile) /* marks, too */
+        st = cuda_sync(k, err);
+    return st ? st : forward_take(f, call, err);
 }
 
 /* ---- lifecycle --------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 /* What a call of a forward pass needs, laid out for the device: kernels/cuda/forward_impl.h. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/size.h"
@@ -388,7 +389,7 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
 
     measure_call(f, call);
     measure_routing(f, call, &size);
-    f->number++;
+    f->number += f->number == UINT32_MAX ? 2 : 1; /* never 0 */
     at.number = take(&at.bytes, 1, sizeof(f->number));
     at.ids = take(&at.bytes, n_tok, sizeof(int32_t));
     at.positions = take(&at.bytes, n_tok, sizeof(int32_t));
@@ -401,11 +402,15 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
     at.own = take(&at.bytes, n_layer, size.own); /* the first layer's lie with the rest */
     f->meta_bytes = at.bytes;
     f->result_bytes = n_layer * size.results;
-    f->picks_at = take(&f->result_bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct pick));
+    f->is_posted = k->is_picked && gemm_pick_fits(k->n_rows, f->m.d_model);
+    f->picks_at = take(&f->result_bytes, k->is_picked ? (size_t)k->n_rows : 0,
+                       f->is_posted ? sizeof(struct mailbox_pick) : sizeof(struct pick));
     st = make_room(f, size.work, err);
     if (st)
         return st;
     fill_meta(f, call, &at);
+    if (f->is_posted)
+        memset(forward_posted(f), 0, (size_t)k->n_rows * sizeof(struct mailbox_pick));
     for (size_t l = 0; l < n_layer; l++) {
         size_t in = at.routing, own = at.own + l * size.own, out = 0;
 
@@ -419,17 +424,62 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
     return ST_OK;
 }
 
-void forward_deliver(struct forward *f, const struct forward_call *call)
+/* ---- results ----------------------------------------------------------------------------- */
+
+static uint64_t read_word(const struct mailbox_pick *p, int i)
+{
+    return __atomic_load_n(&p->words[i], __ATOMIC_ACQUIRE);
+}
+
+static bool is_delivered(const struct forward *f)
+{
+    return atomic_load_explicit(f->host_done, memory_order_acquire) == f->number;
+}
+
+static bool are_posted(const struct forward *f)
+{
+    const struct mailbox_pick *p = forward_posted(f);
+
+    for (int i = f->is_posted ? f->key.n_rows : 0; i-- > 0;)
+        for (int j = 0; j < MAILBOX_PICK_WORDS; j++)
+            if (read_word(&p[i], j) >> 32 != f->number)
+                return false;
+    return true;
+}
+
+/* Wait on the spot: a forward is short, and the next one waits for its results. A fault shows when
+ * the stream is asked for it. No `pause`: a virtual machine's processor may be taken away from who
+ * pauses too often. */
+static enum status await(struct forward *f, bool (*are_there)(const struct forward *),
+                         struct error *err)
+{
+    enum { LOOKS = 1 << 20 }; /* between two questions: about a millisecond */
+    struct cuda *c = f->c;
+
+    for (int i = 1; !are_there(f); i++) {
+        cudaError_t rc;
+
+        if (i % LOOKS)
+            continue;
+        rc = cudaStreamQuery(c->stream);
+        if (rc == cudaSuccess) { /* all has run: they are there, or never will be */
+            if (are_there(f))
+                break;
+            return error_set(err, ST_INTERNAL, "GPU '%s': a forward left no results", c->name);
+        }
+        if (rc != cudaErrorNotReady)
+            return cuda_fail(c, rc, "a forward", err);
+        (void)cudaGetLastError(); /* not ready is no fault */
+        i = 0;
+    }
+    return ST_OK;
+}
+
+static void take_stats(struct forward *f, const struct forward_call *call)
 {
     const size_t n_exp = (size_t)f->m.n_exp;
-    const struct pick *picks = (const struct pick *)(void *)(f->host_results + f->picks_at);
     const char *dev = f->results.dev;
 
-    *call->ret_is_picked = f->key.is_picked;
-    for (int i = 0; i < call->n_seqs && f->key.is_picked; i++)
-        for (int t = 0; t < call->seqs[i].n_logits; t++)
-            if (is_wanted(&f->key, &call->seqs[i], t))
-                call->seqs[i].ret_picks[t] = *picks++;
     for (int l = 0; l < f->m.n_moe_layer; l++)
         for (int i = 0; i < f->key.n_sets; i++) {
             const struct route_call *c = &f->calls[l * f->m.max_seqs + i];
@@ -442,4 +492,46 @@ void forward_deliver(struct forward *f, const struct forward_call *call)
                 memcpy(f->segs[s].tokens_per_expert, counts + s * bytes, bytes);
             }
         }
+}
+
+/* Proposal i. */
+static struct pick read_pick(const struct forward *f, int i)
+{
+    const struct pick *picks = (const struct pick *)(void *)(f->host_results + f->picks_at);
+    uint32_t values[MAILBOX_PICK_WORDS];
+    struct pick p;
+
+    if (!f->is_posted)
+        return picks[i];
+    for (int j = 0; j < MAILBOX_PICK_WORDS; j++)
+        values[j] = (uint32_t)read_word(forward_posted(f) + i, j);
+    p = (struct pick){ .id = (int32_t)values[0], .is_mask_best = values[2] };
+    memcpy(&p.prob, &values[1], sizeof(p.prob));
+    return p;
+}
+
+static void take_picks(struct forward *f, const struct forward_call *call)
+{
+    int n = 0;
+
+    *call->ret_is_picked = f->key.is_picked;
+    for (int i = 0; i < call->n_seqs && f->key.is_picked; i++)
+        for (int t = 0; t < call->seqs[i].n_logits; t++)
+            if (is_wanted(&f->key, &call->seqs[i], t))
+                call->seqs[i].ret_picks[t] = read_pick(f, n++);
+}
+
+enum status forward_take(struct forward *f, const struct forward_call *call, struct error *err)
+{
+    enum status st = await(f, is_delivered, err);
+
+    if (st)
+        return st;
+    take_stats(f, call); /* while the last proposals are made */
+    st = await(f, are_posted, err);
+    if (st)
+        return st;
+    take_picks(f, call);
+    cuda_settle(f->c);
+    return ST_OK;
 }

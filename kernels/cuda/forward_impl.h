@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/forward.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/mailbox.h"
 #include "kernels/cuda/moe.h"
 #include "kernels/cuda/route_call.h"
 
@@ -85,6 +86,7 @@ struct forward {
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
     const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
     size_t picks_at;                              /* of proposals in results; with is_picked */
+    bool is_posted;                               /* the head posts them itself: mailbox.h */
     void *pick_work, *fast_pick_work;             /* the latter NULL: not in mode fast */
     const struct attn_segment *attn;              /* in meta, (n_seqs) */
 
@@ -96,6 +98,12 @@ struct forward {
     struct forward *next;
 };
 
+/* Where proposals are posted. */
+static inline struct mailbox_pick *forward_posted(const struct forward *f)
+{
+    return (struct mailbox_pick *)(void *)(f->host_results + f->picks_at);
+}
+
 /* Layers without a router come first: MoE layer l is the l-th of the others. */
 static inline const struct forward_layer *forward_moe_layer(const struct forward *f, int l)
 {
@@ -106,8 +114,9 @@ static inline const struct forward_layer *forward_moe_layer(const struct forward
 MUST_CHECK enum status forward_prepare(struct forward *f, const struct forward_call *call,
                                        struct error *err);
 
-/* Statistics from host_results to where the call wants them. */
-void forward_deliver(struct forward *f, const struct forward_call *call);
+/* Wait for the call's results, and bring them where it wants them. */
+MUST_CHECK enum status forward_take(struct forward *f, const struct forward_call *call,
+                                    struct error *err);
 
 /* Are two lists of n sets the same to the kernels? */
 bool forward_same_sets(const struct forward_set *a, const struct forward_set *b, int n);

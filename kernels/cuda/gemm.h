@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cuda/mailbox.h"
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
@@ -71,13 +72,15 @@ cudaError_t pick_launch(const float *logits, int n_rows, int n_vocab,
  * (kernels.h, op `pick`) while they are made; they are not written, parts[0].y is not read. The
  * bits are those of pick_launch(): both sum in the order of rows (pick_state.cuh). head.cu
  *
- * rows (n_tok) and ret (n_tok) are device memory, work gemm_pick_bytes() of it, zeros before the
- * first call and nobody else's.
+ * rows (n_tok) is device memory, work gemm_pick_bytes() of it, zeros before the first call and
+ * nobody else's. ret (n_tok) is pinned memory: each proposal is posted there under the number of
+ * *more, a delivery of what was complete before this launch, which goes along.
  */
 bool gemm_pick_fits(int n_tok, int cols);
 size_t gemm_pick_bytes(int n_vocab);
 cudaError_t gemm_pick_launch(const struct gemm_args *a, const struct gemm_pick_row *rows,
-                             void *work, struct pick *ret, bool is_early, cudaStream_t stream);
+                             void *work, const struct mailbox_delivery *more,
+                             struct mailbox_pick *ret, bool is_early, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

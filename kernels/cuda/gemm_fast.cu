@@ -723,7 +723,7 @@ static __global__ void pick_rows(const struct pick_state *parts, int n_parts, in
     for (int mask = 16; mask; mask /= 2)
         s = pick_join(s, pick_of_lane(s, mask));
     if (threadIdx.x == 0)
-        ret[t] = pick_of(s, n_vocab, rows[t]);
+        ret[t] = pick_of(s, pick_best_share(s), n_vocab, rows[t]);
 }
 
 template <int N>

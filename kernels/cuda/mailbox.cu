@@ -2,6 +2,7 @@
 #include "kernels/cuda/mailbox.h"
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/mailbox.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 #define THREADS 256
@@ -30,26 +31,13 @@ static __global__ void __launch_bounds__(THREADS)
     __threadfence();
 }
 
-/* The same the other way; the last block says so. */
+/* The same the other way. */
 static __global__ void __launch_bounds__(THREADS)
-    deliver_kernel(const uint4 *dev, uint4 *host, int64_t n, const uint32_t *number,
-                   uint32_t *host_done, uint32_t *n_blocks)
+    deliver_kernel(const __grid_constant__ struct mailbox_delivery d)
 {
     grid_release();
     grid_wait();
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n;
-         i += (int64_t)gridDim.x * THREADS)
-        host[i] = dev[i];
-    __threadfence_system();
-    __syncthreads();
-    if (threadIdx.x == 0 &&
-        (gridDim.x == 1 || atomicAdd(n_blocks, 1) == gridDim.x - 1)) { /* all have written */
-        if (gridDim.x > 1) {
-            *n_blocks = 0;
-            __threadfence_system();
-        }
-        *(volatile uint32_t *)host_done = *number;
-    }
+    mailbox_copy(d, blockIdx.x, gridDim.x);
 }
 
 static int64_t count_pieces(size_t bytes)
@@ -65,11 +53,8 @@ cudaError_t mailbox_fetch(const void *host, void *dev, size_t bytes, cudaStream_
                          (const uint4 *)host, (uint4 *)dev, n);
 }
 
-cudaError_t mailbox_deliver(const void *dev, void *host, size_t bytes, const uint32_t *number,
-                            uint32_t *host_done, uint32_t *n_blocks, cudaStream_t stream)
+cudaError_t mailbox_deliver(const struct mailbox_delivery *d, cudaStream_t stream)
 {
-    const int64_t n = count_pieces(bytes);
-
-    return launch_kernel(deliver_kernel, dim3(count_blocks(n)), THREADS, 0, true, stream,
-                         (const uint4 *)dev, (uint4 *)host, n, number, host_done, n_blocks);
+    return launch_kernel(deliver_kernel, dim3(count_blocks(count_pieces(d->bytes))), THREADS, 0,
+                         true, stream, *d);
 }

@@ -24,10 +24,27 @@ enum { MAILBOX_ALIGN = 16 };
  */
 cudaError_t mailbox_fetch(const void *host, void *dev, size_t bytes, cudaStream_t stream);
 
-/* Copy to pinned memory, and then, for the host to see, *number to *host_done. n_blocks: a counter
- * on the device, 0 between calls. */
-cudaError_t mailbox_deliver(const void *dev, void *host, size_t bytes, const uint32_t *number,
-                            uint32_t *host_done, uint32_t *n_blocks, cudaStream_t stream);
+/* Bytes to pinned memory, and then, for the host to see, *number to *host_done. */
+struct mailbox_delivery {
+    const void *dev;
+    void *host;
+    size_t bytes;
+    const uint32_t *number; /* of the call; on the device */
+    uint32_t *host_done;    /* pinned */
+    uint32_t *n_blocks;     /* a counter on the device, 0 between calls */
+};
+
+cudaError_t mailbox_deliver(const struct mailbox_delivery *d, cudaStream_t stream);
+
+/*
+ * A proposal that tells by itself that it is there: id, probability (its bits) and is_mask_best in
+ * the lower halves of words whose upper halves are the number of the call. A word is written at
+ * once. The host clears them before the call.
+ */
+enum { MAILBOX_PICK_WORDS = 3 };
+struct mailbox_pick {
+    uint64_t words[MAILBOX_PICK_WORDS];
+};
 
 #ifdef __cplusplus
 }

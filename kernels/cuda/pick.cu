@@ -61,7 +61,7 @@ static __global__ void __launch_bounds__(THREADS)
         s = pick_join_block(s, bests);
         s.sum = pick_sum_block(sum_slices(l, n_vocab, s.max), sums);
         if (threadIdx.x == 0)
-            ret[r] = pick_of(s, n_vocab, row);
+            ret[r] = pick_of(s, pick_best_share(s), n_vocab, row);
         __syncthreads(); /* before the next row's parts */
     }
 }

@@ -110,15 +110,21 @@ static __device__ __forceinline__ struct pick_state pick_of_lane(const struct pi
     return r;
 }
 
-/* What all logits of a row come to. */
-static __device__ __forceinline__ struct pick pick_of(const struct pick_state &s, int n_vocab,
-                                                      const struct gemm_pick_row &row)
+/* The best token's part of a row's sum. */
+static __device__ __forceinline__ double pick_best_share(const struct pick_state &s)
+{
+    return s.best.id < 0 ? 0 : pick_share(s.best_logit, s.max);
+}
+
+/* What all logits of a row come to; share: pick_best_share()'s. */
+static __device__ __forceinline__ struct pick pick_of(const struct pick_state &s, double share,
+                                                      int n_vocab, const struct gemm_pick_row &row)
 {
     struct pick p = { 0, 0, s.max_id >= 0 && s.max_id == row.mask_id };
 
     if (s.best.id >= 0) {
         p.id = s.best.id;
-        p.prob = (float)(pick_share(s.best_logit, s.max) / s.sum);
+        p.prob = (float)(share / s.sum);
         return p;
     }
     while (p.id < n_vocab && (p.id == row.mask_id || p.id == row.banned_id))

@@ -3,9 +3,10 @@
  *
  * Programmatic dependent launch: a kernel launched with the attribute may start while the one
  * before it still runs. It may then read what nobody writes (weights), what mailbox_fetch() brought
- * (mailbox.h: nothing starts before it is done) or, after the experts, their list (moe.h, struct
- * moe_sum), and calls grid_wait() before anything else; that waits until all kernels before are
- * complete and their writes are seen.
+ * (mailbox.h: nothing starts before it is done), after the experts their list (moe.h, struct
+ * moe_sum) or after the head's products what was complete before these (head.cu), and calls
+ * grid_wait() before anything else; that waits until all kernels before are complete and their
+ * writes are seen.
  * Every kernel that may start early calls it, in every block, so that waiting for one means waiting
  * for all before. grid_release(): the next kernel may start now; it says nothing about results.
  */
