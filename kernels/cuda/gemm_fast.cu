@@ -43,19 +43,22 @@ enum epilogue { STORE, PICK, HEADS }; /* what becomes of the sums */
 
 #define PICK_PARTS (MULTIPLY_THREADS / AT_ONCE) /* threads of a token */
 #define PICK_ROWS (UNIT_ROWS / PICK_PARTS)      /* of a unit, one thread's */
+#define GROUP 128                               /* threads of a warpgroup */
 
 static constexpr __host__ __device__ int step_bytes(int n)
 {
     return W_BYTES + n * STEP_K * 2;
 }
 
-/* Sums that go through shared memory, of AT_ONCE tokens. */
+/* Sums that go through shared memory, of AT_ONCE tokens. Floats of a token, of a unit or of what a
+ * warpgroup has of it: lanes hit all banks. */
 #define AT_ONCE 64
-#define ROW_STRIDE (UNIT_ROWS + 4) /* HEADS, floats of a token: lanes hit all banks */
+#define UNIT_STRIDE (UNIT_ROWS + 4)
+#define GROUP_STRIDE (PACK_ROWS + 4)
 
 static constexpr __host__ __device__ int through_bytes(enum epilogue to)
 {
-    return to == STORE ? 0 : (to == PICK ? UNIT_ROWS : ROW_STRIDE) * AT_ONCE * 4;
+    return to == STORE ? 0 : (to == PICK ? UNIT_TILES * GROUP_STRIDE : UNIT_STRIDE) * AT_ONCE * 4;
 }
 
 static constexpr __host__ __device__ int shared_bytes(int n, enum epilogue to)
@@ -258,11 +261,26 @@ static __device__ __forceinline__ void multiply_sync(void)
     asm volatile("bar.sync 1, %0;" ::"n"(MULTIPLY_THREADS) : "memory");
 }
 
-/* Where the logit of (row, token) lies: what a store writes, and what a load reads, hits all banks.
- */
-static __device__ __forceinline__ int logit_at(int row, int token)
+/* Those of a warpgroup. */
+static __device__ __forceinline__ void group_sync(void)
 {
-    return row * AT_ONCE + (token ^ (row & 3) * 8);
+    named_barrier(2 + threadIdx.x / GROUP, GROUP);
+}
+
+/* The thread's sums of AT_ONCE tokens from number r AT_ONCE on to shared memory; to: of the first
+ * token and the warp's first row. */
+template <int N>
+static __device__ __forceinline__ void put_through(float *to, int stride, int r,
+                                                   const float (&c)[N / 2])
+{
+    const int lane = threadIdx.x % 32;
+
+#pragma unroll
+    for (int j = 0; j < AT_ONCE / 2; j++) {
+        const int token = j / 4 * 8 + lane % 4 * 2 + j % 2, row = lane / 4 + j / 2 % 2 * 8;
+
+        to[token * stride + row] = c[r * (AT_ONCE / 2) + j];
+    }
 }
 
 static __device__ __forceinline__ bool is_among(int32_t id, int32_t first, int n)
@@ -295,84 +313,81 @@ static __device__ __forceinline__ float best_logit(const struct few_state &s,
                                        token_noise(row_key(by.seed, by.draw, by.position), s.id)));
 }
 
-/* n_rows more logits of a token, from row `row` of the unit on, which is id. Where they are
- * PICK_ROWS numbers, all of them may be proposed and there is no noise, as nearly always, a few
- * instructions each. */
+/* May all of PICK_ROWS tokens from id on be proposed, and is there no noise? Nearly always. */
+static __device__ __forceinline__ bool is_plain(const struct gemm_pick_row &by, int32_t id)
+{
+    return !(by.temperature > 0) && !is_among(by.mask_id, id, PICK_ROWS) &&
+           !is_among(by.banned_id, id, PICK_ROWS);
+}
+
+/* n_rows more logits of a token; the first is id's. Where they are PICK_ROWS numbers and plain, a
+ * few instructions each. */
 static __device__ __forceinline__ void pick_add_rows(struct few_state *s, const float *logits,
-                                                     int row, int n_rows, int token, int32_t id,
+                                                     int n_rows, int32_t id, bool plain,
                                                      const struct gemm_pick_row &by)
 {
-    float max[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 }, unusual[2] = { 0, 0 };
+    float v[PICK_ROWS], max[2] = { -INFINITY, -INFINITY }, sum[2] = { 0, 0 };
     struct pick_state other;
     int at = 0;
 
 #pragma unroll
-    for (int i = 0; i < PICK_ROWS; i++) {
-        const float v = logits[logit_at(row + i, token)];
-
-        max[i % 2] = fmaxf(max[i % 2], v);
-        unusual[i % 2] = __fmaf_rn(v, 0, unusual[i % 2]); /* NaN of what is no finite number */
-    }
-    if (n_rows != PICK_ROWS || by.temperature > 0 || is_among(by.mask_id, id, PICK_ROWS) ||
-        is_among(by.banned_id, id, PICK_ROWS) || unusual[0] + unusual[1] != 0) {
-        other = pick_none();
-#pragma unroll 1
-        for (int i = 0; i < n_rows; i++)
-            pick_add(&other, logits[logit_at(row + i, token)], id + i, by);
-        other = pick_join(pick_whole(*s, 0), other);
-        *s = { other.sum, other.best.score, other.max, other.max_id, other.best.id };
-        return;
-    }
+    for (int i = 0; i < PICK_ROWS; i += 4)
+        *(float4 *)&v[i] = *(const float4 *)(logits + i);
+#pragma unroll
+    for (int i = 0; i < PICK_ROWS; i++)
+        max[i % 2] = fmaxf(max[i % 2], v[i]);
     max[0] = fmaxf(max[0], max[1]);
     max[1] = s->max_id < 0 ? max[0] : fmaxf(s->max, max[0]); /* of all so far */
 #pragma unroll
     for (int i = PICK_ROWS - 1; i >= 0; i--) {
-        const float v = logits[logit_at(row + i, token)];
-
-        sum[i % 2] += __expf(v - max[1]);
-        at = v == max[0] ? i : at;
+        sum[i % 2] += __expf(v[i] - max[1]);
+        at = v[i] == max[0] ? i : at;
+    }
+    sum[0] += sum[1]; /* NaN: one of them is, or infinite */
+    if (n_rows != PICK_ROWS || !plain || isnan(sum[0])) {
+        other = pick_none();
+#pragma unroll 1
+        for (int i = 0; i < n_rows; i++)
+            pick_add(&other, logits[i], id + i, by);
+        other = pick_join(pick_whole(*s, 0), other);
+        *s = { other.sum, other.best.score, other.max, other.max_id, other.best.id };
+        return;
     }
     if (s->max_id < 0 || max[0] > s->max) {
         s->sum = s->max_id < 0 ? 0 : s->sum * pick_share(s->max, max[1]);
         s->max = max[1];
         s->max_id = id + at;
     }
-    s->sum += sum[0] + sum[1];
+    s->sum += sum[0];
     if (s->id < 0 || (double)max[0] > s->score) { /* ids ascend */
         s->score = (double)max[0];
         s->id = id + at;
     }
 }
 
-/* The logits of a unit into the states of its tokens: 64 tokens at a time go through shared memory,
- * PICK_PARTS threads each. */
+/* The logits of a unit into the states of its tokens: AT_ONCE tokens at a time go through shared
+ * memory. A warpgroup keeps to its own rows: it need not wait for the other. */
 template <int N>
 static __device__ __forceinline__ void
-pick_unit(const struct gemm_args &a, const struct fast_pick &pick, float *logits, int first,
+pick_unit(const struct gemm_args &a, const struct fast_pick &pick, float *through, int first,
           int unit, int n_rows, const float (&c)[N / 2], struct few_state (&states)[N / 64])
 {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int group = threadIdx.x / GROUP, warp = threadIdx.x % GROUP / 32;
     const int part = threadIdx.x / AT_ONCE, token = threadIdx.x % AT_ONCE;
+    const int32_t id = unit * UNIT_ROWS + part * PICK_ROWS;
+    float *logits = through + group * AT_ONCE * GROUP_STRIDE;
 
 #pragma unroll
     for (int r = 0; r < N / AT_ONCE; r++) {
-        multiply_sync(); /* those before were read */
-#pragma unroll
-        for (int n = 0; n < AT_ONCE / 8; n++)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                const int row = warp * PACK_SLICE_ROWS + lane / 4 + h * 8;
-                const int i = 4 * (r * (AT_ONCE / 8) + n) + 2 * h;
+        const struct gemm_pick_row &by = pick.rows[min(first + r * AT_ONCE + token, a.n_tok - 1)];
+        const bool plain = is_plain(by, id); /* asked for while others write */
 
-                *(float2 *)(logits + logit_at(row, n * 8 + lane % 4 * 2)) =
-                    make_float2(c[i], c[i + 1]);
-            }
-        multiply_sync();
+        group_sync(); /* those before were read */
+        put_through<N>(logits + warp * PACK_SLICE_ROWS, GROUP_STRIDE, r, c);
+        group_sync();
         if (first + r * AT_ONCE + token < a.n_tok)
-            pick_add_rows(&states[r], logits, part * PICK_ROWS,
-                          max(0, min(PICK_ROWS, n_rows - part * PICK_ROWS)), token,
-                          unit * UNIT_ROWS + part * PICK_ROWS,
-                          pick.rows[first + r * AT_ONCE + token]);
+            pick_add_rows(&states[r], logits + token * GROUP_STRIDE + part * PICK_ROWS % PACK_ROWS,
+                          max(0, min(PICK_ROWS, n_rows - part * PICK_ROWS)), id, plain, by);
     }
 }
 
@@ -505,13 +520,7 @@ heads_unit(const struct fused_qk &h, float *through, const struct head_token &to
 #pragma unroll
     for (int r = 0; r < N / AT_ONCE; r++) {
         multiply_sync(); /* those before were read */
-#pragma unroll
-        for (int j = 0; j < AT_ONCE / 2; j++) {
-            const int token = j / 4 * 8 + lane % 4 * 2 + j % 2;
-            const int row = warp * PACK_SLICE_ROWS + lane / 4 + j / 2 % 2 * 8;
-
-            through[token * ROW_STRIDE + row] = c[r * (AT_ONCE / 2) + j];
-        }
+        put_through<N>(through + warp * PACK_SLICE_ROWS, UNIT_STRIDE, r, c);
         multiply_sync();
 #pragma unroll 1
         for (int i = 0; i < WARP_TOKENS; i += TURNED) {
@@ -521,7 +530,7 @@ heads_unit(const struct fused_qk &h, float *through, const struct head_token &to
 #pragma unroll
             for (int j = 0; j < TURNED; j++) {
                 positions[j] = __shfl_sync(~0u, tokens.position, r * WARP_TOKENS + i + j);
-                v[j] = *(const float4 *)(through + (warp * WARP_TOKENS + i + j) * ROW_STRIDE +
+                v[j] = *(const float4 *)(through + (warp * WARP_TOKENS + i + j) * UNIT_STRIDE +
                                          lane * 4);
             }
             if (rows.part < 2)
