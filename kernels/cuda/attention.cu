@@ -9,14 +9,15 @@
  *     output   octet w: queries by columns D/8 w .. of the values, p as fragments
  *
  * and joins them with the spans before: m' = max(m, m_s), l' = l 2^(m - m') + l_s 2^(m_s - m'), the
- * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2. M is 2 (8
- * warps) for many queries, and 1 (16 warps) for few, which are done sooner.
+ * output like l (Milakov and Gimelshein, arXiv:1805.02867). Scores are in units of log 2. M is 1
+ * (16 warps).
  *
- * Where there are too few (tile, head) pairs for the machine, a cluster of up to 8 blocks takes
- * one: its spans go round, what they give is sent to the blocks by rows, and then each block joins
- * all spans, in order, for its share of the rows. Of its first span a block fetches what nobody is
- * about to write before the kernel waits for the one that does. Each block has a multiprocessor for
- * itself: two on one, which the machine likes to do with clusters, take twice as long to multiply.
+ * Where there are enough (tile, head) pairs for the machine, attention_many.cu has them. Else a
+ * cluster of up to 8 blocks takes one: its spans go round, what they give is sent to the blocks by
+ * rows, and then each block joins all spans, in order, for its share of the rows. Of its first span
+ * a block fetches what nobody is about to write before the kernel waits for the one that does. Each
+ * block has a multiprocessor for itself: two on one, which the machine likes to do with clusters,
+ * take twice as long to multiply.
  *
  * Raw queries, keys and values (attention.cuh) are for few queries alone. The first tile's blocks
  * write keys and values to the cache.
@@ -26,23 +27,13 @@
 #include <math.h>
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_many.h"
 #include "kernels/cuda/cluster.cuh"
-#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 
 #define MIN_CLUSTER 2 /* messages are for clusters: a block alone has none to send to */
 #define MAX_CLUSTER 8
-
-/* main + cross += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
-static __device__ __forceinline__ void mma_split(float main[4], float cross[4], const uint4 &a_up,
-                                                 const uint4 &a_low, const uint32_t b_up[2],
-                                                 const uint32_t b_low[2])
-{
-    mma_bf16(main, a_up, b_up[0], b_up[1]);
-    mma_bf16(cross, a_low, b_up[0], b_up[1]);
-    mma_bf16(cross, a_up, b_low[0], b_low[1]);
-}
 
 /* Rows that each of n blocks joins, at most. */
 static __host__ __device__ constexpr int share_of(int n)
@@ -74,50 +65,6 @@ template <int D, int M> struct sums {
 template <int M> static __device__ __forceinline__ int row_of(int m, int h)
 {
     return (threadIdx.x / 32 / N_OCTETS * M + m) * 16 + h * 8 + threadIdx.x % 32 / 4;
-}
-
-/* A span of which a row sees no key changes nothing of it. */
-static __device__ __forceinline__ bool is_seen(float span_m, float span_l)
-{
-    return span_m != -INFINITY || span_l != 0; /* the latter: NaN */
-}
-
-/* What a row of sums so far, and of a span, are multiplied by when they are joined; the row's new
- * largest score and sum. */
-static __device__ __forceinline__ void join_row(float *m, float *l, float span_m, float span_l,
-                                                float *ret_before, float *ret_span)
-{
-    const float max = fmaxf(*m, span_m);
-
-    *ret_before = *m == max ? 1 : exp2f(*m - max);
-    *ret_span = span_m == max ? 1 : exp2f(span_m - max);
-    *l = __fmaf_rn(span_l, *ret_span, __fmul_rn(*l, *ret_before));
-    *m = max;
-}
-
-static __device__ __forceinline__ float join_value(float o, float span, float before, float now)
-{
-    return __fmaf_rn(span, now, __fmul_rn(o, before));
-}
-
-template <int D, int M>
-static __device__ __forceinline__ void join(struct sums<D, M> *r, const struct sums<D, M> &s)
-{
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float before, now;
-
-            if (!is_seen(s.m[m][h], s.l[m][h]))
-                continue;
-            join_row(&r->m[m][h], &r->l[m][h], s.m[m][h], s.l[m][h], &before, &now);
-#pragma unroll
-            for (int n = 0; n < sums<D, M>::n_n; n++)
-#pragma unroll
-                for (int i = 2 * h; i < 2 * h + 2; i++)
-                    r->o[m][n][i] = join_value(r->o[m][n][i], s.o[m][n][i], before, now);
-        }
 }
 
 static __device__ __forceinline__ void read_octets(const float *from, float (&ret)[N_OCTETS])
@@ -304,63 +251,6 @@ static __device__ __forceinline__ void send(struct smem<D> *s, int span, int n_r
         }
 }
 
-/* Two neighbouring outputs of a query, from col on. */
-static __device__ __forceinline__ void put_pair(const struct attention_args &a,
-                                                const struct query &q, int col, float v0, float v1,
-                                                float l)
-{
-    /* no key: 0; a NaN stays one */
-    v0 = l == 0 ? 0 : __fdiv_rn(v0, l);
-    v1 = l == 0 ? 0 : __fdiv_rn(v1, l);
-    if (a.y) {
-        float *y = a.y + ((size_t)q.token * a.n_head + q.head) * a.d_head + col;
-
-        if (col < a.d_head)
-            y[0] = v0;
-        if (col + 1 < a.d_head)
-            y[1] = v1;
-    }
-    if (a.y_bf16) {
-        uint16_t *y = a.y_bf16 + (size_t)q.token * a.ld + q.head * a.d_head + col;
-        uint32_t pair = pack_bf16(v0, v1);
-
-        if (a.d_head % 2 == 0) {
-            if (col < a.d_head)
-                *(uint32_t *)y = pair;
-        } else {
-            if (col < a.d_head)
-                y[0] = (uint16_t)pair;
-            if (col + 1 < a.d_head)
-                y[1] = (uint16_t)(pair >> 16);
-        }
-    }
-    if (a.y_tiled && col < a.d_head)
-        *tile_pair(a.y_tiled, tile_octets(a.n_tok), q.token, q.head * a.d_head + col) =
-            pack_bf16(v0, v1);
-}
-
-template <int D, int M>
-static __device__ __forceinline__ void write_rows(const struct attention_args &a,
-                                                  const struct tile &t, const struct smem<D> *s,
-                                                  const struct sums<D, M> &r)
-{
-    const int octet = threadIdx.x / 32 % N_OCTETS, lane = threadIdx.x % 32;
-
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            const int row = row_of<M>(m, h);
-            const struct query q = s->rows[row];
-
-#pragma unroll
-            for (int n = 0; n < sums<D, M>::n_n; n++)
-                if (row < t.n)
-                    put_pair(a, q, octet * (D / N_OCTETS) + n * 8 + lane % 4 * 2, r.o[m][n][2 * h],
-                             r.o[m][n][2 * h + 1], r.l[m][h]);
-        }
-}
-
 /* Join what n spans gave of this block's share of the rows. A warp has a row at a time, a thread
  * the columns of a lane that sent them. */
 template <int D, int M>
@@ -396,13 +286,14 @@ static __device__ __forceinline__ void join_sent(const struct attention_args &a,
         }
 #pragma unroll
         for (int n = 0; n < sums<D, M>::n_n; n++)
-            put_pair(a, q, lane / 4 * (D / N_OCTETS) + n * 8 + lane % 4 * 2, o[n][0], o[n][1], l);
+            put_pair(a, q, lane / 4 * (D / N_OCTETS) + n * 8 + lane % 4 * 2,
+                     attention_value(o[n][0], l), attention_value(o[n][1], l));
     }
 }
 
 /*
- * Grid: (query tiles of a segment, key/value heads, segments times n_blocks). M = 1: in clusters of
- * n_blocks that send each other what spans give. M = 2: n_blocks is 1, a block joins as it goes.
+ * Grid: (query tiles of a segment, key/value heads, segments times n_blocks), in clusters of
+ * n_blocks that send each other what spans give.
  */
 template <int D, int M, bool IS_RAW>
 __global__ void __maxnreg__(M == 2    ? 128
@@ -416,13 +307,12 @@ __global__ void __maxnreg__(M == 2    ? 128
     struct smem<D> *s = (struct smem<D> *)raw;
     const int first = blockIdx.x * ATTN_QUERIES, rank = blockIdx.z % n_blocks;
     const int warp = threadIdx.x / 32;
-    constexpr bool IS_SENT = M == 1;
     const int n_rows = share_of(n_blocks);
     const struct attn_segment *seg = &a.segs[blockIdx.z / n_blocks];
     struct own_positions positions;
     struct own_keys own = {};
     struct query q;
-    struct sums<D, M> sum, now;
+    struct sums<D, M> now;
     bool has_waited = false;
     int n_spans;
     const struct tile &t = s->tile;
@@ -452,7 +342,7 @@ __global__ void __maxnreg__(M == 2    ? 128
 
         *(float4 *)&s->norm[i][col] = head_read(i ? a.raw.k_norm : a.raw.q_norm, col, a.d_head);
     }
-    if (IS_SENT && threadIdx.x == 0) {
+    if (threadIdx.x == 0) {
         barrier_init(&s->sent, 1);
         barrier_init_fence();
         barrier_expect(&s->sent,
@@ -460,18 +350,7 @@ __global__ void __maxnreg__(M == 2    ? 128
                            (D + 2) * sizeof(float));
     }
     __syncthreads();
-    if (IS_SENT)
-        cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
-#pragma unroll
-    for (int m = 0; m < M; m++) {
-        sum.m[m][0] = sum.m[m][1] = -INFINITY;
-        sum.l[m][0] = sum.l[m][1] = 0;
-#pragma unroll
-        for (int n = 0; n < sums<D, M>::n_n; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                sum.o[m][n][i] = 0;
-    }
+    cluster_arrive_relaxed(); /* all blocks are there before anything is sent */
     for (int span = rank; span < n_spans; span += n_blocks) {
         const int key = span * ATTN_KEYS, n_keys = min(ATTN_KEYS, t.n_kv - key);
         const bool is_first = span == rank;
@@ -527,16 +406,12 @@ __global__ void __maxnreg__(M == 2    ? 128
                 put_key<D>(a, t, key_job(a, t, positions, own, unseen, key, job - QUERY_WARPS), s,
                            v);
         }
-        if (IS_SENT && is_first) /* while keys come */
+        if (is_first) /* while keys come */
             cluster_wait();
         async_wait<0>();
         __syncthreads();                 /* also what threads wrote themselves */
         attend_span<D, M>(s, key, &now); /* its barriers: keys are used up */
-        if (!IS_SENT) {
-            join(&sum, now);
-        } else {
-            send(s, span, n_rows, now);
-        }
+        send(s, span, n_rows, now);
         if (IS_RAW && t.first == 0 && own.n)
             store_own<D, M>(a, t, key, find_own(positions, key, n_keys), s);
         if (span + n_blocks < n_spans)
@@ -544,10 +419,6 @@ __global__ void __maxnreg__(M == 2    ? 128
     }
     if (!has_waited)
         grid_wait();
-    if (!IS_SENT) {
-        write_rows<D, M>(a, t, s, sum);
-        return;
-    }
     if (rank >= n_spans)
         cluster_wait();
     cluster_receive(&s->sent);
@@ -629,7 +500,7 @@ static cudaError_t launch_best(const struct attention_args *a, bool is_early, cu
                                               stream)
                          : launch<D, 1, false>(a, n, cluster_shared<D>(count_spans(a), n), is_early,
                                                stream);
-    return launch<D, 2, false>(a, 1, sizeof(struct smem<D>), is_early, stream);
+    return attention_many_launch(a, is_early, stream);
 }
 
 bool attention_takes_raw(const struct attention_args *a)

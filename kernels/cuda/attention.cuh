@@ -9,8 +9,10 @@
 #define KERNELS_CUDA_ATTENTION_CUH
 
 #include <limits.h>
+#include <math.h>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/sm90.cuh"
 
@@ -82,6 +84,79 @@ static __device__ __forceinline__ struct query find_query(const struct attention
     if (mask_block)
         q.limit = (int)min((int64_t)q.limit, ((int64_t)(q.position / mask_block) + 1) * mask_block);
     return q;
+}
+
+/* ---- arithmetic ---------------------------------------------------------------------------- */
+
+/* main + cross += (a_up + a_low) (b_up + b_low) less the product of the lower parts. */
+static __device__ __forceinline__ void mma_split(float main[4], float cross[4], const uint4 &a_up,
+                                                 const uint4 &a_low, const uint32_t b_up[2],
+                                                 const uint32_t b_low[2])
+{
+    mma_bf16(main, a_up, b_up[0], b_up[1]);
+    mma_bf16(cross, a_low, b_up[0], b_up[1]);
+    mma_bf16(cross, a_up, b_low[0], b_low[1]);
+}
+
+/* A span of which a row sees no key changes nothing of it. */
+static __device__ __forceinline__ bool is_seen(float span_m, float span_l)
+{
+    return span_m != -INFINITY || span_l != 0; /* the latter: NaN */
+}
+
+/* What a row of sums so far, and of a span, are multiplied by when they are joined; the row's new
+ * largest score and sum. */
+static __device__ __forceinline__ void join_row(float *m, float *l, float span_m, float span_l,
+                                                float *ret_before, float *ret_span)
+{
+    const float max = fmaxf(*m, span_m);
+
+    *ret_before = *m == max ? 1 : exp2f(*m - max);
+    *ret_span = span_m == max ? 1 : exp2f(span_m - max);
+    *l = __fmaf_rn(span_l, *ret_span, __fmul_rn(*l, *ret_before));
+    *m = max;
+}
+
+static __device__ __forceinline__ float join_value(float o, float span, float before, float now)
+{
+    return __fmaf_rn(span, now, __fmul_rn(o, before));
+}
+
+/* An output, of the sum of p. */
+static __device__ __forceinline__ float attention_value(float o, float l)
+{
+    return l == 0 ? 0 : __fdiv_rn(o, l); /* no key: 0; a NaN stays one */
+}
+
+/* Two neighbouring outputs of a query, from col on. */
+static __device__ __forceinline__ void put_pair(const struct attention_args &a,
+                                                const struct query &q, int col, float v0, float v1)
+{
+    if (a.y) {
+        float *y = a.y + ((size_t)q.token * a.n_head + q.head) * a.d_head + col;
+
+        if (col < a.d_head)
+            y[0] = v0;
+        if (col + 1 < a.d_head)
+            y[1] = v1;
+    }
+    if (a.y_bf16) {
+        uint16_t *y = a.y_bf16 + (size_t)q.token * a.ld + q.head * a.d_head + col;
+        uint32_t pair = pack_bf16(v0, v1);
+
+        if (a.d_head % 2 == 0) {
+            if (col < a.d_head)
+                *(uint32_t *)y = pair;
+        } else {
+            if (col < a.d_head)
+                y[0] = (uint16_t)pair;
+            if (col + 1 < a.d_head)
+                y[1] = (uint16_t)(pair >> 16);
+        }
+    }
+    if (a.y_tiled && col < a.d_head)
+        *tile_pair(a.y_tiled, tile_octets(a.n_tok), q.token, q.head * a.d_head + col) =
+            pack_bf16(v0, v1);
 }
 
 /* ---- keys and values ---------------------------------------------------------------------- */
