@@ -253,7 +253,7 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
 {
     struct cuda *c = (struct cuda *)k;
     size_t n = (size_t)n_tok * (size_t)w->rows;
-    const void *rows = NULL;
+    const bool is_split = w->dtype == DT_BF16 && router_product_fits((int)w->cols);
     void *z = ret_z;
     enum status st = ST_OK;
 
@@ -261,14 +261,14 @@ enum status cuda_router(struct kernels *k, const float *x, const struct weight *
         return ST_OK;
     if (!z)
         st = cuda_scratch_take(c, n * sizeof(*ret_s), &z, err);
-    if (!st)
-        st = cuda_weight_rows(w, &rows, err);
+    if (!st && is_split)
+        st = cuda_weight_router(c, w, err);
     if (st)
         return st;
-    if (w->dtype == DT_BF16 && router_product_fits((int)w->cols)) {
+    if (is_split) {
         CUDA_TRY(c,
-                 router_product_launch(x, rows, n_tok, (int)w->rows, (int)w->cols, (float *)z,
-                                       c->stream),
+                 router_product_launch(x, w->dev_router, n_tok, (int)w->rows, (int)w->cols,
+                                       (float *)z, c->stream),
                  err);
     } else {
         st = cuda_matmul_plain(c, x, w, n_tok, (float *)z, err);

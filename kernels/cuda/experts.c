@@ -256,8 +256,8 @@ enum status cuda_moe(struct kernels *k, const float *x, const struct experts *e,
         a.top_k = top_k + n_shared;
         a.list = worklist_place(at, n, a.top_k, a.weights.n_exp);
         CUDA_TRY(c,
-                 worklist_launch(top_k ? ids + slot : NULL, top_k ? w + slot : NULL, n, top_k,
-                                 e->n_exp, n_shared, a.list, c->stream),
+                 worklist_launch(top_k ? ids + slot : NULL, top_k ? w + slot : NULL, NULL, n, top_k,
+                                 e->n_exp, n_shared, a.list, NULL, c->stream),
                  err);
         if (e->dtype != DT_BF16) {
             CUDA_TRY(c,

@@ -223,8 +223,8 @@ static cudaError_t fill_layer(struct job *j, const int32_t *ids, int i)
         rc = cudaMemcpyAsync(j->ids, ids + (size_t)i * n_slots, n_slots * sizeof(*ids),
                              cudaMemcpyHostToDevice, j->stream);
     if (!rc)
-        rc = worklist_launch(j->ids, j->weights, e->n_tok, e->top_k, e->n_exp, 0, a->list,
-                             j->stream);
+        rc = worklist_launch(j->ids, j->weights, NULL, e->n_tok, e->top_k, e->n_exp, 0, a->list,
+                             NULL, j->stream);
     return rc ? rc : cudaStreamSynchronize(j->stream); /* j->ids take the next ones */
 }
 
@@ -263,6 +263,7 @@ static cudaError_t enqueue(struct job *j, enum part part, int i)
         cudaError_t rc = timed_router_launch(&j->router, i % LAYERS, j->stream);
 
         routed.x = j->router.h;
+        routed.is_placed = j->router.is_placed;
         routed.list = j->router.lists[i % LAYERS];
         return rc ? rc : moe_launch(&routed, true, j->stream);
     }

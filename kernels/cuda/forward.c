@@ -207,6 +207,25 @@ static bool is_routed_by_rows(const struct forward *f)
     return true;
 }
 
+/* Do all of the layer's experts' launches take xb in the order of moe_args.is_placed, and does its
+ * router leave it so? */
+static bool is_placed(const struct forward *f, const struct forward_layer *w)
+{
+    const int n_last = f->key.n_tok % FORWARD_MOE_TOKENS;
+
+    return w->router && !is_routed_at_once(f) && is_routed_by_rows(f) &&
+           (n_last ? n_last : FORWARD_MOE_TOKENS) > MOE_FEW_TOKENS;
+}
+
+/* The call whose statistics are left to the list of MoE layer l; NULL: those of all are made before
+ * it. */
+static const struct route_call *counted_late(const struct forward *f, int l)
+{
+    return l >= 0 && f->key.n_sets == 1 && !is_routed_at_once(f) && is_routed_by_rows(f)
+               ? &f->calls[l * f->m.max_seqs]
+               : NULL;
+}
+
 /* Slots of all tokens at MoE layer l, and xb, by launches of each set. list: of the only set's only
  * sequence, who is routed at once, or none. */
 static enum status route(struct forward *f, int l, bool is_at_once, struct worklist list,
@@ -223,9 +242,10 @@ static enum status route(struct forward *f, int l, bool is_at_once, struct workl
                                           .norm_w = w->norm_ffn->dev_rows,
                                           .eps = m->rms_eps,
                                           .d = m->d_model,
-                                          .router_w = w->router->dev_rows,
                                           .router_packed = w->router->dev_router,
                                           .ret_h = f->xb,
+                                          .is_placed = is_placed(f, w),
+                                          .leaves_count = counted_late(f, l) != NULL,
                                           .ret_scores = is_at_once ? NULL : m->scores,
                                           .list = list,
                                           .n_shared = w->experts->n_shared };
@@ -300,6 +320,7 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
     const struct experts *e = f->layers[l].experts;
     const struct forward_key *k = &f->key;
     const int n_routed = e->n_exp ? k->stride : 0;
+    const bool is_for_few = k->has_gaps && l + 1 == m->n_layer; /* nobody reads the others' rows */
     struct cuda *c = f->c;
 
     for (int t = 0; t < k->n_tok; t += FORWARD_MOE_TOKENS) {
@@ -308,6 +329,7 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
         struct moe_args a = { .n_tok = k->n_tok - t,
                               .is_fast = c->is_fast,
                               .x = f->xb + row * (size_t)f->ld_x,
+                              .is_placed = is_placed(f, &f->layers[l]),
                               .residual = m->x + at,
                               .y = m->x + at,
                               .is_left = k->n_tok <= MOE_FEW_TOKENS };
@@ -329,8 +351,11 @@ static enum status run_experts(struct forward *f, int l, bool has_list, struct m
                                : worklist_place(f->list.dev, a.n_tok, a.top_k, a.weights.n_exp);
         if (!has_list && !a.is_list_old)
             CUDA_TRY(c,
-                     worklist_launch(m->route_ids + slot, m->route_w + slot, a.n_tok, n_routed,
-                                     e->n_exp, a.weights.n_exp - e->n_exp, a.list, c->stream),
+                     worklist_launch(
+                         m->route_ids + slot, m->route_w + slot, is_for_few ? f->wanted + t : NULL,
+                         a.n_tok, n_routed, e->n_exp, a.weights.n_exp - e->n_exp, a.list,
+                         t == 0 ? counted_late(f, l - (m->n_layer - m->n_moe_layer)) : NULL,
+                         c->stream),
                      err);
         MARK(f, e->n_exp ? PROFILE_ROUTE : PROFILE_MOE, l, err);
         CUDA_TRY(c, moe_launch(&a, true, c->stream), err);
@@ -621,7 +646,9 @@ static enum status make_dense_lists(struct forward *f, struct error *err)
     st = cuda_malloc(c, MOE_FEW_TOKENS * f->dense_list_bytes, &lists, err);
     f->dense_lists = lists;
     for (int n = 1; !st && n <= MOE_FEW_TOKENS; n++)
-        CUDA_TRY(c, worklist_launch(NULL, NULL, n, 0, 0, w.n_exp, dense_list(f, &w, n), c->stream),
+        CUDA_TRY(c,
+                 worklist_launch(NULL, NULL, NULL, n, 0, 0, w.n_exp, dense_list(f, &w, n), NULL,
+                                 c->stream),
                  err);
     return st;
 }

@@ -271,7 +271,7 @@ struct attention_args forward_attention(const struct forward *f)
 
 /* Where its parts lie, and its size. */
 struct meta {
-    size_t number, ids, positions, seqs, rows, pick_rows, attn, routing, own, bytes;
+    size_t number, ids, positions, seqs, rows, wanted, pick_rows, attn, routing, own, bytes;
 };
 
 /* Tokens, their places and who looks at which cache. */
@@ -286,6 +286,8 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     int row = 0;
 
     memcpy(host + at->number, &f->number, sizeof(f->number));
+    if (f->key.has_gaps)
+        memset(host + at->wanted, 0, n_tok);
     memcpy(host + at->ids, call->ids, n_tok * sizeof(int32_t));
     memcpy(host + at->positions, call->positions, n_tok * sizeof(int32_t));
     for (int i = 0; i < call->n_seqs; i++) {
@@ -303,6 +305,8 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
             if (!is_wanted(&f->key, s, t))
                 continue;
             rows[row] = s->row + s->logits_row + t;
+            if (f->key.has_gaps)
+                host[at->wanted + (size_t)rows[row]] = 1;
             if (f->key.is_picked)
                 picks[row] = (struct gemm_pick_row){ .temperature = s->pick->temperature,
                                                      .seed = s->pick->seed,
@@ -322,6 +326,7 @@ static void fill_meta(struct forward *f, const struct forward_call *call, const 
     f->positions = (const int32_t *)(void *)(dev + at->positions);
     f->seqs = (const int32_t *)(void *)(dev + at->seqs);
     f->rows = (const int32_t *)(void *)(dev + at->rows);
+    f->wanted = (const uint8_t *)(dev + at->wanted);
     f->pick_rows = (const struct gemm_pick_row *)(void *)(dev + at->pick_rows);
     f->attn = (const struct attn_segment *)(void *)(dev + at->attn);
 }
@@ -395,6 +400,7 @@ enum status forward_prepare(struct forward *f, const struct forward_call *call, 
     at.positions = take(&at.bytes, n_tok, sizeof(int32_t));
     at.seqs = take(&at.bytes, n_tok, sizeof(int32_t));
     at.rows = take(&at.bytes, (size_t)k->n_rows, sizeof(int32_t));
+    at.wanted = take(&at.bytes, k->has_gaps ? n_tok : 0, 1);
     at.pick_rows =
         take(&at.bytes, k->is_picked ? (size_t)k->n_rows : 0, sizeof(struct gemm_pick_row));
     at.attn = take(&at.bytes, (size_t)k->n_seqs, sizeof(struct attn_segment));

@@ -84,11 +84,12 @@ struct forward {
     struct route_segment *segs;                   /* of one call of routing */
     struct route_call *calls;                     /* (n_moe_layer, max_seqs) */
     const int32_t *ids, *positions, *seqs, *rows; /* in meta */
-    const struct gemm_pick_row *pick_rows;        /* in meta, (n_rows); with is_picked */
-    size_t picks_at;                              /* of proposals in results; with is_picked */
-    bool is_posted;                               /* the head posts them itself: mailbox.h */
-    void *pick_work, *fast_pick_work;             /* the latter NULL: not in mode fast */
-    const struct attn_segment *attn;              /* in meta, (n_seqs) */
+    const uint8_t *wanted;                 /* in meta, (n_tok): is it one of rows? With has_gaps */
+    const struct gemm_pick_row *pick_rows; /* in meta, (n_rows); with is_picked */
+    size_t picks_at;                       /* of proposals in results; with is_picked */
+    bool is_posted;                        /* the head posts them itself: mailbox.h */
+    void *pick_work, *fast_pick_work;      /* the latter NULL: not in mode fast */
+    const struct attn_segment *attn;       /* in meta, (n_seqs) */
 
     struct profile *profile; /* of the call under way; NULL: it is not timed */
 

@@ -94,6 +94,7 @@ struct moe_args {
     bool is_list_old;      /* the list is not the launches' ahead, and who had work.ready last is
                             * complete: both may be used before those end. Of few tokens */
     const uint16_t *x;     /* (n_tok, pack_row_elems(d_model)) bf16: gemm_round() */
+    bool is_placed;        /* x is in the order of moe_wide.cu's place(); of many tokens */
     const float *residual; /* (n_tok, d_model), added to the sum; NULL: none */
     float *y;              /* (n_tok, d_model); may be residual */
     bool is_left;          /* y is not written: moe_left(). Of at most MOE_FEW_TOKENS */

@@ -16,7 +16,7 @@
  * wgmma takes the columns of a fragment in another order than pack.h has them: in each 32 columns,
  * register i's halves (0, 1) of lane t stand for column 8 t + 4 s + 2 (i >> 1), wgmma's B operand
  * has them at 16 s + 8 (i >> 1) + 2 t. So rows of activations are kept in that order, x by a kernel
- * that goes before, h as it is made: place() below.
+ * that goes before, unless it comes so, h as it is made: place() below.
  *
  * A unit of down needs h of its chunk from all blocks: they count what they have stored of it. Who
  * waits for a chunk has taken his unit after all of gate/up were taken, by blocks that run.
@@ -752,7 +752,7 @@ template <bool IS_FAST>
 static cudaError_t launch(const struct wide_args *a, bool is_early, cudaStream_t stream)
 {
     const size_t bytes = RING_BYTES + sizeof(struct shared);
-    const int n_parts = a->moe.n_tok * a->gate_up.k_tiles * (PACK_K / 32);
+    const int n_parts = a->moe.is_placed ? 0 : a->moe.n_tok * a->gate_up.k_tiles * (PACK_K / 32);
     int n_sm = 0, n_place = (n_parts + PREPARE_THREADS - 1) / PREPARE_THREADS;
     CUtensorMap h;
     cudaError_t rc = count_sms(&n_sm);
@@ -779,7 +779,8 @@ cudaError_t moe_wide_launch(const struct moe_args *moe, bool is_early, cudaStrea
 
     a.moe = *moe;
     (void)place_plan((char *)moe->work.plan, moe->n_tok, moe->top_k, w, &a.plan);
-    a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model, a.plan.x);
+    a.gate_up = moe_product(w->gate_up, pack_pair_rows(w->d_ff), w->d_model,
+                            moe->is_placed ? moe->x : a.plan.x);
     a.down = moe_down(w, moe->work.h);
     a.h_row = (int)pack_row_elems(w->d_ff);
     a.result_row = moe_result_row(w->d_model);

@@ -296,6 +296,23 @@ template <int N> static __device__ __forceinline__ void set_words(uint32_t set, 
         ret[i] = __ballot_sync(ALL_LANES, set >> i & 1);
 }
 
+/* A matrix of 32 x 32 bits, a row a lane: bit i of lane k becomes bit k of lane i. */
+static __device__ __forceinline__ uint32_t transpose(uint32_t row)
+{
+    const int lane = (int)threadIdx.x % WARP;
+    uint32_t lower = 0xffff; /* columns that stay in the lanes without bit w */
+
+#pragma unroll
+    for (int w = WARP / 2; w; w /= 2) {
+        const uint32_t other = __shfl_xor_sync(ALL_LANES, row, w);
+
+        row = lane & w ? (row & ~lower) | (other >> w & lower)
+                       : (row & lower) | (other << w & ~lower);
+        lower ^= lower << w / 2;
+    }
+    return row;
+}
+
 /* Back: this lane's part of such words. */
 template <int N> static __device__ __forceinline__ uint32_t set_read(const uint32_t *words, int n)
 {

@@ -7,6 +7,7 @@
 #define KERNELS_CUDA_ROUTE_CALL_H
 
 #include <cuda_runtime_api.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -112,8 +113,8 @@ void route_call_read(struct route_call *c, const void *host_results);
 cudaError_t route_launch(const struct route_call *c, cudaStream_t stream);
 
 /* What is left to do once each token has cast its votes, or chosen its slots where there is no
- * coreset: route_token.cuh. */
-cudaError_t route_voted_launch(const struct route_call *c, cudaStream_t stream);
+ * coreset: route_token.cuh. is_counted: the statistics, too. */
+cudaError_t route_voted_launch(const struct route_call *c, bool is_counted, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

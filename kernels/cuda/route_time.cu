@@ -8,6 +8,7 @@
 extern "C" {
 #include "base/rng.h"
 }
+#include "kernels/cuda/moe.h"
 #include "kernels/cuda/pack.h"
 
 /* A score is 1 at most: what is dealt comes before all others. */
@@ -47,11 +48,11 @@ static size_t lay_out(struct timed_router *r, const struct route_params *p, int 
     shared.route.out.ids = (int32_t *)take(&parts, n_slots * sizeof(int32_t));
     shared.route.out.w = (float *)take(&parts, n_slots * sizeof(float));
     r->h = shared.ret_h;
+    r->rows = (uint16_t *)take(&parts, n_exp * d * sizeof(uint16_t));
     for (int i = 0; i < TIMED_LAYERS; i++) {
         struct router_call *c = &r->layers[i];
 
         *c = shared;
-        c->router_w = take(&parts, n_exp * d * sizeof(uint16_t));
         c->router_packed = take(&parts, router_pack_bytes(p->n_exp, d_model));
         c->route.bias = (const float *)take(&parts, n * n_exp * sizeof(float));
         c->list = worklist_place(take(&parts, worklist_bytes(n_tok, p->top_k, p->n_exp)), n_tok,
@@ -84,8 +85,8 @@ static uint16_t to_bf16(float v)
 }
 
 /* Weights of a layer's router, and what brings each token to its experts. */
-static cudaError_t fill_layer(const struct router_call *c, const int32_t *ids, int n_tok,
-                              struct rng *rng, struct scratch *s, cudaStream_t stream)
+static cudaError_t fill_layer(const struct router_call *c, uint16_t *rows, const int32_t *ids,
+                              int n_tok, struct rng *rng, struct scratch *s, cudaStream_t stream)
 {
     const size_t n_exp = (size_t)c->route.p.n_exp, n_w = n_exp * (size_t)c->d;
     const size_t top_k = (size_t)c->route.p.top_k, n_bias = (size_t)n_tok * n_exp;
@@ -94,10 +95,9 @@ static cudaError_t fill_layer(const struct router_call *c, const int32_t *ids, i
 
     for (size_t i = 0; i < n_w; i++)
         s->bf16[i] = to_bf16(scale * (float)(rng_uniform(rng) - 0.5));
-    rc = send(c->router_w, s->bf16, n_w * sizeof(*s->bf16), stream);
+    rc = send(rows, s->bf16, n_w * sizeof(*s->bf16), stream);
     if (!rc)
-        rc = router_pack_launch(c->router_w, c->route.p.n_exp, c->d, (void *)c->router_packed,
-                                stream);
+        rc = router_pack_launch(rows, c->route.p.n_exp, c->d, (void *)c->router_packed, stream);
     if (rc)
         return rc;
     memset(s->f32, 0, n_bias * sizeof(*s->f32));
@@ -125,7 +125,7 @@ static cudaError_t fill(const struct timed_router *r, const int32_t *ids, int n_
     if (!rc)
         rc = send(first->x, s->f32, n_x * sizeof(*s->f32), stream);
     for (int i = 0; i < TIMED_LAYERS && !rc; i++)
-        rc = fill_layer(&r->layers[i], ids + (size_t)i * n_slots, n_tok, &rng, s, stream);
+        rc = fill_layer(&r->layers[i], r->rows, ids + (size_t)i * n_slots, n_tok, &rng, s, stream);
     return rc;
 }
 
@@ -155,6 +155,7 @@ cudaError_t timed_router_open(struct timed_router *r, const struct route_params 
         rc = send(args, s.args, size.args, stream);
     }
     r->is_at_once = router_fits(p, d_model, n_tok, 1, 1);
+    r->is_placed = !r->is_at_once && n_tok > MOE_FEW_TOKENS;
     for (int i = 0; i < TIMED_LAYERS; i++) {
         struct router_call *c = &r->layers[i];
         const struct route_output out = { c->route.out.ids, c->route.out.w, p->top_k };
@@ -169,6 +170,8 @@ cudaError_t timed_router_open(struct timed_router *r, const struct route_params 
         c->score = ROUTER_SOFTMAX;
         c->eps = 1e-5f;
         c->d = d_model;
+        c->is_placed = r->is_placed;
+        c->leaves_count = true;
         if (r->is_at_once)
             c->ret_scores = NULL; /* nobody asks for them */
     }
@@ -195,6 +198,6 @@ cudaError_t timed_router_launch(const struct timed_router *r, int i, cudaStream_
         return router_launch(c, true, stream);
     rc = router_many_launch(c, stream);
     return rc ? rc
-              : worklist_launch(c->route.out.ids, c->route.out.w, c->max_tok, c->route.p.top_k,
-                                c->route.p.n_exp, 0, c->list, stream);
+              : worklist_launch(c->route.out.ids, c->route.out.w, NULL, c->max_tok,
+                                c->route.p.top_k, c->route.p.n_exp, 0, c->list, &c->route, stream);
 }

@@ -21,7 +21,9 @@ struct timed_router {
     bool is_at_once; /* one launch a layer, else a few */
     struct router_call layers[TIMED_LAYERS];
     const uint16_t *h;                   /* (n_tok, pack_row_elems(d_model)) x after the norm */
+    bool is_placed;                      /* h: moe_args.is_placed */
     struct worklist lists[TIMED_LAYERS]; /* where they went */
+    uint16_t *rows;                      /* (n_exp, d_model) a layer's weights, to be packed */
     void *dev;                           /* all of it */
 };
 

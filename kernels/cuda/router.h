@@ -27,8 +27,7 @@ enum {
     ROUTER_AT_ONCE = 16,            /* segments, of more router_many_launch() is faster */
 };
 
-/* Device memory throughout; x, norm_w, router_packed and the rows of router_w are aligned to 16
- * bytes. */
+/* Device memory throughout; x, norm_w and router_packed are aligned to 16 bytes. */
 struct router_call {
     struct route_call route; /* as route_launch() would get it; router_launch() neither reads nor
                               * writes its scores, working space and importance */
@@ -38,9 +37,10 @@ struct router_call {
     const float *norm_w; /* (d) */
     float eps;
     int d;
-    const void *router_w;      /* (n_exp, d) bf16: router_many_launch() reads it */
-    const void *router_packed; /* the same by router_pack_launch(): router_launch() does */
+    const void *router_packed; /* (n_exp, d) bf16, by router_pack_launch() */
     uint16_t *ret_h;      /* (n_row, pack_row_elems(d)) bf16: x after the norm, zeros beyond d */
+    bool is_placed;       /* by router_many_launch(): ret_h in the order of moe_args.is_placed */
+    bool leaves_count;    /* it leaves the statistics to worklist_launch() */
     float *ret_scores;    /* (n_row, n_exp) or NULL */
     struct worklist list; /* of one segment that begins at row 0: what the experts run by, top_k
                            * + n_shared slots a token; n_active NULL: not wanted */
@@ -48,7 +48,7 @@ struct router_call {
 };
 
 /*
- * The router's weights in the order in which router_launch() reads them: (ROW_SLICES, tiles of 16
+ * The router's weights in the order in which they are read: (ROW_SLICES, tiles of 16
  * experts, steps of 16 columns of a slice, lanes) 16 bytes each, what a lane has of a step's
  * weights (router_product.cuh), zeros beyond n_exp and d.
  */
@@ -69,7 +69,7 @@ bool router_fits(const struct route_params *p, int d, int max_tok, int n_segs, i
  * says. */
 cudaError_t router_launch(const struct router_call *c, bool is_early, cudaStream_t stream);
 
-/* Whether router_many_launch() can do it. */
+/* Whether router_many_launch() can do it: of up to ROUTER_MAX_EXPERTS experts. */
 bool router_many_fits(const struct route_params *p, int d);
 
 /* The same for any number of tokens, in a few launches: c's working space is used, its scores are
@@ -79,10 +79,10 @@ cudaError_t router_many_launch(const struct router_call *c, cudaStream_t stream)
 /* Whether router_product_launch() can do it. */
 bool router_product_fits(int d);
 
-/* The product alone, for the op: ret_z (n_tok, n_exp) = x (n_tok, d) times router_w transposed, the
- * same bits. */
-cudaError_t router_product_launch(const float *x, const void *router_w, int n_tok, int n_exp, int d,
-                                  float *ret_z, cudaStream_t stream);
+/* The product alone, for the op: ret_z (n_tok, n_exp) = x (n_tok, d) times the router's weights
+ * transposed, the same bits. */
+cudaError_t router_product_launch(const float *x, const void *router_packed, int n_tok, int n_exp,
+                                  int d, float *ret_z, cudaStream_t stream);
 
 /* Scores ret_s (n_tok, n_exp) of the logits z beside them. n_tok > 0. */
 cudaError_t router_scores_launch(const float *z, int n_tok, int n_exp, enum router_score score,

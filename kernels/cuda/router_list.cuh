@@ -20,23 +20,6 @@ static __device__ __forceinline__ int active_of(uint32_t tally)
     return (int)(tally >> 16);
 }
 
-/* A matrix of 32 x 32 bits, a row a lane: bit i of lane k becomes bit k of lane i. */
-static __device__ __forceinline__ uint32_t transpose(uint32_t row)
-{
-    const int lane = (int)threadIdx.x % WARP;
-    uint32_t lower = 0xffff; /* columns that stay in the lanes without bit w */
-
-#pragma unroll
-    for (int w = WARP / 2; w; w /= 2) {
-        const uint32_t other = __shfl_xor_sync(ALL_LANES, row, w);
-
-        row = lane & w ? (row & ~lower) | (other >> w & lower)
-                       : (row & lower) | (other << w & ~lower);
-        lower ^= lower << w / 2;
-    }
-    return row;
-}
-
 /* What all tokens chose: of each expert which tokens have it, and how many pairs there are before
  * its own. Of few experts each warp that needs it finds out; of many half of the warps do, and
  * those that need it, each token's first, wait for them. */

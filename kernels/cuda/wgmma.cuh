@@ -53,6 +53,10 @@ static __device__ __forceinline__ void wgmma_shared_fence(void)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/* 8 and 4 sums: their operand numbers. */
+#define WGMMA_D8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define WGMMA_D4_AT_8 ", %8, %9, %10, %11"
+#define WGMMA_D8_AT_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 /* 16 sums: their operand numbers, and themselves. */
 #define WGMMA_D0 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define WGMMA_D1 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -79,13 +83,20 @@ static __device__ __forceinline__ void wgmma_shared_fence(void)
                  : __VA_ARGS__                                                                     \
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b_operand), "r"(more))
 
-/* c = A B, or c += A B if more; the first N / 2 of c. N a multiple of 32. */
+/* c = A B, or c += A B if more; the first N / 2 of c. N a multiple of 32, 24 or 48. */
 template <int N, int C>
 static __device__ __forceinline__ void wgmma(float (&c)[C], const uint4 &a, uint64_t b_operand,
                                              int more)
 {
-    static_assert(N % 32 == 0 && N >= 32 && N <= 256 && N <= 2 * C, "columns of a product");
-    if constexpr (N == 32)
+    static_assert((N % 32 == 0 && N >= 32 && N <= 256) || N == 24 || N == 48, "columns");
+    static_assert(N <= 2 * C, "columns of a product");
+    if constexpr (N == 24)
+        WGMMA(24, WGMMA_D8 WGMMA_D4_AT_8, 12, 13, 14, 15, 16, 17, WGMMA_4(0), WGMMA_4(4),
+              WGMMA_4(8));
+    else if constexpr (N == 48)
+        WGMMA(48, WGMMA_D0 WGMMA_D8_AT_16, 24, 25, 26, 27, 28, 29, WGMMA_16(0), WGMMA_4(16),
+              WGMMA_4(20));
+    else if constexpr (N == 32)
         WGMMA(32, WGMMA_D0, 16, 17, 18, 19, 20, 21, WGMMA_16(0));
     else if constexpr (N == 64)
         WGMMA(64, WGMMA_D0 WGMMA_D1, 32, 33, 34, 35, 36, 37, WGMMA_16(0), WGMMA_16(16));

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cuda/route_call.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -37,10 +39,13 @@ struct worklist worklist_place(void *mem, int n_tok, int top_k, int n_exp);
 /*
  * Make the list of ids and weights (n_tok, top_k) in device memory, and n_shared experts for every
  * token, placed for top_k + n_shared slots and n_exp + n_shared experts. A slot with an id outside
- * 0 .. n_exp - 1 is empty. The ids of one token differ. n_exp <= KERNEL_MAX_EXPERTS.
+ * 0 .. n_exp - 1 is empty. The ids of one token differ. n_exp <= KERNEL_MAX_EXPERTS. wanted:
+ * (n_tok), all slots of a token of 0 count as empty; NULL: there is none. counted: whose statistics
+ * are made in the same launch; NULL: nobody's.
  */
-cudaError_t worklist_launch(const int32_t *ids, const float *weights, int n_tok, int top_k,
-                            int n_exp, int n_shared, struct worklist list, cudaStream_t stream);
+cudaError_t worklist_launch(const int32_t *ids, const float *weights, const uint8_t *wanted,
+                            int n_tok, int top_k, int n_exp, int n_shared, struct worklist list,
+                            const struct route_call *counted, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

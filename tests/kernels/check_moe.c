@@ -188,6 +188,8 @@ void check_moe(struct check *c, int i)
         m.top_k = m.top_k < 2 ? m.top_k : 2, n_used = 1 + n_used % m.n_exp;
     } else if (i % 8 == 0) /* one expert for all: more pairs than a block takes */
         m.n_tok = i % 16 ? 301 : 101, n_used = 1, m.top_k = 1;
+    if (i % 8 == 4 && t == DT_BF16) /* many tokens, results in whole lines of a cache */
+        m.n_tok = c->is_small ? 40 : 300, m.d_model = 256 * (1 + i / 8 % 2);
     if (i == 2 && !c->is_small) /* the widths of a real layer */
         m.n_tok = 9, m.n_exp = 3, n_used = 2, m.top_k = 2, m.d_model = 2048, m.d_ff = 1024;
     if (i == 9 && m.n_shared && !c->is_small) /* and of one of LLaDA2.0-mini's */
