@@ -636,7 +636,7 @@ finish_brief(const struct scene &s, struct brief_room *b, const struct brief_pic
         named_barrier(s.team + 1, 2 * WARP);
         list_slots<N>(s, b, chosen, everybody);
     } else if (s.member == 1) {
-        named_barrier_arrive(COUNTED, everybody);
+        named_barrier(COUNTED, everybody);
     } else if (s.member > 1) {
         count_choices<N>(s, b);
         named_barrier(COUNTED, everybody);
