@@ -224,28 +224,37 @@ static __device__ __forceinline__ void make_parts(const struct many_args &a, con
 }
 
 /* h of the warpgroup's slices: their largest parts. Those of a step lie in two pieces: word q has
- * columns 4 q, 4 q + 1, or the two after them. */
+ * columns 4 q, 4 q + 1, or the two after them. A thread has a token and a piece of every so many 32
+ * columns. */
 template <int OCTETS>
 static __device__ __forceinline__ void write_h(const struct many_args &a, const struct part &p)
 {
     using S = shape<OCTETS>;
-    const int ld = (int)pack_row_elems(a.c.d), n_tok = tokens_of_block<OCTETS>(a);
-    const int units = QUARTER_SLICES * a.steps / 2; /* of 32 columns, of the quarter */
+    constexpr int AT_ONCE = THREADS / QUARTERS / (S::tokens * 4); /* of 32 columns */
+    const int ld = (int)pack_row_elems(a.c.d), tid = (int)threadIdx.x % (THREADS / QUARTERS);
+    const int piece = tid % 4, t = tid / 4 % S::tokens, first = p.quarter * QUARTER_SLICES;
+    int k = first * a.steps * 16 + piece * 8, slice = first, step = 0;
+    uint16_t *h;
 
-    for (int i = (int)threadIdx.x % (THREADS / QUARTERS); i < units * S::tokens * 4;
-         i += THREADS / QUARTERS) {
-        const int piece = i % 4, u = i / 4 % units, t = i / 4 / units;
-        const int step = (p.quarter * units + u) * 2; /* of the row */
-        const int k = step * 16 + piece * 8;          /* where it goes */
+    if (t >= tokens_of_block<OCTETS>(a))
+        return;
+    h = a.c.ret_h + row_of<OCTETS>(a, t) * (size_t)ld;
+    for (int i = tid / 4 / S::tokens, add = i * 2; i < QUARTER_SLICES * a.steps / 2;
+         i += AT_ONCE, add = AT_ONCE * 2) {
         uint4 v[2], to;
 
-        if (t >= n_tok || k >= ld)
-            continue;
+        k += add * 16;
+        step += add;
+        for (; step >= a.steps; step -= a.steps)
+            slice++;
+        if (k >= ld)
+            break;
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-            const int of = step + (a.c.is_placed ? j : piece / 2);
+            const int more = a.c.is_placed ? j : piece / 2;
+            const bool is_next = step + more >= a.steps; /* of one step */
 
-            v[j] = *(const uint4 *)part_at<OCTETS>(of / a.steps, of % a.steps, t,
+            v[j] = *(const uint4 *)part_at<OCTETS>(slice + is_next, is_next ? 0 : step + more, t,
                                                    a.c.is_placed ? piece % 2 : j);
         }
         if (a.c.is_placed) /* columns 2 piece, 2 piece + 1 of every eight */
@@ -254,7 +263,7 @@ static __device__ __forceinline__ void write_h(const struct many_args &a, const 
         else
             to = piece % 2 ? make_uint4(v[0].z, v[1].z, v[0].w, v[1].w)
                            : make_uint4(v[0].x, v[1].x, v[0].y, v[1].y);
-        *(uint4 *)(a.c.ret_h + row_of<OCTETS>(a, t) * (size_t)ld + (size_t)k) = to;
+        *(uint4 *)(h + k) = to;
     }
 }
 
