@@ -61,10 +61,20 @@ static cudaError_t launch_kernel(void (*kernel)(Params...), dim3 grid, int n_thr
     return launch_clusters(kernel, grid, 1, n_threads, smem, is_early, stream, args...);
 }
 
-/* Dynamic shared memory beyond 48 KB has to be allowed, once for each kernel and device. */
+/*
+ * Dynamic shared memory beyond 48 KB has to be allowed, once for each kernel and device. Kernels
+ * that start early find room beside this one only if the multiprocessor's memory was dealt so:
+ * as much of it as there can be becomes shared memory.
+ */
 template <typename Kernel> static cudaError_t allow_shared(Kernel *kernel, size_t bytes)
 {
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    cudaError_t rc =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+
+    return rc == cudaSuccess
+               ? cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared)
+               : rc;
 }
 
 /* Multiprocessors of the current device. */
