@@ -1,6 +1,7 @@
 /* The small kernels of a forward: fused.h. */
 #include "kernels/cuda/fused.h"
 
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -10,7 +11,9 @@
 
 #define NORM_THREADS 256
 #define NORM_COLS (NORM_THREADS * 4)
-#define NORM_SLOTS 9 /* results of a row read at once: of eight experts and a shared one */
+#define NORM_FEW 32   /* rows that clusters share */
+#define NORM_BLOCKS 4 /* of a cluster: one for each quarter of a sum of squares */
+#define NORM_SLOTS 9  /* results of a row read at once: of eight experts and a shared one */
 
 static __device__ __forceinline__ float4 read_quad(const float *row, int k, int d)
 {
@@ -65,20 +68,21 @@ static __device__ __forceinline__ void read_slots(const struct moe_sum &a, int r
 
 /* sums += what the slots' pairs came to, of four columns from each of k on. All are under way
  * together; without a pair, some other's. */
+template <int N>
 static __device__ __forceinline__ void add_slots(const struct moe_sum &a,
-                                                 const struct norm_slots &slots, const int (&k)[2],
-                                                 float4 (&sums)[2])
+                                                 const struct norm_slots &slots, const int (&k)[N],
+                                                 float4 (&sums)[N])
 {
-    float4 v[2][NORM_SLOTS];
+    float4 v[N][NORM_SLOTS];
 
 #pragma unroll
-    for (int j = 0; j < 2; j++)
+    for (int j = 0; j < N; j++)
 #pragma unroll
         for (int i = 0; i < NORM_SLOTS; i++)
             v[j][i] =
                 __ldcg((const float4 *)(a.results + (size_t)max(slots.pairs[i], 0) * a.ld + k[j]));
 #pragma unroll
-    for (int j = 0; j < 2; j++)
+    for (int j = 0; j < N; j++)
 #pragma unroll
         for (int i = 0; i < NORM_SLOTS; i++)
             if (slots.pairs[i] >= 0) {
@@ -91,112 +95,163 @@ static __device__ __forceinline__ void add_slots(const struct moe_sum &a,
             }
 }
 
-/* Two quads of the row's x, from k0 and k1 on, += their sums; first: the row's slots from 0 on. */
-static __device__ __forceinline__ void add_sums(const struct moe_sum &a, int row, int k0, int k1,
-                                                int d, const struct norm_slots &first, float4 *x0,
-                                                float4 *x1)
+/* Quads of the row's x, from each of k on, += their sums; first: the row's slots from 0 on. */
+template <int N>
+static __device__ __forceinline__ void add_sums(const struct moe_sum &a, int row, const int *k,
+                                                int d, const struct norm_slots &first, float4 *x)
 {
-    const int k[2] = { k0 < d ? k0 : 0, k1 < d ? k1 : 0 };
-    float4 sums[2] = { make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0) };
+    float4 sums[N];
+    int at[N];
 
-    add_slots(a, first, k, sums);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        at[j] = k[j] < d ? k[j] : 0;
+        sums[j] = make_float4(0, 0, 0, 0);
+    }
+    add_slots(a, first, at, sums);
 #pragma unroll 1
     for (int from = NORM_SLOTS; from < a.top_k; from += NORM_SLOTS) {
         struct norm_slots more;
 
         read_slots(a, row, from, &more);
-        add_slots(a, more, k, sums);
+        add_slots(a, more, at, sums);
     }
-    if (k0 < d)
-        *x0 =
-            make_float4(x0->x + sums[0].x, x0->y + sums[0].y, x0->z + sums[0].z, x0->w + sums[0].w);
-    if (k1 < d)
-        *x1 =
-            make_float4(x1->x + sums[1].x, x1->y + sums[1].y, x1->z + sums[1].z, x1->w + sums[1].w);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        if (k[j] < d)
+            x[j] = make_float4(x[j].x + sums[j].x, x[j].y + sums[j].y, x[j].z + sums[j].z,
+                               x[j].w + sums[j].w);
 }
 
-/* A block a row of up to NORM_COLS * QUADS; a thread has every NORM_THREADS-th four elements.
- * Shared: the row. */
-template <int QUADS, bool HAS_SUM>
-static __global__ void __launch_bounds__(NORM_THREADS, HAS_SUM ? 1 : 0)
+/* Threads of a block where so many share a row. A cluster has half of the quads of a block. */
+static constexpr __host__ __device__ int norm_threads(int blocks)
+{
+    return blocks > 1 ? NORM_THREADS / 2 : NORM_THREADS;
+}
+
+/* Blocks that a multiprocessor has registers for, at least; 0: whatever it takes. */
+static constexpr int norm_at_once(int quads, bool has_sum, int blocks)
+{
+    return blocks > 1 && quads == 1 ? 768 / norm_threads(blocks) : has_sum;
+}
+
+/*
+ * BLOCKS a row, 1, or a cluster that shares it: each has some quarters of its sum of squares
+ * (row.cuh), and tells the others. A thread has every so-manieth four elements of its block's.
+ * Shared: the row.
+ *
+ * Clusters are for few rows. Their blocks find room beside those of the experts, so that the kernel
+ * is there when these end, and leave room for those of the product that follows: for 80 registers.
+ */
+template <int QUADS, bool HAS_SUM, int BLOCKS>
+static __global__ void __launch_bounds__(norm_threads(BLOCKS), norm_at_once(QUADS, HAS_SUM, BLOCKS))
     norm_kernel(const __grid_constant__ struct fused_norm a)
 {
+    constexpr int n_threads = norm_threads(BLOCKS), n_quarters = 4 / BLOCKS; /* of a block */
+    constexpr int at_once = QUADS < 2 ? QUADS : 2;
     extern __shared__ __align__(16) float row[];
-    __shared__ double quarter[4];
+    __shared__ __align__(16) double quarter[4];
+    __shared__ uint64_t received; /* the quarters */
     const int i = blockIdx.x, lane = threadIdx.x % WARP_LANES, warp = threadIdx.x / WARP_LANES;
+    const int rank = BLOCKS > 1 ? (int)cluster_rank() : 0;
+    const int cols = BLOCKS > 1 ? n_quarters * 8 * row_slice(a.d) : max(a.d, a.ld);
+    const int end = (rank + 1) * cols, d = min(a.d, end); /* of the block's */
     float4 w[QUADS], v[QUADS];
     struct norm_slots slots;
+    int k[QUADS], at;
     float factor;
     size_t from;
-    int at;
 
     grid_release();
+    if (BLOCKS > 1) {
+        if (threadIdx.x == 0) {
+            barrier_init(&received, 1);
+            barrier_init_fence();
+        }
+        __syncwarp();
+        if (threadIdx.x == 0)
+            barrier_expect(&received, sizeof(quarter));
+        cluster_arrive_relaxed();
+    }
     at = a.rows ? a.rows[i] : i;
     from = (size_t)at * a.d;
 #pragma unroll
-    for (int j = 0; j < QUADS; j++)
-        w[j] = read_quad(a.w, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
+    for (int j = 0; j < QUADS; j++) {
+        k[j] = rank * cols + (j * n_threads + threadIdx.x) * 4;
+        w[j] = read_quad(a.w, k[j], d);
+    }
     if (HAS_SUM) /* moe.h: the list is there, results are not */
         read_slots(a.sum, at, 0, &slots);
+    if (BLOCKS > 1)
+        cluster_wait(); /* all blocks' barriers are there */
     grid_wait();
     if (a.table) {
         const uint16_t *of_table = a.table + (size_t)a.ids[i] * a.d;
 
 #pragma unroll
         for (int j = 0; j < QUADS; j++)
-            v[j] = read_quad(of_table, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
+            v[j] = read_quad(of_table, k[j], d);
     } else {
 #pragma unroll
         for (int j = 0; j < QUADS; j++)
-            v[j] = read_quad(a.x + from, (j * NORM_THREADS + threadIdx.x) * 4, a.d);
+            v[j] = read_quad(a.x + from, k[j], d);
     }
+    if constexpr (HAS_SUM)
 #pragma unroll
-    for (int j = 0; HAS_SUM && j < QUADS; j += 2)
-        add_sums(a.sum, at, (j * NORM_THREADS + threadIdx.x) * 4,
-                 ((j + 1) * NORM_THREADS + threadIdx.x) * 4, a.d, slots, &v[j], &v[j + 1]);
+        for (int j = 0; j < QUADS; j += at_once)
+            add_sums<at_once>(a.sum, at, k + j, d, slots, v + j);
 #pragma unroll
     for (int j = 0; j < QUADS; j++) {
-        const int k = (j * NORM_THREADS + threadIdx.x) * 4;
-
         if (a.ret_x)
-            write_quad(a.ret_x + from, k, a.d, v[j]);
-        write_quad(row, k, a.d, v[j]);
+            write_quad(a.ret_x + from, k[j], d, v[j]);
+        write_quad(row, k[j], d, v[j]);
     }
     __syncthreads();
-    if (warp < 4) {
-        const double q = row_quarter_squares(row, a.d, warp, lane);
+    if (warp < n_quarters) {
+        const int which = rank * n_quarters + warp;
+        const double q = row_quarter_squares(row, a.d, which, lane);
 
-        if (lane == 0)
-            quarter[warp] = q;
+        if (BLOCKS > 1 && lane < BLOCKS)
+            cluster_send(&quarter[which], (unsigned)lane, &received, q);
+        else if (BLOCKS == 1 && lane == 0)
+            quarter[which] = q;
     }
-    __syncthreads();
+    if (BLOCKS > 1)
+        cluster_receive(&received);
+    else
+        __syncthreads();
     factor = rms_factor(add_quarters(quarter), a.d, a.eps);
 #pragma unroll
     for (int j = 0; j < QUADS; j++) {
-        const int k = (j * NORM_THREADS + threadIdx.x) * 4;
-
         v[j] = make_float4(rms_apply(v[j].x, factor, w[j].x), rms_apply(v[j].y, factor, w[j].y),
                            rms_apply(v[j].z, factor, w[j].z), rms_apply(v[j].w, factor, w[j].w));
         if (a.ret_h)
-            write_quad(a.ret_h + (size_t)i * a.d, k, a.d, v[j]);
-        if (k < a.ld) { /* ld: a multiple of 256; beyond d w is 0 */
+            write_quad(a.ret_h + (size_t)i * a.d, k[j], d, v[j]);
+        if (k[j] < min(a.ld, end)) { /* ld: a multiple of 256; beyond d w is 0 */
             const uint32_t lo = pack_bf16(v[j].x, v[j].y), hi = pack_bf16(v[j].z, v[j].w);
 
             if (a.ret_bf16)
-                *(uint2 *)(a.ret_bf16 + (size_t)i * a.ld + k) = make_uint2(lo, hi);
+                *(uint2 *)(a.ret_bf16 + (size_t)i * a.ld + k[j]) = make_uint2(lo, hi);
             if (a.ret_tiled) {
-                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k) = lo;
-                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k + 2) = hi;
+                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k[j]) = lo;
+                *tile_pair(a.ret_tiled, tile_octets(a.n_rows), i, k[j] + 2) = hi;
             }
         }
     }
 }
 
-template <int QUADS> static cudaError_t launch_norm(const struct fused_norm *a, cudaStream_t stream)
+template <int QUADS, int BLOCKS>
+static cudaError_t launch_norm(const struct fused_norm *a, cudaStream_t stream)
 {
-    return launch_kernel(a->sum.results ? norm_kernel<QUADS, true> : norm_kernel<QUADS, false>,
-                         dim3(a->n_rows), NORM_THREADS, (size_t)a->d * sizeof(float), true, stream,
-                         *a);
+    const auto kernel =
+        a->sum.results ? norm_kernel<QUADS, true, BLOCKS> : norm_kernel<QUADS, false, BLOCKS>;
+    const size_t shared = (size_t)a->d * sizeof(float);
+    cudaError_t rc = allow_shared(kernel, shared);
+
+    if (rc != cudaSuccess)
+        return rc;
+    return launch_clusters(kernel, dim3((unsigned)a->n_rows, 1, BLOCKS), BLOCKS,
+                           norm_threads(BLOCKS), shared, true, stream, *a);
 }
 
 cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)
@@ -207,9 +262,13 @@ cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (!a->n_rows)
         return cudaSuccess;
-    return a->d <= 2 * NORM_COLS   ? launch_norm<2>(a, stream)
-           : a->d <= 4 * NORM_COLS ? launch_norm<4>(a, stream)
-                                   : launch_norm<8>(a, stream);
+    if (a->n_rows <= NORM_FEW)
+        return a->d <= 2 * NORM_COLS   ? launch_norm<1, NORM_BLOCKS>(a, stream)
+               : a->d <= 4 * NORM_COLS ? launch_norm<2, NORM_BLOCKS>(a, stream)
+                                       : launch_norm<4, NORM_BLOCKS>(a, stream);
+    return a->d <= 2 * NORM_COLS   ? launch_norm<2, 1>(a, stream)
+           : a->d <= 4 * NORM_COLS ? launch_norm<4, 1>(a, stream)
+                                   : launch_norm<8, 1>(a, stream);
 }
 
 /* ---- heads ------------------------------------------------------------------------------- */
