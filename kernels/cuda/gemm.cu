@@ -1,7 +1,8 @@
 /*
  * Projections: gemm.h.
  *
- * Two kernels, the same bits; gemm_split.cu has a third, of few tokens and few rows.
+ * Two kernels, the same bits. gemm_split.cu and gemm_pair.cu have two more, of few tokens and as
+ * many rows as a device's blocks can take at once.
  *
  * few_tokens: up to 32 tokens, up to 8 stretches of columns (K = 2048). What counts is the stream
  * of weights (few.cuh). A unit is a slice. 24 pieces, 192 KB, are under way in each SM. The first
@@ -15,6 +16,7 @@
 #include "kernels/cuda/gemm.h"
 
 #include "kernels/cuda/few.cuh"
+#include "kernels/cuda/gemm_pair.h"
 #include "kernels/cuda/gemm_split.h"
 #include "kernels/cuda/gemm_unit.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -334,6 +336,8 @@ cudaError_t gemm_launch(const struct gemm_args *a, bool is_early, cudaStream_t s
         return rc;
     if (gemm_split_fits(a, n_sm))
         return gemm_split_launch(a, is_early, stream);
+    if (gemm_pair_fits(a, n_sm))
+        return gemm_pair_launch(a, is_early, stream);
     if (k_tiles <= SLICE_WARPS && a->n_tok <= FEW_TOKENS) {
         if (a->n_tok <= 8)
             return launch_few<1>(a, k_tiles, n_sm, is_early, stream);

@@ -178,6 +178,9 @@ void check_matmul(struct check *c, int i)
         n_tok = 65;
         rows = 130;
         cols = 2048;
+    } else if (i % 24 == 13) { /* rows of q, k and v together, of few tokens */
+        rows = CHOOSE(&c->rng, 4225, 5000, 6333);
+        cols = CHOOSE(&c->rng, 257, 600, 1100);
     } else if (i % 4 == 3) { /* so many that other ways may be taken, in mode fast alone */
         n_tok = CHOOSE(&c->rng, 127, 128, 129, 200, 257, 300);
     }
