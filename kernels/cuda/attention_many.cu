@@ -24,7 +24,7 @@ template <int D> struct many_smem {
     static constexpr int k_stride = D + 16, v_stride = D + 4; /* floats: lanes hit all banks */
     float k[ATTN_KEYS][k_stride];
     float v[ATTN_KEYS][v_stride];
-    uint4 q[2][N_TILES][D / 16][32];         /* upper and lower parts, as query_at() has them */
+    uint4 q[2][N_TILES][D / 16][32]; /* upper and lower parts, a lane's fragments of 16 columns */
     uint4 p[2][N_TILES][ATTN_KEYS / 16][32]; /* the same, fragments */
     float max[ATTN_QUERIES][N_OCTETS], sum[ATTN_QUERIES][N_OCTETS];
 };
@@ -114,7 +114,8 @@ put_rows(const struct attention_args &a, const struct many_tile &t, const struct
     }
 }
 
-/* mma_split() of all tiles: products that add to the same sums are far from each other. */
+/* What attention.cuh says of products, of all tiles: products that add to the same sums are far
+ * from each other. */
 static __device__ __forceinline__ void
 mma_split_all(float (&main)[N_TILES][4], float (&cross)[N_TILES][4], const uint4 (&a_up)[N_TILES],
               const uint4 (&a_low)[N_TILES], const uint32_t (&b_up)[2], const uint32_t (&b_low)[2])

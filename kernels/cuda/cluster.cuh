@@ -67,6 +67,15 @@ static __device__ __forceinline__ void cluster_send(uint4 *to, unsigned rank, ui
                  : "memory");
 }
 
+/* The same to addresses that cluster_addr() made. */
+static __device__ __forceinline__ void cluster_send_to(uint32_t to, uint32_t barrier, uint4 v)
+{
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 "
+                 "[%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+                 "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(barrier)
+                 : "memory");
+}
+
 static __device__ __forceinline__ void cluster_send(double *to, unsigned rank, uint64_t *barrier,
                                                     double v)
 {

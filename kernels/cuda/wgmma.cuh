@@ -122,4 +122,18 @@ static __device__ __forceinline__ void wgmma(float (&c)[C], const uint4 &a, uint
               WGMMA_16(64), WGMMA_16(80), WGMMA_16(96), WGMMA_16(112));
 }
 
+/* The same of 32 columns, A in shared memory like B: 64 rows. */
+static __device__ __forceinline__ void wgmma_shared(float (&c)[16], uint64_t a_operand,
+                                                    uint64_t b_operand, int more)
+{
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "setp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" WGMMA_D0
+                 "}, %16, %17, p, 1, 1, 0, 0;\n"
+                 "}\n"
+                 : WGMMA_16(0)
+                 : "l"(a_operand), "l"(b_operand), "r"(more));
+}
+
 #endif
