@@ -470,14 +470,18 @@ static __device__ __forceinline__ uint32_t brief_before(const struct brief_room 
     return sum;
 }
 
-/* The token's slots and pairs. Member 1. */
-template <int N>
-static __device__ __forceinline__ void list_slots(const struct scene &s, const struct brief_room *b,
-                                                  const struct brief_pick &chosen, int everybody)
+/* A lane's slot of its token: nothing from slot chosen.n on. */
+struct brief_slot {
+    int id;
+    float w;
+};
+
+/* The token's slots. Member 1. */
+static __device__ __forceinline__ struct brief_slot list_slots(const struct scene &s,
+                                                               const struct brief_pick &chosen)
 {
-    const struct router_call &c = s.a.c;
-    const struct route_output &out = c.route.out;
-    const int top_k = s.p.top_k, stride = top_k + c.n_shared, t = s.t_mine;
+    const struct route_output &out = s.a.c.route.out;
+    const int t = s.t_mine;
     const double sum = s.p.renorm ? sum_pick(chosen) : 0;
     const bool has_slot = s.lane < chosen.n;
     const int id = has_slot ? chosen.id[s.lane % BEST] : 0;
@@ -490,7 +494,18 @@ static __device__ __forceinline__ void list_slots(const struct scene &s, const s
         out.ids[at] = i < chosen.n ? id : -1;
         out.w[at] = i < chosen.n ? w : 0;
     }
-    named_barrier(COUNTED, everybody);
+    return { id, w };
+}
+
+/* The token's pairs, once all choices are counted. Member 1. */
+template <int N>
+static __device__ __forceinline__ void list_pairs(const struct scene &s, const struct brief_room *b,
+                                                  const struct brief_pick &chosen,
+                                                  const struct brief_slot &mine)
+{
+    const struct router_call &c = s.a.c;
+    const int top_k = s.p.top_k, stride = top_k + c.n_shared, t = s.t_mine;
+
     if (!c.list.n_active)
         return;
 #pragma unroll 1
@@ -498,12 +513,13 @@ static __device__ __forceinline__ void list_slots(const struct scene &s, const s
         int pair = -1;
 
         if (slot < chosen.n)
-            pair = pairs_of(brief_before<N>(b, id)) + __popc(b->tokens[id] & ((1u << t) - 1));
+            pair = pairs_of(brief_before<N>(b, mine.id)) +
+                   __popc(b->tokens[mine.id] & ((1u << t) - 1));
         else if (slot >= top_k)
             pair = pairs_of(brief_before<N>(b, N * WARP)) + (slot - top_k) * s.u.n_tok + t;
         if (pair >= 0) {
             c.list.tokens[pair] = t;
-            c.list.weights[pair] = slot < top_k ? w : 1;
+            c.list.weights[pair] = slot < top_k ? mine.w : 1;
         }
         c.list.token_pairs[t * stride + slot] = pair;
     }
@@ -625,26 +641,29 @@ static __device__ __forceinline__ void
 finish_brief(const struct scene &s, struct brief_room *b, const struct brief_pick &natural,
              const struct brief_pick &chosen, const uint8_t *core)
 {
-    const int everybody = COUNTERS + TOKENS * WARP;
+    const bool is_lister = s.member == 1 && s.is_mine;
+    struct brief_slot mine = { 0, 0 };
 
     if (s.member == 0 && s.is_mine) {
         send_pick(s, chosen);
         named_barrier_arrive(s.team + 1, 2 * WARP);
         if (core)
             send_pick_facts(s, natural, chosen);
-    } else if (s.member == 1 && s.is_mine) {
+    }
+    if (is_lister) {
         named_barrier(s.team + 1, 2 * WARP);
-        list_slots<N>(s, b, chosen, everybody);
-    } else if (s.member == 1) {
-        named_barrier(COUNTED, everybody);
+        mine = list_slots(s, chosen);
     } else if (s.member > 1) {
         count_choices<N>(s, b);
-        named_barrier(COUNTED, everybody);
-        if (s.warp == N_WARPS / 2)
-            list_share<N>(s, b);
-        if (s.warp == N_WARPS - 1 && s.rank == ROUTER_BLOCKS - 1)
-            count_picks<N>(s, b, core);
     }
+    if (s.member > 0)
+        named_barrier(COUNTED, COUNTERS + TOKENS * WARP);
+    if (is_lister)
+        list_pairs<N>(s, b, chosen, mine);
+    if (s.warp == N_WARPS / 2)
+        list_share<N>(s, b);
+    if (s.warp == N_WARPS - 1 && s.rank == ROUTER_BLOCKS - 1)
+        count_picks<N>(s, b, core);
     cluster_receive(s.barriers + CHOICES); /* no block ends before */
 }
 
