@@ -236,10 +236,10 @@ static struct route_input route_input_of(const struct model *m, int l,
 }
 
 static struct route_segment route_segment_of(struct model *m, int l,
-                                             const struct forward_item *items, int n_items, int i)
+                                             const struct forward_item *items, int i)
 {
     size_t n_exp = (size_t)m->c.n_exp, core = (size_t)l * n_exp;
-    size_t at = (size_t)l * (size_t)n_items + (size_t)i;
+    size_t at = (size_t)i * (size_t)m->info.n_moe_layer + (size_t)l;
     const struct forward_item *it = &items[i];
 
     return (struct route_segment){ .row = m->segs[i].row,
@@ -250,8 +250,8 @@ static struct route_segment route_segment_of(struct model *m, int l,
                                    .key = selection_layer_key(it->key, l),
                                    .core_before = it->cores_before ? it->cores_before + core : NULL,
                                    .ret_core = it->ret_cores ? it->ret_cores + core : NULL,
-                                   .stats = &m->stats_by_layer[at],
-                                   .tokens_per_expert = m->counts_by_layer + at * n_exp };
+                                   .stats = &m->stats[at],
+                                   .tokens_per_expert = m->counts + at * n_exp };
 }
 
 /* Experts of all items' tokens: m->route_ids, m->route_w, of stride slots. */
@@ -273,7 +273,7 @@ static enum status route_items(struct model *m, int l, const struct forward_laye
             continue;
         for (int j = i; j < n_items; j++)
             if (j == i || (joint && items[j].joint == joint))
-                m->route_segs[n++] = route_segment_of(m, l, items, n_items, j);
+                m->route_segs[n++] = route_segment_of(m, l, items, j);
         st = m->k->ops->route(m->k, items[i].route, &in, m->route_segs, n, &out, err);
     }
     return st;
@@ -378,18 +378,14 @@ static enum status run_head(struct model *m, const struct forward_item *items, i
     return st ? st : mark(m, PROFILE_HEAD, -1, err);
 }
 
-/* (n_moe_layer, n_items) as the ops wrote them to (n_items, n_moe_layer). */
-static void transpose_stats(struct model *m, int n_items)
+/* (n_moe_layer, n_items) as the op wrote them to (n_items, n_moe_layer). */
+static void transpose_errors(struct model *m, int n_items)
 {
-    size_t n_layer = (size_t)m->info.n_moe_layer, n_exp = (size_t)m->c.n_exp, n = (size_t)n_items;
+    size_t n_layer = (size_t)m->info.n_moe_layer, n = (size_t)n_items;
 
     for (size_t l = 0; l < n_layer; l++)
-        for (size_t i = 0; i < n; i++) {
-            m->stats[i * n_layer + l] = m->stats_by_layer[l * n + i];
+        for (size_t i = 0; i < n; i++)
             m->errors[i * n_layer + l] = m->errors_by_layer[l * n + i];
-            memcpy(m->counts + (i * n_layer + l) * n_exp, m->counts_by_layer + (l * n + i) * n_exp,
-                   n_exp * sizeof(int32_t));
-        }
 }
 
 /* ---- the pass ---------------------------------------------------------------------------- */
@@ -426,7 +422,7 @@ static enum status run_whole(struct model *m, const struct forward_item *items, 
                                            .joint = items[i].joint };
     for (int l = 0; l < m->info.n_moe_layer; l++)
         for (int i = 0; i < n_items; i++)
-            m->route_segs[l * n_items + i] = route_segment_of(m, l, items, n_items, i);
+            m->route_segs[l * n_items + i] = route_segment_of(m, l, items, i);
     return m->k->ops->forward(m->k, m->forward, &call, err);
 }
 
@@ -512,7 +508,8 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
     trace_pop();
     if (st)
         return st;
-    transpose_stats(m, n_items);
+    if (m->opts.is_diagnosed)
+        transpose_errors(m, n_items);
     *ret = (struct forward_result){ .logits = is_picked ? NULL : m->logits,
                                     .is_picked = is_picked,
                                     .stats = m->stats,
@@ -524,15 +521,14 @@ enum status model_forward(struct model *m, const struct forward_item *items, int
 /* Distinct experts that a forward of the items ran in MoE layer l. */
 static int count_unique(const struct model *m, int l, int n_items)
 {
-    size_t n_exp = (size_t)m->c.n_exp;
-    const int32_t *counts = m->counts_by_layer + (size_t)l * (size_t)n_items * n_exp;
+    size_t n_exp = (size_t)m->c.n_exp, n_layer = (size_t)m->info.n_moe_layer;
     int n = 0;
 
     for (size_t e = 0; e < n_exp; e++) {
         bool is_used = false;
 
         for (size_t i = 0; i < (size_t)n_items; i++)
-            is_used = is_used || counts[i * n_exp + e] > 0;
+            is_used = is_used || m->counts[(i * n_layer + (size_t)l) * n_exp + e] > 0;
         n += is_used;
     }
     return n;

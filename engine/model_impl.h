@@ -72,12 +72,13 @@ struct model {
     struct segment *segs;             /* (max_batch) tokens of each item */
     struct route_segment *route_segs; /* (max_batch); (n_moe_layer, max_batch) with forward */
     struct attn_segment *attn_segs;
-    struct forward_seq *seqs;                   /* (max_batch) */
-    struct route_stats *stats_by_layer, *stats; /* (n_moe_layer, n_items), (n_items, n_moe_layer) */
-    int32_t *counts_by_layer, *counts;          /* the same times n_exp */
-    double *errors_by_layer, *errors;           /* as the stats; with is_diagnosed */
-    struct route_stats plain_stats;             /* of the model's own routing: not used */
-    int32_t *plain_counts;                      /* (n_exp) */
+    struct forward_seq *seqs;       /* (max_batch) */
+    struct route_stats *stats;      /* (n_items, n_moe_layer) */
+    int32_t *counts;                /* the same times n_exp */
+    double *errors_by_layer;        /* (n_moe_layer, n_items), with is_diagnosed */
+    double *errors;                 /* as the stats */
+    struct route_stats plain_stats; /* of the model's own routing: not used */
+    int32_t *plain_counts;          /* (n_exp) */
 
     struct observing *observing; /* NULL: nobody looks on */
     struct profile *profile;     /* of model_time(); NULL before the first */

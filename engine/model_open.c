@@ -476,15 +476,12 @@ static enum status make_workspace(struct model *m, struct error *err)
     m->seqs = arena_array(&m->arena, n_batch, sizeof(*m->seqs));
     m->attn_segs = arena_array(&m->arena, n_batch, sizeof(*m->attn_segs));
     m->stats = arena_array(&m->arena, n_stats, sizeof(*m->stats));
-    m->stats_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->stats));
     m->counts = arena_array(&m->arena, n_counts, sizeof(*m->counts));
-    m->counts_by_layer = arena_array(&m->arena, n_counts, sizeof(*m->counts));
     m->errors = arena_array(&m->arena, n_stats, sizeof(*m->errors));
     m->errors_by_layer = arena_array(&m->arena, n_stats, sizeof(*m->errors));
     m->plain_counts = arena_array(&m->arena, (size_t)m->c.n_exp, sizeof(*m->plain_counts));
     if (!m->ids || !m->positions || !m->segs || !m->seqs || !m->route_segs || !m->attn_segs ||
-        !m->stats || !m->stats_by_layer || !m->counts || !m->counts_by_layer || !m->errors ||
-        !m->errors_by_layer || !m->plain_counts)
+        !m->stats || !m->counts || !m->errors || !m->errors_by_layer || !m->plain_counts)
         return no_room(err);
     return ST_OK;
 }
