@@ -525,33 +525,16 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     }
 }
 
-/* The block's share of the experts; in the first block the end of the list, too. One warp. */
+/* The block's share of the experts. One warp. */
 template <int N>
-static __device__ __forceinline__ void list_share(const struct scene &s, const struct brief_room *b)
+static __device__ __forceinline__ void list_counted(const struct scene &s,
+                                                    const struct brief_room *b)
 {
     constexpr int EACH = N * WARP / ROUTER_BLOCKS;
-    const struct router_call &c = s.a.c;
-    const int n_exp = s.p.n_exp, e = s.rank * EACH + s.lane % EACH;
-    const uint32_t before = brief_before<N>(b, e), all = brief_before<N>(b, N * WARP);
-    const int n = __popc(b->tokens[e]);
+    const int e = s.rank * EACH + s.lane % EACH;
 
-    if (s.lane < EACH && e < n_exp) {
-        c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = n;
-        if (c.list.n_active && n > 0) {
-            c.list.experts[active_of(before)] = e;
-            c.list.offsets[active_of(before)] = pairs_of(before);
-        }
-    }
-    if (!c.list.n_active || s.rank)
-        return;
-#pragma unroll 1
-    for (int i = s.lane; i <= c.n_shared; i += WARP) {
-        c.list.offsets[active_of(all) + i] = pairs_of(all) + i * s.u.n_tok;
-        if (i < c.n_shared)
-            c.list.experts[active_of(all) + i] = n_exp + i;
-    }
-    if (s.lane == 0)
-        *c.list.n_active = active_of(all) + c.n_shared;
+    list_share(s, s.lane < EACH, e, __popc(b->tokens[e]), brief_before<N>(b, e),
+               brief_before<N>(b, N * WARP));
 }
 
 /* Statistics. One warp of the last block. core: NULL without one: then tokens chose what is
@@ -661,7 +644,7 @@ finish_brief(const struct scene &s, struct brief_room *b, const struct brief_pic
     if (is_lister)
         list_pairs<N>(s, b, chosen, mine);
     if (s.warp == N_WARPS / 2)
-        list_share<N>(s, b);
+        list_counted<N>(s, b);
     if (s.warp == N_WARPS - 1 && s.rank == ROUTER_BLOCKS - 1)
         count_picks<N>(s, b, core);
     cluster_receive(s.barriers + CHOICES); /* no block ends before */

@@ -170,21 +170,16 @@ static __device__ __forceinline__ void list_pairs(const struct scene &s, const s
     }
 }
 
-/* The block's share of the experts, by a warp; their counts and, in the first block, the end of the
- * list. */
-template <int N>
-static __device__ __forceinline__ void list_experts(const struct scene &s, const struct census &all)
+/* Counts and list of the block's share of the experts, and in the first block the list's end. By a
+ * warp: a lane's expert e has n tokens (is_mine: it is the lane that writes them), the experts
+ * ahead of it have tallies `before`, all together `all`. */
+static __device__ __forceinline__ void list_share(const struct scene &s, bool is_mine, int e, int n,
+                                                  uint32_t before, uint32_t all)
 {
-    constexpr int EACH = N * WARP / ROUTER_BLOCKS;
     const struct router_call &c = s.a.c;
-    const int n_exp = s.p.n_exp, e = s.rank * EACH + s.lane % EACH;
-    const uint32_t before = tally_before<N>(all, e);
-    int n = 0;
+    const int n_exp = s.p.n_exp;
 
-#pragma unroll 1
-    for (int from = 0; from < s.u.n_tok; from += WARP)
-        n += __popc(all.masks[from * N + e]);
-    if (s.lane < EACH && e < n_exp) {
+    if (is_mine && e < n_exp) {
         c.route.tokens_per_expert[(size_t)s.unit * (size_t)n_exp + (size_t)e] = n;
         if (c.list.n_active && n > 0) {
             c.list.experts[active_of(before)] = e;
@@ -195,12 +190,27 @@ static __device__ __forceinline__ void list_experts(const struct scene &s, const
         return;
 #pragma unroll 1
     for (int i = s.lane; i <= c.n_shared; i += WARP) {
-        c.list.offsets[active_of(all.total) + i] = pairs_of(all.total) + i * s.u.n_tok;
+        c.list.offsets[active_of(all) + i] = pairs_of(all) + i * s.u.n_tok;
         if (i < c.n_shared)
-            c.list.experts[active_of(all.total) + i] = n_exp + i;
+            c.list.experts[active_of(all) + i] = n_exp + i;
     }
     if (s.lane == 0)
-        *c.list.n_active = active_of(all.total) + c.n_shared;
+        *c.list.n_active = active_of(all) + c.n_shared;
+}
+
+/* The block's share of the experts. One warp. */
+template <int N>
+static __device__ __forceinline__ void list_experts(const struct scene &s, const struct census &all)
+{
+    constexpr int EACH = N * WARP / ROUTER_BLOCKS;
+    const int e = s.rank * EACH + s.lane % EACH;
+    const uint32_t before = tally_before<N>(all, e);
+    int n = 0;
+
+#pragma unroll 1
+    for (int from = 0; from < s.u.n_tok; from += WARP)
+        n += __popc(all.masks[from * N + e]);
+    list_share(s, s.lane < EACH, e, n, before, all.total);
 }
 
 /* ---- statistics -------------------------------------------------------------------------- */
