@@ -262,7 +262,7 @@ cudaError_t fused_norm_launch(const struct fused_norm *a, cudaStream_t stream)
         return cudaErrorInvalidValue;
     if (!a->n_rows)
         return cudaSuccess;
-    if (a->n_rows <= NORM_FEW)
+    if (a->n_rows <= NORM_FEW && a->d % 4 == 0) /* else a quarter of a row is not aligned */
         return a->d <= 2 * NORM_COLS   ? launch_norm<1, NORM_BLOCKS>(a, stream)
                : a->d <= 4 * NORM_COLS ? launch_norm<2, NORM_BLOCKS>(a, stream)
                                        : launch_norm<4, NORM_BLOCKS>(a, stream);
