@@ -2,10 +2,10 @@
  * Attention of many queries: attention_many.h.
  *
  * A block takes one key/value head and up to ATTN_QUERIES of the queries that use it, and goes
- * through their spans of keys, multiplied as in attention.cu: a warp has an octet of a span's keys,
- * then an eighth of the values' columns, for both row tiles. Nothing is fetched before the kernel
- * ahead is done, so keys and values are asked for at once, those of the next span while this one is
- * worked on.
+ * through their spans of keys, multiplied as attention.cuh has it, by mma.sync: a warp has an octet
+ * of a span's keys, then an eighth of the values' columns, for both row tiles. Nothing is fetched
+ * before the kernel ahead is done, so keys and values are asked for at once, those of the next span
+ * while this one is worked on.
  */
 #include "kernels/cuda/attention_many.h"
 

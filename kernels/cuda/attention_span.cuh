@@ -22,7 +22,6 @@
 
 #define RAW_TOKENS 64 /* of a segment: two a lane */
 #define WARP_ROWS (32 / HEAD_LANES)
-#define QUERY_WARPS (ATTN_QUERIES / WARP_ROWS) /* that bring queries: the first */
 #define FEW_WARPS 16
 #define KEY_WARPS 8   /* warps from here on fetch keys, and bring own ones */
 #define JOIN_WARPS 8  /* warps from here on join */

@@ -1,8 +1,8 @@
 /*
- * Blocks of one cluster: their barrier in two steps, each other's shared memory as a pointer, and
- * messages. A message goes to a place in another block's shared memory and counts its bytes on a
- * barrier there, which is over once all that it expects has come: a way of half the length of a
- * store and a barrier of the cluster. A block must not end before it has received what it expects.
+ * Blocks of one cluster: their barrier in two steps, and messages. A message goes to a place in
+ * another block's shared memory and counts its bytes on a barrier there, which is over once all
+ * that it expects has come: a way of half the length of a store and a barrier of the cluster. A
+ * block must not end before it has received what it expects.
  */
 #ifndef KERNELS_CUDA_CLUSTER_CUH
 #define KERNELS_CUDA_CLUSTER_CUH
@@ -11,13 +11,7 @@
 
 #include "kernels/cuda/sm90.cuh"
 
-/* What was written before arriving, to any block's shared memory, is seen after waiting. */
-static __device__ __forceinline__ void cluster_arrive(void)
-{
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
-
-/* The same without what was written, but for barriers that barrier_init_fence() came after. */
+/* Nothing that was written is seen for it, but barriers that barrier_init_fence() came after. */
 static __device__ __forceinline__ void cluster_arrive_relaxed(void)
 {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
@@ -26,15 +20,6 @@ static __device__ __forceinline__ void cluster_arrive_relaxed(void)
 static __device__ __forceinline__ void cluster_wait(void)
 {
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-/* The same place in a block's shared memory. */
-template <class T> static __device__ __forceinline__ T *cluster_peer(T *p, unsigned rank)
-{
-    T *ret;
-
-    asm("mapa.u64 %0, %1, %2;" : "=l"(ret) : "l"(p), "r"(rank));
-    return ret;
 }
 
 /* Send v to where `to` is in block `rank`, for the barrier that lies there where `barrier` is here.

@@ -42,7 +42,7 @@ struct weight {
     void *dev_rows;     /* (rows, cols) row-major, aligned to 256 bytes; NULL once only packed */
     void *dev_packed;   /* tiles of a bf16 matrix, or NULL: cuda_weight_packed() makes them */
     void *dev_router;   /* the same for router.h, or NULL: cuda_weight_router() makes it */
-    bool is_read_plain; /* embed() or router() read dev_rows: they stay */
+    bool is_read_plain; /* embed() or a router's op reads dev_rows: they stay */
     struct weight *next;
 };
 

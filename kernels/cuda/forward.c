@@ -5,7 +5,7 @@
  *   for each layer
  *     qkv    q, key, value = xb times the three                       gemm.cu
  *     heads  norm a head, RoPE, to the caches                         fused.cu
- *     attn   yb = attention; of few tokens with heads' work           attention.cu
+ *     attn   yb = attention; of few tokens with heads' work           attention*.cu
  *     o      x += yb Wo                                               gemm.cu
  *     route  xb = norm(x), scores, slots, list of experts             router.cu, router_many.cu
  *     moe    x += experts(xb), of few tokens left to the norm         moe.cu
@@ -20,12 +20,12 @@
  * head proposes however many rows there are.
  *
  * What a forward needs of the host is laid out in one block ("meta"), which the first kernel
- * fetches; the last one delivers the statistics of all layers (mailbox.h). Kernels find everything
- * that changes from step to step there: ids, positions, caches, lengths, voters, coresets. What
- * does not is in their arguments (struct forward_key: numbers of tokens, settings of routing,
- * places in memory), and as long as that stays the same the kernels are replayed as one CUDA graph.
- * A key is recorded while it runs for the second time: what is run once, a cache refresh of a
- * prompt's length, is not worth it.
+ * fetches; the last one, or the head, delivers the statistics of all layers (mailbox.h). Kernels
+ * find everything that changes from step to step there: ids, positions, caches, lengths, voters,
+ * coresets. What does not is in their arguments (struct forward_key: numbers of tokens, settings of
+ * routing, places in memory), and as long as that stays the same the kernels are replayed as one
+ * CUDA graph. A key is recorded while it runs for the second time: what is run once, a cache
+ * refresh of a prompt's length, is not worth it.
  */
 #include "kernels/cuda/forward.h"
 

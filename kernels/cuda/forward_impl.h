@@ -72,8 +72,8 @@ struct forward {
 
     struct forward_room meta, results, work, moe, list;
     char *host_meta, *host_results; /* pinned, as large as meta and results */
-    _Atomic uint32_t *host_done;    /* pinned: the number of the call whose results are there */
-    uint32_t *delivered;            /* of mailbox_deliver(), on the device */
+    _Atomic uint32_t *host_done;    /* pinned: the call whose results are there, but posted ones */
+    uint32_t *delivered;            /* of mailbox.h's deliveries, on the device */
 
     /* Of the call under way; (max_seqs) but where said. */
     struct forward_key key;

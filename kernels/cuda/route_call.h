@@ -1,5 +1,5 @@
 /*
- * One call of the op `route` as the device sees it: what cuda_route.c lays out on the host and
+ * One call of the op `route` as the device sees it: what route_call.c lays out on the host and
  * route.cu runs. Tokens are numbered over the segments, in their order, whatever their rows are, so
  * that a group of tokens is a range of them, with is_joint too.
  */

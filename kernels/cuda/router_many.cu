@@ -6,7 +6,7 @@
  *   1. rows     a warp has an octet of tokens and some slices of their rows (row.cuh), in registers
  *   2. squares  of the slices; with them all warps know their tokens' factors
  *   3. parts    of the normed rows (router_product.cuh) to shared memory, as B of wgmma.cuh: a row
- * a token and part, and from there h to memory
+ *               a token and part; and from there h to memory
  *   4. product  a warpgroup multiplies a quarter of the slices with EXPERTS experts at a time; the
  *               quarters' sums are added in shared memory. A slice's weights are under way while
  *               those of the one before are multiplied

@@ -39,7 +39,8 @@ struct worklist worklist_place(void *mem, int n_tok, int top_k, int n_exp);
 /*
  * Make the list of ids and weights (n_tok, top_k) in device memory, and n_shared experts for every
  * token, placed for top_k + n_shared slots and n_exp + n_shared experts. A slot with an id outside
- * 0 .. n_exp - 1 is empty. The ids of one token differ. n_exp <= KERNEL_MAX_EXPERTS. wanted:
+ * 0 .. n_exp - 1 is empty. The ids of one token differ. n_exp <= KERNEL_MAX_EXPERTS,
+ * top_k <= KERNEL_MAX_TOP_K. wanted:
  * (n_tok), all slots of a token of 0 count as empty; NULL: there is none. counted: whose statistics
  * are made in the same launch; NULL: nobody's.
  */
